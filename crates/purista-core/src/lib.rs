@@ -1,0 +1,3 @@
+//! The contract of PURISTA event bridges.
+
+pub mod routing;
