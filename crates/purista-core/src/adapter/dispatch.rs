@@ -1,0 +1,352 @@
+//! From a delivery to its acknowledgement: one straight line for commands, one for subscriptions.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    fmt::Display,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Waker},
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tracing::Instrument as _;
+
+use super::{
+    Acknowledgement, Backoff, DeadLetter, Delivery, Engine, Pass, Slot, Transport,
+    registered::{Endpoint, Registered},
+};
+use crate::{
+    bridge::EventBridge,
+    error::{HandlerError, Result},
+    handler::Context,
+    message::{Message, now},
+    options::Acknowledge,
+    stats::Counters,
+    status::StatusCode,
+};
+
+/// How long a handler may react to its cancellation before it is dropped.
+const CANCELLATION_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How deep commands may call each other on one stack before they get tasks of their own.
+const MAX_NESTING: u32 = 8;
+
+/// How one attempt of a handler ended.
+enum Outcome<R> {
+    Succeeded(R),
+    Failed(HandlerError),
+    /// The bridge's grace period is over; this was no attempt.
+    Cancelled,
+}
+
+pub(super) fn start<T: Transport>(
+    registered: &Arc<Registered<T>>,
+    slot: Slot,
+    delivery: Delivery<T::ReplyTo>,
+) {
+    let Some(engine) = registered.engine.upgrade() else { return };
+    let work = Work {
+        engine,
+        registered: Arc::clone(registered),
+        starting: registered.starting.enter(),
+        place: Some(slot.handler),
+        _in_hand: slot.in_hand,
+    };
+    match &registered.endpoint {
+        Endpoint::Command(..) => poll_once_or_spawn(Box::pin(work.command(delivery))),
+        Endpoint::Subscription(..) => {
+            tokio::spawn(work.subscription(delivery));
+        }
+    }
+}
+
+/// Polls the future here, and gives it a task of its own if it is not ready at once.
+fn poll_once_or_spawn(mut future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    thread_local! {
+        static NESTING: Cell<u32> = const { Cell::new(0) };
+    }
+    let nesting = NESTING.get();
+    let mut ready = false;
+    if nesting < MAX_NESTING {
+        NESTING.set(nesting + 1);
+        // The future catches the panics of the handler, so that nothing unwinds past the counter.
+        ready = future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_ready();
+        NESTING.set(nesting);
+    }
+    if !ready {
+        tokio::spawn(future);
+    }
+}
+
+/// The handling of one delivery.
+struct Work<T: Transport> {
+    engine: Arc<Engine<T>>,
+    registered: Arc<Registered<T>>,
+    /// Held until the handler starts.
+    starting: Option<Pass>,
+    /// The place of a running handler; given up while the message waits for its next attempt.
+    place: Option<OwnedSemaphorePermit>,
+    _in_hand: Pass,
+}
+
+type Acknowledging = Option<Box<dyn Acknowledgement>>;
+
+impl<T: Transport> Work<T> {
+    async fn command(mut self, mut delivery: Delivery<T::ReplyTo>) {
+        let starting = self.starting.take();
+        let Endpoint::Command(definition, handler) = &self.registered.endpoint else { return };
+        let message = Arc::clone(&delivery.message);
+        let instance_id = &self.engine.shared.instance_id;
+        let counters = &self.engine.shared.counters;
+
+        if delivery.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            counters.expired.increment();
+            return self.accept(delivery.acknowledgement).await;
+        }
+        if self.registered.granted.acknowledge == Acknowledge::OnReceive {
+            self.accept(delivery.acknowledgement.take()).await;
+        }
+        let response = if !self.is_addressed_by(&message) {
+            counters.refused.increment();
+            message.unhandled_error(instance_id, StatusCode::BAD_GATEWAY)
+        } else if self.registered.stopping.is_cancelled() {
+            self.release(delivery.acknowledgement.take()).await;
+            message.unhandled_error(instance_id, StatusCode::SERVICE_UNAVAILABLE)
+        } else {
+            let context = self.context(&delivery, delivery.attempt);
+            let outcome = self.attempt(&message, starting, handler.handle(context)).await;
+            counters.executed.increment();
+            match outcome {
+                Outcome::Succeeded(result) => {
+                    message.success(instance_id, definition.options.success_event.clone(), result)
+                }
+                Outcome::Failed(HandlerError::Handled(error)) => message.handled_error(instance_id, &error),
+                Outcome::Failed(HandlerError::Unhandled(_)) => {
+                    message.unhandled_error(instance_id, StatusCode::INTERNAL_SERVER_ERROR)
+                }
+                Outcome::Cancelled => {
+                    self.release(delivery.acknowledgement.take()).await;
+                    message.unhandled_error(instance_id, StatusCode::SERVICE_UNAVAILABLE)
+                }
+            }
+        };
+        if let Some(reply_to) = delivery.reply_to {
+            self.respond(&message, response, reply_to).await;
+        }
+        self.accept(delivery.acknowledgement).await;
+    }
+
+    async fn respond(&self, command: &Message, response: Message, reply_to: T::ReplyTo) {
+        let limit = self.engine.transport.capabilities().max_payload();
+        let response = if response.payload_len() > limit {
+            command.unhandled_error(&self.engine.shared.instance_id, StatusCode::PAYLOAD_TOO_LARGE)
+        } else {
+            response
+        };
+        if let Err(error) = self.engine.transport.respond(Arc::new(response), reply_to).await {
+            self.warn(&error, "a response could not be sent");
+        }
+    }
+
+    fn is_addressed_by(&self, message: &Message) -> bool {
+        message.receiver.as_ref().is_some_and(|receiver| {
+            receiver.address == *self.registered.address
+                && receiver.instance_id.as_ref().is_none_or(|id| *id == self.engine.shared.instance_id)
+        })
+    }
+
+    async fn subscription(mut self, mut delivery: Delivery<T::ReplyTo>) {
+        let registered = Arc::clone(&self.registered);
+        let Endpoint::Subscription(definition, handler) = &registered.endpoint else { return };
+        let granted = &registered.granted;
+        let message = Arc::clone(&delivery.message);
+        let first_attempt_at = now();
+        let mut starting = self.starting.take();
+
+        self.counters().delivered.increment();
+        if !definition.filter.matches(&message) {
+            self.counters().filtered.increment();
+            return self.accept(delivery.acknowledgement).await;
+        }
+        if granted.acknowledge == Acknowledge::OnReceive {
+            self.accept(delivery.acknowledgement.take()).await;
+        }
+        let mut attempt = delivery.attempt;
+        let reason = loop {
+            if registered.stopping.is_cancelled() {
+                return self.release(delivery.acknowledgement).await;
+            }
+            let context = self.context(&delivery, attempt);
+            match self.attempt(&message, starting.take(), handler.handle(context)).await {
+                Outcome::Succeeded(()) => {
+                    self.counters().handled.increment();
+                    return self.accept(delivery.acknowledgement).await;
+                }
+                Outcome::Cancelled => return self.release(delivery.acknowledgement).await,
+                Outcome::Failed(error) if attempt >= granted.retry.max_attempts => break error.to_string(),
+                Outcome::Failed(_) => {}
+            }
+            if !self.wait(granted.retry.delay_after(attempt)).await {
+                return self.release(delivery.acknowledgement).await;
+            }
+            attempt += 1;
+        };
+        if !granted.dead_letter {
+            self.counters().dropped.increment();
+            return self.accept(delivery.acknowledgement).await;
+        }
+        let letter = DeadLetter {
+            original: delivery.original.take().unwrap_or_else(|| message.encode()),
+            message_id: message.id.clone(),
+            subscriber: (*registered.address).clone(),
+            reason,
+            attempts: attempt,
+            first_attempt_at,
+            last_attempt_at: now(),
+        };
+        self.bury(letter, delivery.acknowledgement).await;
+    }
+
+    /// Keeps a dead letter. The message is not acknowledged before that succeeded.
+    async fn bury(mut self, letter: DeadLetter, acknowledgement: Acknowledging) {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.engine.transport.keep_dead_letter(letter.clone()).await {
+                Ok(()) => {
+                    self.counters().dead_lettered.increment();
+                    return self.accept(acknowledgement).await;
+                }
+                Err(error) => {
+                    self.counters().dead_letter_failures.increment();
+                    self.warn(&error, "a dead letter could not be kept");
+                }
+            }
+            if !self.wait(backoff.next_delay()).await {
+                return self.release(acknowledgement).await;
+            }
+        }
+    }
+
+    /// Waits, without a running handler's place if there is room to wait elsewhere. Returns whether the registration
+    /// still takes work.
+    async fn wait(&mut self, delay: Duration) -> bool {
+        let elsewhere = Arc::clone(&self.registered.waiting).try_acquire_owned();
+        if elsewhere.is_ok() {
+            self.place = None;
+        }
+        tokio::select! {
+            () = self.registered.stopping.cancelled() => return false,
+            () = tokio::time::sleep(delay) => {}
+        }
+        if self.place.is_none() {
+            self.place = Arc::clone(&self.registered.handlers).acquire_owned().await.ok();
+        }
+        self.place.is_some()
+    }
+
+    fn context(&self, delivery: &Delivery<T::ReplyTo>, attempt: u32) -> Context {
+        Context {
+            message: Arc::clone(&delivery.message),
+            address: Arc::clone(&self.registered.address),
+            bridge: Arc::clone(&self.engine) as Arc<dyn EventBridge>,
+            attempt,
+            deadline: delivery.deadline,
+            cancellation: self.engine.cancellation.clone(),
+        }
+    }
+
+    /// Runs a handler once: isolated from its panics, within its time, and until some patience after the end of the
+    /// bridge's grace period.
+    async fn attempt<R>(
+        &self,
+        message: &Message,
+        starting: Option<Pass>,
+        handler: impl Future<Output = Result<R, HandlerError>> + Send,
+    ) -> Outcome<R> {
+        let span = tracing::info_span!(
+            "process",
+            otel.kind = "consumer",
+            messaging.system = T::NAME,
+            messaging.operation.type = "process",
+            messaging.destination.name = %self.registered.address,
+            messaging.message.id = %message.id,
+        );
+        let cancellation = &self.engine.cancellation;
+        let given_up = async {
+            cancellation.cancelled().await;
+            tokio::time::sleep(CANCELLATION_PATIENCE).await;
+        };
+        drop(starting);
+        let handler = AssertUnwindSafe(handler).catch_unwind().instrument(span);
+        let result = tokio::select! {
+            biased;
+            result = within(self.registered.granted.handler_timeout, handler) => result,
+            () = given_up => return Outcome::Cancelled,
+        };
+        let error = match result {
+            Some(Ok(Ok(value))) => return Outcome::Succeeded(value),
+            Some(Ok(Err(_))) | None if cancellation.is_cancelled() => return Outcome::Cancelled,
+            Some(Ok(Err(error))) => error,
+            Some(Err(panic)) => {
+                self.counters().panicked.increment();
+                HandlerError::unhandled(format!("the handler panicked: {}", panic_message(&*panic)))
+            }
+            None => HandlerError::unhandled("the handler ran out of its time"),
+        };
+        self.counters().failed_attempts.increment();
+        if let HandlerError::Unhandled(_) = error {
+            self.warn(&error, "a handler failed");
+        }
+        Outcome::Failed(error)
+    }
+
+    async fn accept(&self, acknowledgement: Acknowledging) {
+        if let Some(acknowledgement) = acknowledgement {
+            self.acknowledged(acknowledgement.accept().await);
+        }
+    }
+
+    async fn release(&self, acknowledgement: Acknowledging) {
+        self.counters().released.increment();
+        if let Some(acknowledgement) = acknowledgement {
+            self.acknowledged(acknowledgement.release().await);
+        }
+    }
+
+    fn acknowledged(&self, result: Result<()>) {
+        if let Err(error) = result {
+            self.counters().failed_acknowledgements.increment();
+            self.warn(&error, "an acknowledgement failed");
+        }
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.engine.shared.counters
+    }
+
+    fn warn(&self, error: &dyn Display, what: &'static str) {
+        let address = &self.registered.address;
+        self.engine
+            .shared
+            .throttle
+            .log(|suppressed| tracing::warn!(bridge = T::NAME, %address, %error, suppressed, "{what}"));
+    }
+}
+
+/// Runs a future within a time, if there is one; `None` when the time is over.
+async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
+}

@@ -1,0 +1,205 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    EngineConfig, Publish, Transport,
+    link::Shared,
+    registered::{Endpoint, Key, Registered},
+};
+use crate::{
+    bridge::{EventBridge, Registration, ShutdownReport},
+    capability::{Capabilities, Capability},
+    error::{Error, ErrorKind, HandledError, InvokeError, Result},
+    events::BridgeEvents,
+    grant::demand,
+    handler::{CommandHandler, SubscriptionHandler},
+    health::{BridgeState, Health},
+    message::{Body, CommandDraft, EventDraft, Id, Message},
+    options::{Command, EmitOptions, InvokeOptions, Subscription, check_timeout},
+    stats::{Counters, Stats},
+};
+
+/// An [`EventBridge`] over a [`Transport`]: all that does not depend on the broker.
+///
+/// Adapters wrap it with [`forward_event_bridge!`](crate::forward_event_bridge).
+#[derive(Debug)]
+pub struct Engine<T: Transport> {
+    pub(super) transport: T,
+    pub(super) shared: Arc<Shared>,
+    /// Cancelled when the grace period of the shutdown is over.
+    pub(super) cancellation: CancellationToken,
+    pub(super) config: EngineConfig,
+    pub(super) itself: Weak<Self>,
+    pub(super) registrations: Mutex<HashMap<Key, Arc<Registered<T>>>>,
+    /// Held by what changes the set of consumers: one change at a time.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    /// Cancelled when the shutdown begins.
+    pub(super) closing: CancellationToken,
+    pub(super) report: watch::Sender<Option<ShutdownReport>>,
+    pub(super) shutdown_begun: OnceLock<()>,
+}
+
+impl<T: Transport> Engine<T> {
+    /// Creates an engine that is not started.
+    ///
+    /// # Errors
+    ///
+    /// As [`EngineConfig::validate`].
+    pub fn new(transport: T, config: EngineConfig) -> Result<Arc<Self>> {
+        config.validate()?;
+        let shared =
+            Shared::new(config.instance_id.clone(), config.max_pending_calls, Counters::new(T::NAME));
+        Ok(Arc::new_cyclic(|itself| Self {
+            transport,
+            shared: Arc::new(shared),
+            cancellation: CancellationToken::new(),
+            config,
+            itself: Weak::clone(itself),
+            registrations: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            closing: CancellationToken::new(),
+            report: watch::Sender::new(None),
+            shutdown_begun: OnceLock::new(),
+        }))
+    }
+
+    /// Returns the transport.
+    #[must_use]
+    pub const fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    pub(super) fn error(kind: ErrorKind, operation: &'static str) -> Error {
+        Error::new(kind, operation).bridge(T::NAME)
+    }
+
+    fn check_usable(&self, operation: &'static str) -> Result<()> {
+        match self.shared.state() {
+            BridgeState::Started | BridgeState::Draining => Ok(()),
+            BridgeState::Created | BridgeState::Starting => Err(Self::error(ErrorKind::NotStarted, operation)),
+            BridgeState::ShutDown => Err(Self::error(ErrorKind::ShutDown, operation)),
+        }
+    }
+
+    async fn send_command(&self, command: &Arc<Message>, deadline: Instant) -> Result<Arc<Message>> {
+        let mut call = self.shared.calls.begin(command)?;
+        let answer = async {
+            self.transport.request(Arc::clone(command), deadline).await?;
+            self.shared.counters.invoked.increment();
+            call.answer().await
+        };
+        let answer = timeout_at(deadline, answer).await.unwrap_or_else(|_| {
+            self.shared.counters.timed_out.increment();
+            Err(Self::error(ErrorKind::Timeout, "invoke"))
+        });
+        if answer.is_ok() {
+            self.shared.counters.answered.increment();
+        }
+        answer
+    }
+}
+
+#[async_trait]
+impl<T: Transport> EventBridge for Engine<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn instance_id(&self) -> &Id {
+        &self.shared.instance_id
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.transport.capabilities()
+    }
+
+    async fn start(&self) -> Result<()> {
+        self.start_once().await
+    }
+
+    async fn emit_message(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
+        self.check_usable("emit")?;
+        demand(options.must_route, Capability::MustRoute, &self.transport.capabilities())?;
+        let deadline = Instant::now() + check_timeout(options.timeout)?;
+        let message = Arc::new(draft.stamp(&self.shared.instance_id));
+        self.check_limits(&message, "emit")?;
+        let publish = Publish::new(deadline, options.must_route);
+        match timeout_at(deadline, self.transport.publish(Arc::clone(&message), publish)).await {
+            Ok(result) => result?,
+            Err(_) => return Err(Self::error(ErrorKind::Timeout, "emit")),
+        }
+        self.shared.counters.emitted.increment();
+        Ok(message)
+    }
+
+    async fn invoke_command(
+        &self,
+        draft: CommandDraft,
+        options: &InvokeOptions,
+    ) -> Result<Arc<Message>, InvokeError> {
+        self.check_usable("invoke")?;
+        let deadline = Instant::now() + check_timeout(options.timeout)?;
+        let command = Arc::new(draft.stamp(&self.shared.instance_id));
+        self.check_limits(&command, "invoke")?;
+        let response = self.send_command(&command, deadline).await?;
+        match response.body {
+            Body::CommandErrorResponse { handled, .. } => Err(service_error(&response, handled)),
+            _ => Ok(response),
+        }
+    }
+
+    async fn register_command(
+        &self,
+        command: Command,
+        handler: Arc<dyn CommandHandler>,
+    ) -> Result<Registration> {
+        self.register(Endpoint::Command(command, handler)).await
+    }
+
+    async fn register_subscription(
+        &self,
+        subscription: Subscription,
+        handler: Arc<dyn SubscriptionHandler>,
+    ) -> Result<Registration> {
+        self.register(Endpoint::Subscription(Box::new(subscription), handler)).await
+    }
+
+    fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    fn events(&self) -> BridgeEvents {
+        self.shared.subscribe()
+    }
+
+    fn stats(&self) -> Stats {
+        let in_hand = self.registrations.lock().values().map(|registered| registered.in_hand.count()).sum();
+        self.shared.counters.snapshot(self.shared.calls.count(), in_hand)
+    }
+
+    async fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        self.shutdown_once(grace).await
+    }
+}
+
+/// The error that a service answered with.
+fn service_error(response: &Message, handled: bool) -> InvokeError {
+    match response.error_payload() {
+        Ok(error) if handled => {
+            InvokeError::Handled(HandledError::new(error.status, error.message).with_payload(error.data))
+        }
+        Ok(error) => InvokeError::Unhandled(error.status),
+        Err(error) => InvokeError::Bridge(error),
+    }
+}

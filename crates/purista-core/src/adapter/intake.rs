@@ -1,0 +1,88 @@
+use std::{fmt, sync::Arc};
+
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+
+use super::{Delivery, Pass, Transport, dispatch, registered::Registered};
+
+/// Where a transport hands over the deliveries of one registration.
+///
+/// First get a [`Slot`], then a message from the broker, then [`deliver`](Self::deliver) it: so no more is taken from
+/// the broker than can be handled. Cheap to clone.
+pub struct Intake<T: Transport>(pub(super) Arc<Registered<T>>);
+
+/// The place of one running handler. Dropping it frees the place.
+#[derive(Debug)]
+pub struct Slot {
+    pub(super) handler: OwnedSemaphorePermit,
+    pub(super) in_hand: Pass,
+}
+
+/// Why there is no [`Slot`] at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Busy {
+    /// As many handlers run as may.
+    Full,
+    /// The registration takes no more work.
+    Stopped,
+}
+
+impl<T: Transport> Intake<T> {
+    /// Returns how many handlers may run at once.
+    #[must_use]
+    pub fn max_concurrency(&self) -> usize {
+        self.0.granted.max_concurrency
+    }
+
+    /// Gets a slot at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] tells why there is none.
+    pub fn try_slot(&self) -> Result<Slot, Busy> {
+        let handler = Arc::clone(&self.0.handlers).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => Busy::Full,
+            TryAcquireError::Closed => Busy::Stopped,
+        })?;
+        self.enter(handler)
+    }
+
+    /// Waits for a slot; `None` once the registration takes no more work.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, but the place in the queue is lost.
+    pub async fn slot(&self) -> Option<Slot> {
+        let handler = Arc::clone(&self.0.handlers).acquire_owned().await.ok()?;
+        self.enter(handler).ok()
+    }
+
+    fn enter(&self, handler: OwnedSemaphorePermit) -> Result<Slot, Busy> {
+        // A bridge that was dropped without shutdown takes no more work either.
+        if self.0.engine.strong_count() == 0 {
+            return Err(Busy::Stopped);
+        }
+        let in_hand = self.0.in_hand.enter().ok_or(Busy::Stopped)?;
+        Ok(Slot { handler, in_hand })
+    }
+
+    /// Has a delivery handled, on a task of its own.
+    ///
+    /// A command's handler is polled once right here before that, so that one which needs no waiting costs no task.
+    /// Call it where a handler may run: never on the task that polls a connection.
+    pub fn deliver(&self, slot: Slot, delivery: Delivery<T::ReplyTo>) {
+        dispatch::start(&self.0, slot, delivery);
+    }
+}
+
+impl<T: Transport> Clone for Intake<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Transport> fmt::Debug for Intake<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Intake").field(&self.0).finish()
+    }
+}

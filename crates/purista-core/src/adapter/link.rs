@@ -1,0 +1,153 @@
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+use super::{PendingCalls, ResponseVerdict, Throttle};
+use crate::{
+    error::Error,
+    events::{BridgeEvent, BridgeEvents},
+    health::{BridgeState, Health},
+    message::{Id, Message, ServiceAddress},
+    stats::Counters,
+};
+
+const EVENT_BUFFER: usize = 64;
+
+const STATES: [BridgeState; 5] = [
+    BridgeState::Created,
+    BridgeState::Starting,
+    BridgeState::Started,
+    BridgeState::Draining,
+    BridgeState::ShutDown,
+];
+
+/// What a transport tells its engine: responses, bad input, and the state of the connection.
+#[derive(Clone, Debug)]
+pub struct Link(pub(super) Arc<Shared>);
+
+/// What engine, registrations and transport share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) instance_id: Id,
+    pub(super) calls: PendingCalls,
+    pub(super) counters: Counters,
+    pub(super) throttle: Throttle,
+    state: AtomicU8,
+    connected: AtomicBool,
+    not_consuming: Mutex<BTreeSet<ServiceAddress>>,
+    events: broadcast::Sender<BridgeEvent>,
+}
+
+impl Shared {
+    pub(super) fn new(instance_id: Id, max_pending_calls: usize, counters: Counters) -> Self {
+        Self {
+            instance_id,
+            calls: PendingCalls::new(max_pending_calls),
+            counters,
+            throttle: Throttle::default(),
+            state: AtomicU8::new(BridgeState::Created as u8),
+            connected: AtomicBool::new(false),
+            not_consuming: Mutex::default(),
+            events: broadcast::Sender::new(EVENT_BUFFER),
+        }
+    }
+
+    pub(super) fn state(&self) -> BridgeState {
+        STATES[usize::from(self.state.load(Ordering::Acquire))]
+    }
+
+    /// Moves on to a state; a bridge that drains or is shut down never goes back.
+    pub(super) fn advance(&self, to: BridgeState) -> bool {
+        let allowed = |from: u8| (from < BridgeState::Draining as u8 || to as u8 > from).then_some(to as u8);
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, allowed).is_ok()
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let not_consuming = self.not_consuming.lock().iter().cloned().collect();
+        Health::new(self.state(), self.connected.load(Ordering::Acquire), not_consuming)
+    }
+
+    pub(super) fn subscribe(&self) -> BridgeEvents {
+        BridgeEvents(self.events.subscribe())
+    }
+
+    pub(super) fn raise(&self, event: BridgeEvent) {
+        tracing::debug!(?event, "bridge");
+        // Nobody listening is fine.
+        let _listeners = self.events.send(event);
+    }
+}
+
+impl Link {
+    /// Returns the instance id of the bridge.
+    #[must_use]
+    pub fn instance_id(&self) -> &Id {
+        &self.0.instance_id
+    }
+
+    /// Hands over a response that arrived for this bridge.
+    pub fn respond(&self, response: Arc<Message>) {
+        let counters = &self.0.counters;
+        let correlation_id = response.correlation_id.clone();
+        let from = response.sender.address.clone();
+        match self.0.calls.respond(response) {
+            ResponseVerdict::Answered => {}
+            ResponseVerdict::Late => {
+                counters.late_responses.increment();
+                tracing::debug!(?correlation_id, %from, "a response came late");
+            }
+            ResponseVerdict::Forged => {
+                counters.forged_responses.increment();
+                self.0.throttle.log(|suppressed| {
+                    tracing::warn!(?correlation_id, %from, suppressed, "a response is not from whom was asked");
+                });
+            }
+        }
+    }
+
+    /// Counts and logs input that is no message.
+    pub fn malformed(&self, error: &Error) {
+        self.0.counters.malformed.increment();
+        self.0.throttle.log(|suppressed| tracing::warn!(%error, suppressed, "malformed message"));
+    }
+
+    /// Tells that the connection is up and everything is consuming.
+    pub fn connected(&self) {
+        if !self.0.connected.swap(true, Ordering::AcqRel) {
+            self.0.raise(BridgeEvent::Connected);
+        }
+    }
+
+    /// Tells that the connection is lost.
+    pub fn disconnected(&self, reason: impl Into<String>) {
+        if self.0.connected.swap(false, Ordering::AcqRel) {
+            self.0.raise(BridgeEvent::Disconnected(reason.into()));
+        }
+    }
+
+    /// Tells that a registration stopped consuming while the connection lives.
+    pub fn consumer_down(&self, address: &ServiceAddress) {
+        if self.0.not_consuming.lock().insert(address.clone()) {
+            self.0.raise(BridgeEvent::ConsumerDown(address.clone()));
+        }
+    }
+
+    /// Tells that the registration consumes again.
+    pub fn consumer_up(&self, address: &ServiceAddress) {
+        if self.0.not_consuming.lock().remove(address) {
+            self.0.raise(BridgeEvent::ConsumerUp(address.clone()));
+        }
+    }
+
+    /// Tells that the broker forgot the session.
+    pub fn session_lost(&self) {
+        self.0.raise(BridgeEvent::SessionLost);
+    }
+}

@@ -1,0 +1,33 @@
+//! The kit for authors of adapters: everything but the mapping onto a broker.
+//!
+//! An adapter implements [`Transport`], which maps messages onto its broker, and wraps an [`Engine`], which has all the
+//! rest: time limits, pending calls, dispatch with limits, retry and dead letters, drain, health and counters.
+
+mod backoff;
+mod config;
+mod dead_letter;
+mod dispatch;
+mod engine;
+mod gate;
+mod intake;
+mod lifecycle;
+mod limits;
+mod link;
+mod pending;
+mod registered;
+mod registration;
+mod sync;
+mod throttle;
+mod transport;
+
+pub use async_trait::async_trait;
+pub use backoff::Backoff;
+pub use config::EngineConfig;
+pub use dead_letter::DeadLetter;
+pub use engine::Engine;
+pub use gate::{Gate, Pass};
+pub use intake::{Busy, Intake, Slot};
+pub use link::Link;
+pub use pending::{PendingCall, PendingCalls, ResponseVerdict};
+pub use throttle::Throttle;
+pub use transport::{Acknowledgement, Consumer, Delivery, Publish, Transport};

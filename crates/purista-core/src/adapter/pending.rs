@@ -1,0 +1,222 @@
+use std::{hash::BuildHasher, sync::Arc};
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
+use tokio::sync::oneshot;
+
+use super::{
+    gate::{Gate, Pass},
+    sync::Mutex,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    message::{Id, Message, Name, Receiver},
+};
+
+#[cfg(not(purista_loom))]
+const SHARDS: usize = 16;
+#[cfg(purista_loom)]
+const SHARDS: usize = 1;
+
+/// The calls of a bridge that wait for their answer.
+///
+/// An answer counts only if it answers a pending call and comes from whom was asked. The number of calls is bounded;
+/// a call leaves when it is answered, or when its [`PendingCall`] is dropped: at its time limit, or because its caller
+/// went away.
+#[derive(Debug)]
+pub struct PendingCalls {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    inside: Arc<Gate>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    calls: HashTable<Call>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Call {
+    correlation_id: Id,
+    responder: Receiver,
+    tenant_id: Option<Name>,
+    answer: oneshot::Sender<Result<Arc<Message>>>,
+}
+
+/// What became of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResponseVerdict {
+    /// It answered its call.
+    Answered,
+    /// No such call is pending: its time is over, or it never was.
+    Late,
+    /// The call is pending, but the response does not come from whom was asked. The call waits on.
+    Forged,
+}
+
+/// A call that waits for its answer; dropping it gives the call up.
+#[derive(Debug)]
+pub struct PendingCall<'a> {
+    calls: &'a PendingCalls,
+    correlation_id: &'a Id,
+    answer: oneshot::Receiver<Result<Arc<Message>>>,
+    _inside: Pass,
+}
+
+impl PendingCalls {
+    /// Creates room for so many calls.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::new(Shard::default())),
+            hasher: RandomState::default(),
+            inside: Gate::new(),
+            limit,
+        }
+    }
+
+    /// Begins to wait for the answer to a command. Do so before the command is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Backpressure`](ErrorKind::Backpressure) if there is no room, [`ShutDown`](ErrorKind::ShutDown) after
+    /// [`close`](Self::close), [`InvalidMessage`](ErrorKind::InvalidMessage) if the message has no receiver, or a
+    /// correlation id that is missing or taken.
+    pub fn begin<'a>(&'a self, command: &'a Message) -> Result<PendingCall<'a>> {
+        let refused = |kind| Error::new(kind, "invoke");
+        let (Some(correlation_id), Some(receiver)) = (&command.correlation_id, &command.receiver) else {
+            return Err(refused(ErrorKind::InvalidMessage).context("a command needs receiver and correlation id"));
+        };
+        let inside = self.inside.enter().ok_or_else(|| refused(ErrorKind::ShutDown))?;
+        if self.inside.count() > self.limit {
+            return Err(refused(ErrorKind::Backpressure).context("too many calls are pending"));
+        }
+        let (sender, answer) = oneshot::channel();
+        let call = Call {
+            correlation_id: correlation_id.clone(),
+            responder: receiver.clone(),
+            tenant_id: command.tenant_id.clone(),
+            answer: sender,
+        };
+        let (hash, shard) = self.locate(correlation_id);
+        let mut shard = shard.lock();
+        if shard.closed {
+            return Err(refused(ErrorKind::ShutDown));
+        }
+        match self.entry(&mut shard, hash, correlation_id) {
+            Entry::Vacant(vacant) => vacant.insert(call),
+            Entry::Occupied(_) => {
+                return Err(refused(ErrorKind::InvalidMessage).context("the correlation id is taken"));
+            }
+        };
+        drop(shard);
+        Ok(PendingCall { calls: self, correlation_id, answer, _inside: inside })
+    }
+
+    /// Hands a response to the call that waits for it.
+    pub fn respond(&self, response: Arc<Message>) -> ResponseVerdict {
+        let Some(correlation_id) = &response.correlation_id else { return ResponseVerdict::Late };
+        let (hash, shard) = self.locate(correlation_id);
+        let mut shard = shard.lock();
+        let Entry::Occupied(call) = self.entry(&mut shard, hash, correlation_id) else {
+            return ResponseVerdict::Late;
+        };
+        if !call.get().is_answered_by(&response) {
+            return ResponseVerdict::Forged;
+        }
+        let (call, _) = call.remove();
+        drop(shard);
+        match call.answer.send(Ok(response)) {
+            Ok(()) => ResponseVerdict::Answered,
+            Err(_) => ResponseVerdict::Late,
+        }
+    }
+
+    /// Fails all calls with [`ShutDown`](ErrorKind::ShutDown), lets no more begin, and returns how many there were.
+    pub fn close(&self) -> usize {
+        self.inside.close();
+        let mut failed = 0;
+        for shard in &self.shards {
+            let calls = {
+                let mut shard = shard.lock();
+                shard.closed = true;
+                std::mem::take(&mut shard.calls)
+            };
+            for call in calls {
+                failed += usize::from(call.answer.send(Err(Error::new(ErrorKind::ShutDown, "invoke"))).is_ok());
+            }
+        }
+        failed
+    }
+
+    /// Returns how many calls are pending.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.inside.count()
+    }
+
+    /// Waits until no call is pending.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn empty(&self) {
+        self.inside.empty().await;
+    }
+
+    fn locate(&self, correlation_id: &Id) -> (u64, &Mutex<Shard>) {
+        let hash = self.hasher.hash_one(correlation_id);
+        // The table uses the highest and the lowest bits; the shard is chosen by others.
+        (hash, &self.shards[(hash >> 32) as usize % SHARDS])
+    }
+
+    fn entry<'s>(&self, shard: &'s mut Shard, hash: u64, correlation_id: &Id) -> Entry<'s, Call> {
+        shard.calls.entry(
+            hash,
+            |call| call.correlation_id == *correlation_id,
+            |call| self.hasher.hash_one(&call.correlation_id),
+        )
+    }
+}
+
+impl Call {
+    fn is_answered_by(&self, response: &Message) -> bool {
+        response.message_type().is_response()
+            && response.sender.address == self.responder.address
+            && response.tenant_id == self.tenant_id
+            && self.responder.instance_id.as_ref().is_none_or(|asked| *asked == response.sender.instance_id)
+    }
+}
+
+impl PendingCall<'_> {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutDown`](ErrorKind::ShutDown) if the calls were closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn answer(&mut self) -> Result<Arc<Message>> {
+        match (&mut self.answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::new(ErrorKind::ShutDown, "invoke")),
+        }
+    }
+}
+
+impl Drop for PendingCall<'_> {
+    fn drop(&mut self) {
+        if self.answer.is_terminated() {
+            return;
+        }
+        let (hash, shard) = self.calls.locate(self.correlation_id);
+        if let Entry::Occupied(call) = self.calls.entry(&mut shard.lock(), hash, self.correlation_id) {
+            call.remove();
+        }
+    }
+}

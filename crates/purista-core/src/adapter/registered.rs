@@ -1,0 +1,145 @@
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Consumer, Engine, Gate, Transport};
+use crate::{
+    capability::{Capabilities, Capability},
+    error::{Error, ErrorKind, Result},
+    grant::{Granted, grant_command, grant_subscription},
+    handler::{CommandHandler, SubscriptionHandler},
+    message::ServiceAddress,
+    options::{Command, Subscription},
+};
+
+/// How many messages of one registration can wait for their next attempt beside the handlers that run. When that many
+/// wait, further ones keep their handler's place, which slows the intake down.
+const WAITING_ATTEMPTS: usize = 1_024;
+
+/// A command or subscription with its handler.
+pub(super) enum Endpoint {
+    Command(Command, Arc<dyn CommandHandler>),
+    Subscription(Box<Subscription>, Arc<dyn SubscriptionHandler>),
+}
+
+/// What tells registrations of one bridge apart.
+pub(super) type Key = (EndpointKind, ServiceAddress);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum EndpointKind {
+    Command,
+    Subscription,
+}
+
+impl Endpoint {
+    pub(super) fn key(&self) -> Key {
+        match self {
+            Self::Command(command, _) => (EndpointKind::Command, command.address.clone()),
+            Self::Subscription(subscription, _) => {
+                (EndpointKind::Subscription, subscription.subscriber.clone())
+            }
+        }
+    }
+
+    pub(super) fn grant(&self, given: &Capabilities) -> Result<Granted> {
+        match self {
+            Self::Command(command, _) => grant_command(&command.options, given),
+            Self::Subscription(subscription, _) => grant_subscription(&subscription.options, given),
+        }
+    }
+}
+
+/// A registration of an engine.
+pub(super) struct Registered<T: Transport> {
+    pub(super) endpoint: Endpoint,
+    pub(super) address: Arc<ServiceAddress>,
+    pub(super) granted: Granted,
+    /// What the adapter gave when this was granted.
+    granted_under: Capabilities,
+    pub(super) engine: Weak<Engine<T>>,
+    /// One permit for each handler that may run.
+    pub(super) handlers: Arc<Semaphore>,
+    /// One permit for each message that may wait for its next attempt without a handler's place.
+    pub(super) waiting: Arc<Semaphore>,
+    /// All deliveries that are being handled or wait for their next attempt.
+    pub(super) in_hand: Arc<Gate>,
+    /// Those of them whose handler did not start yet.
+    pub(super) starting: Arc<Gate>,
+    /// Cancelled when no handler starts any more.
+    pub(super) stopping: CancellationToken,
+    consumer: Mutex<Option<Arc<T::Consumer>>>,
+}
+
+impl<T: Transport> Registered<T> {
+    pub(super) fn new(endpoint: Endpoint, given: Capabilities, engine: Weak<Engine<T>>) -> Result<Self> {
+        let granted = endpoint.grant(&given)?;
+        Ok(Self {
+            address: Arc::new(endpoint.key().1),
+            endpoint,
+            granted,
+            granted_under: given,
+            engine,
+            handlers: Arc::new(Semaphore::new(granted.max_concurrency)),
+            waiting: Arc::new(Semaphore::new(WAITING_ATTEMPTS)),
+            in_hand: Gate::new(),
+            starting: Gate::new(),
+            stopping: CancellationToken::new(),
+            consumer: Mutex::new(None),
+        })
+    }
+
+    /// Checks that the live broker gives what was granted.
+    pub(super) fn recheck(&self, given: &Capabilities) -> Result<()> {
+        if self.endpoint.grant(given)? == self.granted {
+            return Ok(());
+        }
+        let lost = self.granted_under.iter().find(|capability| !given.has(*capability));
+        Err(Error::new(ErrorKind::Unsupported(lost.unwrap_or(Capability::DurableSubscriptions)), "start")
+            .context(format!("{} was granted more than the broker gives", self.address)))
+    }
+
+    fn consumer(&self) -> Option<Arc<T::Consumer>> {
+        self.consumer.lock().clone()
+    }
+
+    pub(super) fn take_consumer(&self) -> Option<Arc<T::Consumer>> {
+        self.consumer.lock().take()
+    }
+
+    /// Keeps the consumer that was opened.
+    pub(super) fn opened(&self, consumer: T::Consumer) {
+        *self.consumer.lock() = Some(Arc::new(consumer));
+    }
+
+    /// Takes no more deliveries. Those that it has taken have started when this returns.
+    pub(super) async fn stop(&self) {
+        if let Some(consumer) = self.consumer() {
+            consumer.stop().await;
+        }
+        self.starting.empty().await;
+        self.halt();
+    }
+
+    /// Starts no handler any more, and gives attempts that wait back.
+    pub(super) fn halt(&self) {
+        self.stopping.cancel();
+        self.in_hand.close();
+        self.handlers.close();
+    }
+
+    /// Ends the consumer after its last acknowledgement.
+    pub(super) async fn close(&self) -> Result<()> {
+        match self.consumer() {
+            Some(consumer) => consumer.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T: Transport> std::fmt::Debug for Registered<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registered").field("address", &self.address).field("granted", &self.granted).finish()
+    }
+}

@@ -1,0 +1,86 @@
+use std::{future::Future, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    bridge::{EventBridge, Registration},
+    error::{InvokeError, Result},
+    handler::decode_or_null,
+    message::{CommandDraft, EventDraft, Message, Name, Payload, Receiver, ServiceAddress},
+    options::{EmitOptions, InvokeOptions},
+    service::Service,
+};
+
+/// The typed, short forms of an [`EventBridge`]'s methods.
+///
+/// They send as [`ServiceAddress::client`]. A handler sends through its [`Context`](crate::Context) instead; whole
+/// drafts with options go to [`EventBridge::emit_message`] and [`EventBridge::invoke_command`].
+pub trait EventBridgeExt: EventBridge {
+    /// Invokes a command with a time limit of 30 s and decodes its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventBridge::invoke_command`]; a result that does not fit the type is an
+    /// [`InvalidMessage`](crate::ErrorKind::InvalidMessage).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`EventBridge::invoke_command`].
+    fn invoke<O: DeserializeOwned>(
+        &self,
+        receiver: impl Into<Receiver> + Send,
+        input: &(impl Serialize + Sync + ?Sized),
+    ) -> impl Future<Output = Result<O, InvokeError>> + Send {
+        let draft = Payload::json(input)
+            .map(|input| CommandDraft::new(ServiceAddress::client(), receiver).with_payload(input));
+        async move {
+            let response = self.invoke_command(draft?, &InvokeOptions::default()).await?;
+            Ok(decode_or_null(response.payload())?)
+        }
+    }
+
+    /// Emits an event and waits up to 5 s for the broker to take it over.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventBridge::emit_message`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`EventBridge::emit_message`].
+    fn emit(
+        &self,
+        event_name: impl Into<Name> + Send,
+        content: &(impl Serialize + Sync + ?Sized),
+    ) -> impl Future<Output = Result<Arc<Message>>> + Send {
+        let draft = Payload::json(content)
+            .map(|content| EventDraft::event(ServiceAddress::client(), event_name).with_payload(content));
+        async move { self.emit_message(draft?, &EmitOptions::default()).await }
+    }
+
+    /// Registers all that the services offer, then starts the bridge if it is not started.
+    ///
+    /// # Errors
+    ///
+    /// Those of the first registration that failed, or of the start. What was registered before stays registered.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves registered what was registered.
+    fn serve(
+        &self,
+        services: impl IntoIterator<Item = Service> + Send,
+    ) -> impl Future<Output = Result<Vec<Registration>>> + Send {
+        let services: Vec<Service> = services.into_iter().collect();
+        async move {
+            let mut registrations = Vec::new();
+            for service in services {
+                registrations.extend(service.register(self).await?);
+            }
+            self.start().await?;
+            Ok(registrations)
+        }
+    }
+}
+
+impl<B: EventBridge + ?Sized> EventBridgeExt for B {}

@@ -1,0 +1,378 @@
+//! What can go wrong: with a bridge, and with a command.
+
+use std::{error::Error as StdError, fmt, sync::Arc};
+
+use crate::{capability::Capability, message::Payload, status::StatusCode};
+
+type Source = Arc<dyn StdError + Send + Sync>;
+
+/// The result of a bridge's operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation of a bridge failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The adapter, as it is configured, cannot do what was asked for. Nothing was created.
+    Unsupported(Capability),
+    /// The configuration or an option has a value that cannot be.
+    InvalidConfig,
+    /// A message is malformed, or a part of it is longer than the bridge allows.
+    InvalidMessage,
+    /// The payload is larger than the bridge or the broker takes. Sizes in bytes.
+    #[non_exhaustive]
+    PayloadTooLarge {
+        /// The size that was refused.
+        size: usize,
+        /// The largest size that is taken.
+        limit: usize,
+    },
+    /// The bridge was used before it was started.
+    NotStarted,
+    /// The bridge shut down before or while the operation ran.
+    ShutDown,
+    /// A registration with the same address exists.
+    AlreadyRegistered,
+    /// Nobody serves the command.
+    NoHandler,
+    /// The message had to reach someone, and nobody is there to get it.
+    Unroutable,
+    /// The time limit passed. Whether the message took effect is not known.
+    Timeout,
+    /// A queue, buffer or table of calls is full, and did not empty in time.
+    Backpressure,
+    /// The broker cannot be reached.
+    Unavailable,
+    /// The broker refused the credentials.
+    Unauthenticated,
+    /// The broker does not allow these credentials to do this.
+    Forbidden,
+    /// The connection could not be secured: certificate, host name or protocol version.
+    Tls,
+    /// What exists on the broker differs from what is needed.
+    TopologyMismatch,
+    /// Anything else; the source tells more.
+    Unexpected,
+}
+
+impl ErrorKind {
+    /// Returns whether trying again later may help.
+    #[must_use]
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::NoHandler | Self::Unroutable | Self::Timeout | Self::Backpressure | Self::Unavailable)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported(capability) => write!(f, "the bridge does not give {capability}"),
+            Self::InvalidConfig => f.write_str("invalid configuration"),
+            Self::InvalidMessage => f.write_str("invalid message"),
+            Self::PayloadTooLarge { size, limit } => {
+                write!(f, "payload of {size} bytes is over the limit of {limit}")
+            }
+            Self::NotStarted => f.write_str("the bridge is not started"),
+            Self::ShutDown => f.write_str("the bridge shut down"),
+            Self::AlreadyRegistered => f.write_str("already registered"),
+            Self::NoHandler => f.write_str("nobody serves the command"),
+            Self::Unroutable => f.write_str("nobody is there to get the message"),
+            Self::Timeout => f.write_str("timed out"),
+            Self::Backpressure => f.write_str("no room"),
+            Self::Unavailable => f.write_str("the broker cannot be reached"),
+            Self::Unauthenticated => f.write_str("credentials refused"),
+            Self::Forbidden => f.write_str("not allowed"),
+            Self::Tls => f.write_str("the connection could not be secured"),
+            Self::TopologyMismatch => f.write_str("the broker holds something else"),
+            Self::Unexpected => f.write_str("unexpected failure"),
+        }
+    }
+}
+
+/// The failure of a bridge's operation.
+///
+/// Displays as one line without the source, which [`std::error::Error::source`] returns.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    bridge: Option<&'static str>,
+    context: Option<String>,
+    source: Option<Source>,
+}
+
+impl Error {
+    /// Creates an error of an operation such as `emit`.
+    #[must_use]
+    pub fn new(kind: ErrorKind, operation: &'static str) -> Self {
+        Self(Box::new(Inner { kind, operation, bridge: None, context: None, source: None }))
+    }
+
+    pub(crate) fn invalid_message(context: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidMessage, "message").context(context)
+    }
+
+    pub(crate) fn invalid_config(context: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidConfig, "configure").context(context)
+    }
+
+    /// Names the bridge it happened on.
+    #[must_use]
+    pub fn bridge(mut self, name: &'static str) -> Self {
+        self.0.bridge = Some(name);
+        self
+    }
+
+    /// Adds what the reader needs to know. Never put secrets here: it is logged.
+    #[must_use]
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.0.context = Some(context.into());
+        self
+    }
+
+    /// Keeps the cause.
+    #[must_use]
+    pub fn source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Returns why it failed.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Returns the operation that failed.
+    #[must_use]
+    pub const fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, operation, bridge, context, .. } = &*self.0;
+        write!(f, "{operation}")?;
+        if let Some(bridge) = bridge {
+            write!(f, " on the {bridge} bridge")?;
+        }
+        write!(f, ": {kind}")?;
+        if let Some(context) = context {
+            write!(f, " ({context})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut source = StdError::source(self);
+        while let Some(cause) = source {
+            write!(f, "\n  caused by: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// An error that a command means its caller to see: status, message and data travel as they are.
+///
+/// ```
+/// use purista_core::{HandledError, StatusCode};
+///
+/// let error = HandledError::bad_request("e-mail is missing").with_data(&["email"])?;
+/// assert_eq!(error.status(), StatusCode::BAD_REQUEST);
+/// # Ok::<(), purista_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandledError {
+    status: StatusCode,
+    message: String,
+    data: Option<Payload>,
+}
+
+impl HandledError {
+    /// Creates an error.
+    #[must_use]
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), data: None }
+    }
+
+    /// Creates an error of status 400.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// Creates an error of status 404.
+    #[must_use]
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// Adds data.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidMessage`] if the data has no form in JSON.
+    pub fn with_data(self, data: &(impl serde::Serialize + ?Sized)) -> Result<Self> {
+        Ok(self.with_payload(Some(Payload::json(data)?)))
+    }
+
+    pub(crate) fn with_payload(mut self, data: Option<Payload>) -> Self {
+        self.data = data;
+        self
+    }
+
+    /// Returns the status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the message.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the data.
+    #[must_use]
+    pub const fn data(&self) -> Option<&Payload> {
+        self.data.as_ref()
+    }
+}
+
+impl fmt::Display for HandledError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status.as_u16(), self.message)
+    }
+}
+
+impl StdError for HandledError {}
+
+/// Why an invoked command gave no result.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum InvokeError {
+    /// The service answered with an error it means the caller to see.
+    Handled(HandledError),
+    /// The service failed. It tells its status and nothing of the cause.
+    Unhandled(StatusCode),
+    /// The bridge could not get an answer.
+    Bridge(Error),
+}
+
+impl InvokeError {
+    /// Returns the kind of a bridge's failure, `None` for a service's.
+    #[must_use]
+    pub const fn bridge_kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Bridge(error) => Some(error.kind()),
+            Self::Handled(_) | Self::Unhandled(_) => None,
+        }
+    }
+}
+
+impl From<Error> for InvokeError {
+    fn from(error: Error) -> Self {
+        Self::Bridge(error)
+    }
+}
+
+impl fmt::Display for InvokeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handled(error) => write!(f, "the command answered {error}"),
+            Self::Unhandled(status) => write!(f, "the command failed with {status}"),
+            Self::Bridge(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl StdError for InvokeError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Handled(error) => Some(error),
+            Self::Unhandled(_) => None,
+            Self::Bridge(error) => StdError::source(error),
+        }
+    }
+}
+
+/// Why a handler failed.
+///
+/// Any error converts into it, so `?` works in handlers. A [`HandledError`], also one that an inner call returned,
+/// stays handled; of every other error the caller of a command learns only a status, and the log the cause.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// The caller is meant to see it.
+    Handled(HandledError),
+    /// The caller learns only that the command failed.
+    Unhandled(Box<dyn StdError + Send + Sync>),
+}
+
+impl HandlerError {
+    /// Creates an unhandled error from a text for the log.
+    #[must_use]
+    pub fn unhandled(message: impl Into<String>) -> Self {
+        Self::Unhandled(message.into().into())
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        let error: Box<dyn StdError + Send + Sync> = Box::new(error);
+        let error = match error.downcast::<HandledError>() {
+            Ok(handled) => return Self::Handled(*handled),
+            Err(other) => other,
+        };
+        match error.downcast::<InvokeError>() {
+            Ok(invoke) => match *invoke {
+                InvokeError::Handled(handled) => Self::Handled(handled),
+                other => Self::Unhandled(Box::new(other)),
+            },
+            Err(other) => Self::Unhandled(other),
+        }
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handled(error) => fmt::Display::fmt(error, f),
+            Self::Unhandled(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn question_mark_keeps_handled_errors_handled() {
+        let inner = InvokeError::Handled(HandledError::not_found("no such user"));
+        assert!(matches!(HandlerError::from(inner), HandlerError::Handled(_)));
+        assert!(matches!(HandlerError::from(fmt::Error), HandlerError::Unhandled(_)));
+    }
+
+    #[test]
+    fn display_leaves_the_source_to_debug() {
+        let error = Error::new(ErrorKind::Unavailable, "start").bridge("test").source(fmt::Error);
+        assert_eq!(error.to_string(), "start on the test bridge: the broker cannot be reached");
+        assert!(format!("{error:?}").contains("caused by"), "{error:?}");
+    }
+}

@@ -1,0 +1,168 @@
+//! What runs when a message arrives.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bridge::EventBridge,
+    error::{Error, HandlerError, InvokeError},
+    message::{CommandDraft, EventDraft, Message, Name, Payload, Receiver, ServiceAddress},
+    options::{EmitOptions, InvokeOptions},
+};
+
+/// Serves a command.
+///
+/// Usually a closure or `async fn` given to [`Service::command`](crate::Service::command); this trait is for whole
+/// messages.
+#[async_trait]
+pub trait CommandHandler: Send + Sync + 'static {
+    /// Executes the command and returns its result.
+    ///
+    /// Runs on a task of its own; a panic is caught and counts as a failure. If the bridge shuts down and its grace
+    /// period has passed, [`Context::cancelled`] completes, and shortly after the future is dropped.
+    async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError>;
+}
+
+/// Serves a subscription.
+///
+/// Usually a closure or `async fn` given to [`Service::subscription`](crate::Service::subscription); this trait is
+/// for whole messages.
+#[async_trait]
+pub trait SubscriptionHandler: Send + Sync + 'static {
+    /// Handles a message. A failure is retried as the subscription's
+    /// [`RetryPolicy`](crate::RetryPolicy) says; then the message becomes a dead letter.
+    ///
+    /// Runs like [`CommandHandler::handle`]. A message may come again after a crash: handlers should tell by
+    /// [`Message::id`](crate::Message) what they have done.
+    async fn handle(&self, context: Context) -> Result<(), HandlerError>;
+}
+
+/// What a handler knows and can do while it handles one message.
+///
+/// Messages it sends come from the handler's address, and carry on principal, tenant, trace id and trace context of
+/// the message it handles.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub(crate) message: Arc<Message>,
+    pub(crate) address: Arc<ServiceAddress>,
+    pub(crate) bridge: Arc<dyn EventBridge>,
+    pub(crate) attempt: u32,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) cancellation: CancellationToken,
+}
+
+impl Context {
+    /// Returns the message.
+    #[must_use]
+    pub const fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    /// Returns the address of the command or subscriber that handles it.
+    #[must_use]
+    pub fn address(&self) -> &ServiceAddress {
+        &self.address
+    }
+
+    /// Returns the bridge.
+    #[must_use]
+    pub const fn bridge(&self) -> &Arc<dyn EventBridge> {
+        &self.bridge
+    }
+
+    /// Returns how often a handler has run for this message, this time included.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Returns how long the caller of a command still waits; `None` where nobody waits.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Returns whether the handler should give up: the bridge's grace period is over.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancellation.is_cancelled()
+    }
+
+    /// Completes when the handler should give up: the bridge's grace period is over, or a command's caller has
+    /// stopped waiting.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn cancelled(&self) {
+        match self.deadline {
+            Some(deadline) => {
+                let _either = tokio::time::timeout_at(deadline, self.cancellation.cancelled()).await;
+            }
+            None => self.cancellation.cancelled().await,
+        }
+    }
+
+    /// Decodes the second input of a command.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMessage`](crate::ErrorKind::InvalidMessage) if there is none that fits the type.
+    pub fn parameter<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        decode_or_null(self.message.parameter())
+    }
+
+    /// Invokes a command.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventBridge::invoke_command`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`EventBridge::invoke_command`].
+    pub async fn invoke<O: DeserializeOwned>(
+        &self,
+        receiver: impl Into<Receiver> + Send,
+        input: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<O, InvokeError> {
+        let draft = CommandDraft::new(self.address(), receiver)
+            .caused_by(&self.message)
+            .with_payload(Payload::json(input)?);
+        let response = self.bridge.invoke_command(draft, &InvokeOptions::default()).await?;
+        Ok(decode_or_null(response.payload())?)
+    }
+
+    /// Emits an event.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventBridge::emit_message`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`EventBridge::emit_message`].
+    pub async fn emit(
+        &self,
+        event_name: impl Into<Name> + Send,
+        content: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<Arc<Message>, Error> {
+        let draft = EventDraft::event(self.address(), event_name)
+            .caused_by(&self.message)
+            .with_payload(Payload::json(content)?);
+        self.bridge.emit_message(draft, &EmitOptions::default()).await
+    }
+}
+
+/// Decodes a payload; an absent one counts as `null`.
+pub(crate) fn decode_or_null<T: DeserializeOwned>(payload: Option<&Payload>) -> Result<T, Error> {
+    match payload {
+        Some(payload) => payload.deserialize(),
+        None => serde_json::from_str("null")
+            .map_err(|error| Error::invalid_message("a payload is needed").source(error)),
+    }
+}

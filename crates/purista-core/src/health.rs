@@ -1,0 +1,53 @@
+//! How a bridge is.
+
+use crate::message::ServiceAddress;
+
+/// Where a bridge is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum BridgeState {
+    /// Not started yet.
+    Created,
+    /// Connecting and registering.
+    Starting,
+    /// In service.
+    Started,
+    /// Finishing what runs, taking nothing new.
+    Draining,
+    /// At its end.
+    ShutDown,
+}
+
+/// The health of a bridge at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Where the bridge is in its life.
+    pub state: BridgeState,
+    /// Whether it is connected to its broker.
+    pub connected: bool,
+    /// The registrations that should be consuming and are not.
+    pub not_consuming: Vec<ServiceAddress>,
+}
+
+impl Health {
+    /// Creates a report.
+    #[must_use]
+    pub const fn new(state: BridgeState, connected: bool, not_consuming: Vec<ServiceAddress>) -> Self {
+        Self { state, connected, not_consuming }
+    }
+
+    /// Returns whether the bridge takes work: it is started and connected.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state == BridgeState::Started && self.connected
+    }
+
+    /// Returns whether all is as it should be: connected and consuming, be it started or draining.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        matches!(self.state, BridgeState::Started | BridgeState::Draining)
+            && self.connected
+            && self.not_consuming.is_empty()
+    }
+}

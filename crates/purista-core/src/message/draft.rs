@@ -1,0 +1,229 @@
+use super::{
+    Body, CONTENT_ENCODING, CONTENT_TYPE, Id, Message, MessageType, Name, Payload, Receiver, Sender,
+    ServiceAddress, now,
+};
+use crate::trace::TraceContext;
+
+/// What event and command drafts have in common.
+#[derive(Clone, Debug)]
+struct Header {
+    sender: ServiceAddress,
+    event_name: Option<Name>,
+    principal_id: Option<Name>,
+    tenant_id: Option<Name>,
+    trace_id: Option<Id>,
+    trace_context: TraceContext,
+}
+
+impl Header {
+    fn new(sender: ServiceAddress) -> Self {
+        Self {
+            sender,
+            event_name: None,
+            principal_id: None,
+            tenant_id: None,
+            trace_id: None,
+            trace_context: TraceContext::EMPTY,
+        }
+    }
+
+    fn stamp(
+        self,
+        instance_id: &Id,
+        correlation_id: Option<Id>,
+        receiver: Option<Receiver>,
+        body: Body,
+    ) -> Message {
+        Message {
+            id: Id::random(),
+            timestamp: now(),
+            content_type: CONTENT_TYPE,
+            content_encoding: CONTENT_ENCODING,
+            trace_id: self.trace_id,
+            correlation_id,
+            principal_id: self.principal_id,
+            tenant_id: self.tenant_id,
+            event_name: self.event_name,
+            trace_context: self.trace_context,
+            sender: Sender::new(self.sender, instance_id.clone()),
+            receiver,
+            body,
+        }
+    }
+}
+
+macro_rules! header_setters {
+    () => {
+        /// Sets the name of the event that the message announces.
+        #[must_use]
+        pub fn with_event_name(mut self, event_name: impl Into<Name>) -> Self {
+            self.header.event_name = Some(event_name.into());
+            self
+        }
+
+        /// Sets on whose behalf it is sent.
+        #[must_use]
+        pub fn with_principal_id(mut self, principal_id: impl Into<Name>) -> Self {
+            self.header.principal_id = Some(principal_id.into());
+            self
+        }
+
+        /// Sets to which tenant it belongs.
+        #[must_use]
+        pub fn with_tenant_id(mut self, tenant_id: impl Into<Name>) -> Self {
+            self.header.tenant_id = Some(tenant_id.into());
+            self
+        }
+
+        /// Sets the application's trace id.
+        #[must_use]
+        pub fn with_trace_id(mut self, trace_id: impl Into<Id>) -> Self {
+            self.header.trace_id = Some(trace_id.into());
+            self
+        }
+
+        /// Makes the message part of a distributed trace.
+        #[must_use]
+        pub fn with_trace_context(mut self, trace_context: TraceContext) -> Self {
+            self.header.trace_context = trace_context;
+            self
+        }
+
+        /// Takes over principal, tenant, trace id and trace context of the message that caused this one.
+        #[must_use]
+        pub fn caused_by(mut self, cause: &Message) -> Self {
+            self.header.principal_id.clone_from(&cause.principal_id);
+            self.header.tenant_id.clone_from(&cause.tenant_id);
+            self.header.trace_id.clone_from(&cause.trace_id);
+            self.header.trace_context = cause.trace_context.child();
+            self
+        }
+    };
+}
+
+/// A message to be emitted: an event, or an `info…` message.
+///
+/// The bridge adds id, timestamp and the sender's instance id; a caller cannot set them.
+///
+/// ```
+/// use purista_core::{EventDraft, Payload};
+///
+/// let draft = EventDraft::event(("User", "1", "signUp"), "userRegistered")
+///     .with_payload(Payload::json(&"Ada")?)
+///     .with_tenant_id("acme");
+/// # Ok::<(), purista_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct EventDraft {
+    header: Header,
+    correlation_id: Option<Id>,
+    receiver: Option<Receiver>,
+    info: Option<MessageType>,
+    payload: Option<Payload>,
+}
+
+impl EventDraft {
+    /// Drafts an event.
+    #[must_use]
+    pub fn event(sender: impl Into<ServiceAddress>, event_name: impl Into<Name>) -> Self {
+        Self::custom(sender).with_event_name(event_name)
+    }
+
+    /// Drafts a custom message that announces no event.
+    #[must_use]
+    pub fn custom(sender: impl Into<ServiceAddress>) -> Self {
+        Self {
+            header: Header::new(sender.into()),
+            correlation_id: None,
+            receiver: None,
+            info: None,
+            payload: None,
+        }
+    }
+
+    /// Drafts an `info…` message; `None` if the type is none of them.
+    #[must_use]
+    pub fn info(sender: impl Into<ServiceAddress>, message_type: MessageType) -> Option<Self> {
+        message_type.is_info().then(|| Self { info: Some(message_type), ..Self::custom(sender) })
+    }
+
+    header_setters!();
+
+    /// Sets the content.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Payload) -> Self {
+        self.payload = Some(payload);
+        self
+    }
+
+    /// Names a receiver, which subscriptions can filter by.
+    #[must_use]
+    pub fn with_receiver(mut self, receiver: impl Into<Receiver>) -> Self {
+        self.receiver = Some(receiver.into());
+        self
+    }
+
+    /// Sets the correlation id.
+    #[must_use]
+    pub fn with_correlation_id(mut self, correlation_id: impl Into<Id>) -> Self {
+        self.correlation_id = Some(correlation_id.into());
+        self
+    }
+
+    /// Makes the message of it, as the bridge with this instance id.
+    #[must_use]
+    pub fn stamp(self, instance_id: &Id) -> Message {
+        let body = match self.info {
+            Some(info) => Body::Info(info, self.payload),
+            None => Body::CustomMessage(self.payload),
+        };
+        self.header.stamp(instance_id, self.correlation_id, self.receiver, body)
+    }
+}
+
+/// A command to be invoked.
+///
+/// The bridge adds id, timestamp, correlation id and the sender's instance id; a caller cannot set them.
+#[derive(Clone, Debug)]
+pub struct CommandDraft {
+    header: Header,
+    receiver: Receiver,
+    payload: Option<Payload>,
+    parameter: Option<Payload>,
+}
+
+impl CommandDraft {
+    /// Drafts a call of the command at `receiver`.
+    #[must_use]
+    pub fn new(sender: impl Into<ServiceAddress>, receiver: impl Into<Receiver>) -> Self {
+        Self {
+            header: Header::new(sender.into()),
+            receiver: receiver.into(),
+            payload: None,
+            parameter: None,
+        }
+    }
+
+    header_setters!();
+
+    /// Sets the input.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Payload) -> Self {
+        self.payload = Some(payload);
+        self
+    }
+
+    /// Sets the second input.
+    #[must_use]
+    pub fn with_parameter(mut self, parameter: Payload) -> Self {
+        self.parameter = Some(parameter);
+        self
+    }
+
+    /// Makes the message of it, as the bridge with this instance id.
+    #[must_use]
+    pub fn stamp(self, instance_id: &Id) -> Message {
+        let body = Body::Command { payload: self.payload, parameter: self.parameter };
+        self.header.stamp(instance_id, Some(Id::random()), Some(self.receiver), body)
+    }
+}

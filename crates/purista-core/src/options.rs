@@ -1,0 +1,325 @@
+//! What a caller can ask for. An option that is set is met or refused; one that is not set means the best there is.
+
+use std::time::Duration;
+
+use crate::{
+    error::Error,
+    matcher::Filter,
+    message::{Name, ServiceAddress},
+};
+
+/// The longest time limit of a call or an emit: one day.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How an event is emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EmitOptions {
+    /// How long to wait for the broker to take responsibility; 5 s by default.
+    pub timeout: Duration,
+    /// Whether to fail with [`Unroutable`](crate::ErrorKind::Unroutable) when nobody gets the event; not by default.
+    pub must_route: bool,
+}
+
+impl Default for EmitOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5), must_route: false }
+    }
+}
+
+impl EmitOptions {
+    /// Sets how long to wait for the broker to take responsibility, up to [`MAX_TIMEOUT`].
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Fails with [`Unroutable`](crate::ErrorKind::Unroutable) when nobody gets the event.
+    #[must_use]
+    pub const fn with_must_route(mut self, must_route: bool) -> Self {
+        self.must_route = must_route;
+        self
+    }
+}
+
+/// How a command is invoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvokeOptions {
+    /// How long to wait for the answer; 30 s by default. A command that starts later than this is not executed.
+    pub timeout: Duration,
+}
+
+impl Default for InvokeOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30) }
+    }
+}
+
+impl InvokeOptions {
+    /// Sets how long to wait for the answer, up to [`MAX_TIMEOUT`].
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+/// Refuses a time limit of zero or beyond [`MAX_TIMEOUT`].
+pub(crate) fn check_timeout(timeout: Duration) -> Result<Duration, Error> {
+    if timeout.is_zero() || timeout > MAX_TIMEOUT {
+        return Err(Error::invalid_config(format!(
+            "a time limit of {timeout:?} is not within 1 ns and {MAX_TIMEOUT:?}"
+        )));
+    }
+    Ok(timeout)
+}
+
+/// When a message is acknowledged to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Acknowledge {
+    /// On receipt, before the handler runs: at most once.
+    OnReceive,
+    /// After the handler finished: at least once.
+    AfterHandler,
+}
+
+/// Who gets a message of a subscriber that runs in several instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Sharing {
+    /// One of the instances.
+    Shared,
+    /// Each instance.
+    Broadcast,
+}
+
+/// How often and when a failing handler is tried again.
+///
+/// The delay before the next attempt starts at `initial_delay` and doubles with each attempt up to `max_delay`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryPolicy {
+    /// How often the handler runs for one message, the first time included; 5 by default, at least 1.
+    pub max_attempts: u32,
+    /// The delay after the first attempt; 500 ms by default.
+    pub initial_delay: Duration,
+    /// The longest delay; 30 s by default.
+    pub max_delay: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 5,
+            initial_delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Never tries again.
+    pub const NEVER: Self =
+        Self { max_attempts: 1, initial_delay: Duration::ZERO, max_delay: Duration::ZERO };
+
+    /// Sets how often the handler runs for one message, the first time included.
+    #[must_use]
+    pub const fn with_max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Sets the delay after the first attempt.
+    #[must_use]
+    pub const fn with_initial_delay(mut self, delay: Duration) -> Self {
+        self.initial_delay = delay;
+        self
+    }
+
+    /// Sets the longest delay.
+    #[must_use]
+    pub const fn with_max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// Returns the delay after attempt number `attempt`, which counts from 1.
+    #[must_use]
+    pub fn delay_after(&self, attempt: u32) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(31);
+        self.initial_delay.saturating_mul(1 << doublings).min(self.max_delay.max(self.initial_delay))
+    }
+}
+
+macro_rules! consumer_setters {
+    () => {
+        /// Limits how many handlers run at once; 1 keeps the order of messages.
+        #[must_use]
+        pub const fn with_max_concurrency(mut self, handlers: usize) -> Self {
+            self.max_concurrency = Some(handlers);
+            self
+        }
+
+        /// Asks that messages wait at the broker while the service is away, or that they do not.
+        #[must_use]
+        pub const fn with_durable(mut self, durable: bool) -> Self {
+            self.durable = Some(durable);
+            self
+        }
+
+        /// Asks for the time of the acknowledgement.
+        #[must_use]
+        pub const fn with_acknowledge(mut self, acknowledge: Acknowledge) -> Self {
+            self.acknowledge = Some(acknowledge);
+            self
+        }
+
+        /// Stops a handler that runs longer, and counts that as its failure; unlimited by default.
+        #[must_use]
+        pub const fn with_handler_timeout(mut self, timeout: Duration) -> Self {
+            self.handler_timeout = Some(timeout);
+            self
+        }
+    };
+}
+
+/// How a command is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommandOptions {
+    /// How many handlers run at once; [`DEFAULT_CONCURRENCY`](crate::DEFAULT_CONCURRENCY) by default.
+    pub max_concurrency: Option<usize>,
+    /// Whether commands wait at the broker while the service is away; not by default.
+    pub durable: Option<bool>,
+    /// When a command is acknowledged; on receipt by default, as its caller waits and can try again.
+    pub acknowledge: Option<Acknowledge>,
+    /// How long a handler may run; unlimited by default.
+    pub handler_timeout: Option<Duration>,
+    /// The event that a success response announces; none by default.
+    pub success_event: Option<Name>,
+}
+
+impl CommandOptions {
+    consumer_setters!();
+
+    /// Makes each success response announce an event too.
+    #[must_use]
+    pub fn with_success_event(mut self, event_name: impl Into<Name>) -> Self {
+        self.success_event = Some(event_name.into());
+        self
+    }
+}
+
+/// How a subscription is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriptionOptions {
+    /// How many handlers run at once; [`DEFAULT_CONCURRENCY`](crate::DEFAULT_CONCURRENCY) by default.
+    pub max_concurrency: Option<usize>,
+    /// Whether messages wait at the broker while the service is away; by default if the adapter can.
+    pub durable: Option<bool>,
+    /// When a message is acknowledged; after the handler by default if the adapter can.
+    pub acknowledge: Option<Acknowledge>,
+    /// How long a handler may run; unlimited by default.
+    pub handler_timeout: Option<Duration>,
+    /// Who gets a message when there are several instances; one of them by default if the adapter can.
+    pub sharing: Option<Sharing>,
+    /// How a failing handler is tried again; [`RetryPolicy::default`] by default if the adapter can.
+    pub retry: Option<RetryPolicy>,
+    /// Whether what fails at every attempt is kept as a dead letter; by default if the adapter can.
+    pub dead_letter: Option<bool>,
+}
+
+impl SubscriptionOptions {
+    consumer_setters!();
+
+    /// Asks who gets a message when there are several instances.
+    #[must_use]
+    pub const fn with_sharing(mut self, sharing: Sharing) -> Self {
+        self.sharing = Some(sharing);
+        self
+    }
+
+    /// Asks for attempts and delays.
+    #[must_use]
+    pub const fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Asks to keep what fails at every attempt as a dead letter, or to drop it.
+    #[must_use]
+    pub const fn with_dead_letter(mut self, dead_letter: bool) -> Self {
+        self.dead_letter = Some(dead_letter);
+        self
+    }
+}
+
+/// A command to be registered: its address and how it is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Command {
+    /// Where callers reach it.
+    pub address: ServiceAddress,
+    /// How it is served.
+    pub options: CommandOptions,
+}
+
+impl Command {
+    /// Creates a command with default options.
+    #[must_use]
+    pub fn new(address: impl Into<ServiceAddress>) -> Self {
+        Self { address: address.into(), options: CommandOptions::default() }
+    }
+
+    /// Sets how it is served.
+    #[must_use]
+    pub fn with_options(mut self, options: CommandOptions) -> Self {
+        self.options = options;
+        self
+    }
+}
+
+/// A subscription to be registered: who subscribes, to what, and how it is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subscription {
+    /// Who subscribes. Instances with the same subscriber share messages; different subscribers never do.
+    pub subscriber: ServiceAddress,
+    /// Which messages it gets.
+    pub filter: Filter,
+    /// How it is served.
+    pub options: SubscriptionOptions,
+}
+
+impl Subscription {
+    /// Creates a subscription with default options.
+    #[must_use]
+    pub fn new(subscriber: impl Into<ServiceAddress>, filter: Filter) -> Self {
+        Self { subscriber: subscriber.into(), filter, options: SubscriptionOptions::default() }
+    }
+
+    /// Sets how it is served.
+    #[must_use]
+    pub fn with_options(mut self, options: SubscriptionOptions) -> Self {
+        self.options = options;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let policy = RetryPolicy::default()
+            .with_initial_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_millis(350));
+        let delays = [1, 2, 3, 4, 500, u32::MAX].map(|attempt| policy.delay_after(attempt).as_millis());
+        assert_eq!(delays, [100, 200, 350, 350, 350, 350]);
+    }
+}

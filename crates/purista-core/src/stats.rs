@@ -1,0 +1,116 @@
+//! What a bridge counts.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a bridge has counted since it was built, and how much it is doing.
+        ///
+        /// Every delivery to a subscription ends in exactly one of `handled`, `dead_lettered`, `dropped`,
+        /// `expired`, `filtered` and `released`. The same counters are recorded through the `metrics` facade as
+        /// `purista_<name>_total`, labelled with the bridge's name.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Calls that wait for their answer now.
+            pub pending_calls: usize,
+            /// Messages that are being handled or wait for their next attempt now.
+            pub in_hand: usize,
+        }
+
+        /// The live counters behind [`Stats`].
+        #[derive(Debug)]
+        pub(crate) struct Counters {
+            $($(#[$doc])* pub(crate) $name: Counter,)*
+        }
+
+        impl Counters {
+            /// Creates the counters of the bridge with this name.
+            #[must_use]
+            pub(crate) fn new(bridge: &'static str) -> Self {
+                Self {
+                    $($name: Counter::new(metrics::counter!(
+                        concat!("purista_", stringify!($name), "_total"), "bridge" => bridge
+                    )),)*
+                }
+            }
+
+            pub(crate) fn snapshot(&self, pending_calls: usize, in_hand: usize) -> Stats {
+                Stats { $($name: self.$name.get(),)* pending_calls, in_hand }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages that the broker took over from `emit`.
+    emitted,
+    /// Commands sent.
+    invoked,
+    /// Calls that ended with an answer.
+    answered,
+    /// Calls that ran into their time limit.
+    timed_out,
+    /// Messages delivered to a subscription of this bridge.
+    delivered,
+    /// Deliveries whose handler succeeded.
+    handled,
+    /// Commands executed, whatever their outcome.
+    executed,
+    /// Attempts of handlers that failed.
+    failed_attempts,
+    /// Handlers that panicked.
+    panicked,
+    /// Deliveries kept as dead letters.
+    dead_lettered,
+    /// Attempts to keep a dead letter that failed.
+    dead_letter_failures,
+    /// Deliveries given up after their last attempt, as nobody wanted a dead letter.
+    dropped,
+    /// Deliveries and commands that came after their time limit and were not handled.
+    expired,
+    /// Deliveries that the core matcher refused after the broker let them through.
+    filtered,
+    /// Deliveries given back to the broker unfinished.
+    released,
+    /// Commands refused: their exact address is not registered here.
+    refused,
+    /// Deliveries that were no message.
+    malformed,
+    /// Responses that came too late, or that nobody asked for.
+    late_responses,
+    /// Responses to a pending call that did not come from whom was asked.
+    forged_responses,
+    /// Acknowledgements that failed; the broker will deliver these messages again.
+    failed_acknowledgements,
+}
+
+/// One counter, recorded here and through the `metrics` facade.
+pub(crate) struct Counter {
+    value: AtomicU64,
+    recorded: metrics::Counter,
+}
+
+impl Counter {
+    const fn new(recorded: metrics::Counter) -> Self {
+        Self { value: AtomicU64::new(0), recorded }
+    }
+
+    /// Counts one more.
+    pub(crate) fn increment(&self) {
+        self.value.fetch_add(1, Relaxed);
+        self.recorded.increment(1);
+    }
+
+    /// Returns the count.
+    pub(crate) fn get(&self) -> u64 {
+        self.value.load(Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Counter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}

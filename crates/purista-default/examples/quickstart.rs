@@ -1,0 +1,111 @@
+//! Three services on one bridge: a command, an event, and an audit of every error.
+//!
+//! ```text
+//! cargo run --example quickstart -- Ada ada@example.com
+//! cargo run --example quickstart -- Ada
+//! ```
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
+
+use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
+
+use purista_core::{
+    Context, ErrorPayload, EventBridge, EventBridgeExt as _, Filter, HandledError, HandlerError, InvokeError,
+    MessageType, Service,
+};
+use purista_default::DefaultEventBridge;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SignUp {
+    name: String,
+    email: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct User {
+    user_id: String,
+    name: String,
+    email: String,
+}
+
+/// A command: checks its input, does its work, announces an event, answers.
+async fn sign_up(context: Context, input: SignUp) -> Result<User, HandlerError> {
+    let Some(email) = input.email else {
+        return Err(HandledError::bad_request("e-mail is missing").into());
+    };
+    let user = User { user_id: context.message().id.to_string(), name: input.name, email };
+    println!("[User]  signUp: {} gets id {}", user.name, user.user_id);
+    context.emit("userRegistered", &user).await?;
+    Ok(user)
+}
+
+/// A subscription to an event, by its name.
+async fn send_welcome(_context: Context, user: User) -> Result<(), HandlerError> {
+    println!("[Mail]  userRegistered: a welcome mail goes to {}", user.email);
+    Ok(())
+}
+
+/// A subscription to all error responses, of whatever service.
+async fn record_error(context: Context, error: ErrorPayload) -> Result<(), HandlerError> {
+    let sender = &context.message().sender.address;
+    println!("[Audit] {sender} answered {}: {}", error.status, error.message);
+    Ok(())
+}
+
+/// The one place that knows the broker.
+fn open_bridge(url: &str) -> Result<Arc<dyn EventBridge>, Box<dyn Error>> {
+    match url.split_once("://").map_or(url, |(scheme, _)| scheme) {
+        "default" => Ok(Arc::new(DefaultEventBridge::builder().build()?)),
+        other => Err(format!("no adapter for `{other}`; there is: default").into()),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut url = "default".to_owned();
+    if let Some(flag) = arguments.iter().position(|argument| argument == "--bridge") {
+        let value = (flag + 1 < arguments.len()).then(|| arguments.remove(flag + 1));
+        arguments.remove(flag);
+        url = value.unwrap_or_default();
+    }
+    let mut arguments = arguments.into_iter();
+    let input = match (arguments.next(), arguments.next(), arguments.next()) {
+        (None, ..) => SignUp { name: "Ada".to_owned(), email: Some("ada@example.com".to_owned()) },
+        (Some(name), email, None) => SignUp { name, email },
+        _ => {
+            eprintln!("usage: quickstart [NAME [E-MAIL]] [--bridge URL]");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&url, &input).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(url: &str, input: &SignUp) -> Result<(), Box<dyn Error>> {
+    let users = Service::new("User", "1").command("signUp", sign_up);
+    let mails =
+        Service::new("Mail", "1").subscription("welcome", Filter::event("userRegistered"), send_welcome);
+    let errors = Filter::message_type(MessageType::CommandErrorResponse);
+    let audit = Service::new("Audit", "1").subscription("errors", errors, record_error);
+
+    let bridge = open_bridge(url)?;
+    bridge.serve([users, mails, audit]).await?;
+
+    match bridge.invoke::<User>(("User", "1", "signUp"), input).await {
+        Ok(user) => println!("[You]   signed up: {user:?}"),
+        Err(InvokeError::Handled(error)) => println!("[You]   handled error: {error}"),
+        Err(error) => return Err(error.into()),
+    }
+
+    let report = bridge.shutdown(Duration::from_secs(10)).await;
+    println!("[You]   shut down, everything finished: {}", report.is_clean());
+    Ok(())
+}

@@ -1,0 +1,49 @@
+# Lists the recipes
+default:
+    @just --list --unsorted
+
+# Formats the code
+fmt:
+    cargo fmt --all
+
+# Clippy, warnings are errors
+lint:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Every test, and what they need
+test:
+    scripts/test.sh
+
+# The documentation, warnings are errors
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# The benchmarks: `just bench`, or `just bench -p CRATE`
+[positional-arguments]
+bench *args:
+    cargo bench --locked "$@"
+
+# The example: `just quickstart Ada ada@example.com`
+[positional-arguments]
+quickstart *args:
+    cargo run --locked --example quickstart -- "$@"
+
+# The model checks of pending calls and drain
+loom:
+    RUSTFLAGS="--cfg purista_loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p purista-core --test loom
+
+# Licences, bans and sources (needs: cargo install cargo-deny --locked)
+deny:
+    cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+# Known vulnerabilities (needs cargo-deny and the network)
+advisories:
+    cargo deny --locked check advisories
+
+# Writes docs/capabilities.md from a conformance run
+capabilities:
+    cargo test --locked -p purista-default --test conformance
+
+# Everything that a change must pass
+ci:
+    .ci/run

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Runs every test of the workspace; the last line reads "N passed, N failed, N skipped".
+#
+# It needs a clone, Rust and a C compiler. What is missing is installed where that is possible without asking,
+# and otherwise named together with the command that installs it. To run one test, use `cargo test` directly.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin" # a shell older than the Rust installation does not have it yet
+
+die() {
+    printf 'scripts/test.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+(($# == 0)) || die "takes no arguments; to run one test, use: cargo test -p CRATE NAME"
+
+# --- What the tests need: one need_* function for each thing ------------------------------------------------
+
+# Installs Debian packages, or says how.
+apt_install() {
+    local root=()
+    if ! command -v apt-get >/dev/null; then
+        die "please install the equivalent of these Debian packages: $*"
+    elif ((EUID != 0)); then
+        root=(sudo)
+        sudo -n true 2>/dev/null || die "please run: sudo apt-get install -y $*"
+    fi
+    "${root[@]}" apt-get update -qq </dev/null
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+}
+
+need_c_compiler() {
+    command -v cc >/dev/null || apt_install gcc libc6-dev
+}
+
+need_rust() {
+    local wanted found
+    command -v cargo >/dev/null || die "Rust is missing; install it as https://rustup.rs says, then run this again"
+    # rustup fetches the toolchain of rust-toolchain.toml by itself, unless it was told not to.
+    cargo --version >/dev/null || rustup toolchain install || die "the toolchain of rust-toolchain.toml is missing"
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    found=$(cargo --version | cut -d ' ' -f 2)
+    printf '%s\n' "$wanted" "$found" | sort -C -V ||
+        die "Rust $wanted or newer is needed, this is $found; run: rustup update"
+}
+
+need_c_compiler
+need_rust
+
+# --- Running and counting -----------------------------------------------------------------------------------
+
+target=${CARGO_TARGET_DIR:-target}
+log=$target/test.log
+mkdir -p "$target"
+: >"$log"
+part=$(mktemp)
+trap 'rm -f "$part"' EXIT
+wrong=()
+
+# Adds up the "test result:" lines that cargo's test runner and libtest-mimic print: "PASSED FAILED SKIPPED".
+tally() {
+    awk '{ gsub(/\033\[[0-9;]*m/, "") }
+        /^test result: / {
+            for (i = 2; i <= NF; i++) {
+                if ($i == "passed;") passed += $(i - 1)
+                if ($i == "failed;") failed += $(i - 1)
+                if ($i == "ignored;") skipped += $(i - 1)
+            }
+        }
+        END { printf "%d %d %d\n", passed, failed, skipped }' "$1"
+}
+
+# check TITLE COMMAND...: shows and logs what the command prints; notes the title if the command fails.
+check() {
+    local title=$1
+    shift
+    printf '\n=== %s\n' "$title"
+    "$@" 2>&1 | tee "$part" || wrong+=("$title")
+    cat "$part" >>"$log"
+}
+
+# tests TITLE COMMAND...: a check that must also have run a test.
+tests() {
+    local passed failed
+    check "$@"
+    read -r passed failed _ < <(tally "$part")
+    ((passed + failed > 0)) || wrong+=("$1: no test ran")
+}
+
+# --- The tests ----------------------------------------------------------------------------------------------
+
+# The command of the README, with good input.
+quickstart() {
+    cargo build --locked --example quickstart &&
+        timeout 60 cargo run --quiet --locked --example quickstart -- Ada ada@example.com
+}
+
+# Without an e-mail the service answers with a handled error. The example shows it; it must not panic (status 101).
+quickstart_without_email() {
+    local output status=0
+    output=$(timeout 60 cargo run --quiet --locked --example quickstart -- Ada 2>&1) || status=$?
+    printf '%s\n' "$output"
+    ((status < 101)) && grep -Eqi 'handled error|answered 400' <<<"$output"
+}
+
+tests "unit, integration, documentation and conformance tests" \
+    cargo test --workspace --locked --no-fail-fast
+
+# The model checks replace the synchronisation types of the core: a build of its own.
+tests "model checks" \
+    env RUSTFLAGS="${RUSTFLAGS:-} --cfg purista_loom" CARGO_TARGET_DIR="$target/loom" \
+    cargo test --locked --release -p purista-core --test loom
+
+check "quickstart" quickstart
+check "quickstart without an e-mail" quickstart_without_email
+
+# --- The summary --------------------------------------------------------------------------------------------
+
+printf '\n=== summary\n'
+((${#wrong[@]} == 0)) || printf 'FAILED: %s\n' "${wrong[@]}"
+read -r passed failed skipped < <(tally "$log")
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped" | tee -a "$log"
+((${#wrong[@]} == 0 && failed == 0))
