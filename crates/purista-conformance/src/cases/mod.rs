@@ -1,0 +1,55 @@
+//! The trials, by theme.
+
+mod acknowledge;
+mod durable;
+mod envelope;
+mod errors;
+mod groups;
+mod health;
+mod identity;
+mod invoke;
+mod leaks;
+mod lifecycle;
+mod limits;
+mod matching;
+mod observe;
+mod order;
+mod payload;
+mod security;
+mod shutdown;
+mod timeouts;
+
+use crate::case::Case;
+
+const THEMES: &[&[Case]] = &[
+    acknowledge::CASES,
+    durable::CASES,
+    envelope::CASES,
+    errors::CASES,
+    groups::CASES,
+    health::CASES,
+    identity::CASES,
+    invoke::CASES,
+    leaks::CASES,
+    lifecycle::CASES,
+    limits::CASES,
+    matching::CASES,
+    observe::CASES,
+    order::CASES,
+    payload::CASES,
+    security::CASES,
+    shutdown::CASES,
+    timeouts::CASES,
+];
+
+/// Rows whose trials measure time, and run alone for that.
+const MEASURE_TIME: &[&str] =
+    &["ACK-4", "ACK-6", "LIF-1", "LIF-10", "LIM-5", "RPC-4", "TMO-1", "TMO-2", "TMO-3", "TMO-4"];
+
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    THEMES.iter().copied().flatten()
+}
+
+pub(crate) fn measures_time(row: &str) -> bool {
+    MEASURE_TIME.contains(&row)
+}

@@ -1,0 +1,1 @@
+//! Bridges that are wrong on purpose.

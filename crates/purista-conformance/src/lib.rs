@@ -1,0 +1,40 @@
+//! The behaviour every PURISTA event bridge must show, as a test suite for authors of adapters.
+//!
+//! The suite reads what an adapter claims from its [`capabilities`](purista_core::EventBridge::capabilities), proves
+//! each claim against the real broker, and proves that what is not claimed is refused. To run it, implement
+//! [`Profile`] and [`Deployment`], and give the profile to [`main`] in a test with `harness = false`:
+//!
+//! ```text
+//! [[test]]
+//! name = "conformance"
+//! harness = false
+//! ```
+//!
+//! Each row of the [catalogue](catalogue::ROWS) is one isolated trial, named by its id. A run writes
+//! `target/conformance/<profile>.json` with the verdict of each row, and keeps `docs/capabilities.md` up to date.
+//!
+//! This crate follows the version of the others, but its interface may change in any release.
+//!
+//! # The suite is tested
+//!
+//! A suite that cannot fail proves nothing. [`faults`] holds bridges that are wrong on purpose, each with the row that
+//! catches it:
+//!
+#![doc = include_str!("../wrong-bridges.md")]
+
+pub mod case;
+pub mod catalogue;
+mod cases;
+pub mod faults;
+mod ledger;
+mod probe;
+mod profile;
+mod report;
+mod runner;
+mod stage;
+
+pub use ledger::{Ledger, LedgerReport};
+pub use probe::{Collector, Latch, on_command, on_event};
+pub use profile::{BrokerReport, Deployment, DeploymentOptions, Profile};
+pub use runner::{main, run_row};
+pub use stage::Stage;

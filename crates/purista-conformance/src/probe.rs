@@ -1,0 +1,271 @@
+//! Handlers that show what happened.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::{Result, bail, ensure};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use purista_core::{CommandHandler, Context, HandlerError, Message, Payload, SubscriptionHandler};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+
+use crate::stage::PATIENCE;
+
+/// Makes a command's handler of a closure over whole messages.
+pub fn on_command<F, Fut>(function: F) -> Arc<dyn CommandHandler>
+where
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Option<Payload>, HandlerError>> + Send + 'static,
+{
+    Arc::new(Function(function))
+}
+
+/// Makes a subscription's handler of a closure over whole messages.
+pub fn on_event<F, Fut>(function: F) -> Arc<dyn SubscriptionHandler>
+where
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+{
+    Arc::new(Function(function))
+}
+
+struct Function<F>(F);
+
+#[async_trait]
+impl<F, Fut> CommandHandler for Function<F>
+where
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Option<Payload>, HandlerError>> + Send + 'static,
+{
+    async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError> {
+        (self.0)(context).await
+    }
+}
+
+#[async_trait]
+impl<F, Fut> SubscriptionHandler for Function<F>
+where
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+{
+    async fn handle(&self, context: Context) -> Result<(), HandlerError> {
+        (self.0)(context).await
+    }
+}
+
+/// Serves a command by returning its input.
+pub(crate) fn echo() -> Arc<dyn CommandHandler> {
+    on_command(|context| async move { Ok(context.message().payload().cloned()) })
+}
+
+/// Collects the messages a subscription gets.
+#[derive(Debug, Default)]
+pub struct Collector {
+    seen: Mutex<Vec<Seen>>,
+    came: Notify,
+}
+
+/// One delivery.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) message: Arc<Message>,
+    pub(crate) attempt: u32,
+    pub(crate) at: Instant,
+}
+
+impl Collector {
+    /// Creates an empty collector.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Returns it as the handler of a subscription.
+    #[must_use]
+    pub fn handler(self: &Arc<Self>) -> Arc<dyn SubscriptionHandler> {
+        Arc::<Self>::clone(self)
+    }
+
+    /// Adds a delivery.
+    pub fn record(&self, context: &Context) {
+        let seen =
+            Seen { message: Arc::clone(context.message()), attempt: context.attempt(), at: Instant::now() };
+        self.seen.lock().push(seen);
+        self.came.notify_waiters();
+    }
+
+    /// Returns how many deliveries came.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.seen.lock().len()
+    }
+
+    /// Returns what came, in the order it came.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Arc<Message>> {
+        self.seen.lock().iter().map(|seen| Arc::clone(&seen.message)).collect()
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().clone()
+    }
+
+    /// Returns the payloads of what came as JSON text, in the order it came.
+    #[must_use]
+    pub fn payloads(&self) -> Vec<String> {
+        let text = |message: Arc<Message>| message.payload().map_or_else(String::new, |payload| payload.get().to_owned());
+        self.messages().into_iter().map(text).collect()
+    }
+
+    /// Waits until at least so many deliveries came.
+    ///
+    /// # Errors
+    ///
+    /// If they did not come within the patience of a trial.
+    pub async fn at_least(&self, wanted: usize) -> Result<()> {
+        self.until(|seen| seen.len() >= wanted)
+            .await
+            .map_err(|_| anyhow::anyhow!("{} of {wanted} deliveries came within {PATIENCE:?}", self.count()))
+    }
+
+    /// Waits until a delivery has this payload, as JSON text: a sentinel.
+    ///
+    /// # Errors
+    ///
+    /// If it did not come within the patience of a trial.
+    pub async fn sentinel(&self, payload: &str) -> Result<()> {
+        let is_it = |seen: &Seen| seen.message.payload().is_some_and(|known| known.get() == payload);
+        self.until(|seen| seen.iter().any(is_it))
+            .await
+            .map_err(|_| anyhow::anyhow!("the sentinel {payload} did not come; seen: {:?}", self.payloads()))
+    }
+
+    async fn until(&self, done: impl Fn(&[Seen]) -> bool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let came = self.came.notified();
+            tokio::pin!(came);
+            came.as_mut().enable();
+            if done(&self.seen.lock()) {
+                return Ok(());
+            }
+            if tokio::time::timeout_at(deadline, came).await.is_err() {
+                bail!("not within {PATIENCE:?}");
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SubscriptionHandler for Collector {
+    async fn handle(&self, context: Context) -> Result<(), HandlerError> {
+        self.record(&context);
+        Ok(())
+    }
+}
+
+/// Holds handlers until it is opened, and counts those that came.
+#[derive(Debug)]
+pub struct Latch {
+    open: Semaphore,
+    waiting: Mutex<usize>,
+    most: Mutex<usize>,
+    came: Notify,
+}
+
+impl Latch {
+    /// Creates a closed latch.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { open: Semaphore::new(0), waiting: Mutex::default(), most: Mutex::default(), came: Notify::new() })
+    }
+
+    /// Waits in a handler until the latch lets it through. Cancel safe.
+    pub async fn pass(&self) {
+        let _inside = Inside::enter(self);
+        if let Ok(permit) = self.open.acquire().await {
+            permit.forget();
+        }
+    }
+
+    /// Lets so many through.
+    pub fn let_through(&self, handlers: usize) {
+        self.open.add_permits(handlers);
+    }
+
+    /// Lets everyone through from now on.
+    pub fn open(&self) {
+        self.open.close();
+    }
+
+    /// Returns how many wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        *self.waiting.lock()
+    }
+
+    /// Returns how many have waited at once at the most.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        *self.most.lock()
+    }
+
+    /// Waits until so many wait at once.
+    ///
+    /// # Errors
+    ///
+    /// If they did not come within the patience of a trial.
+    pub async fn reached(&self, handlers: usize) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let came = self.came.notified();
+            tokio::pin!(came);
+            came.as_mut().enable();
+            if self.waiting() >= handlers {
+                return Ok(());
+            }
+            let in_time = tokio::time::timeout_at(deadline, came).await.is_ok();
+            ensure!(in_time, "{} of {handlers} handlers came within {PATIENCE:?}", self.waiting());
+        }
+    }
+}
+
+struct Inside<'a>(&'a Latch);
+
+impl<'a> Inside<'a> {
+    fn enter(latch: &'a Latch) -> Self {
+        let waiting = {
+            let mut waiting = latch.waiting.lock();
+            *waiting += 1;
+            *waiting
+        };
+        let mut most = latch.most.lock();
+        *most = waiting.max(*most);
+        drop(most);
+        latch.came.notify_waiters();
+        Self(latch)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        *self.0.waiting.lock() -= 1;
+    }
+}
+
+/// Waits until a condition holds that nothing tells of, such as a count at the broker.
+pub(crate) async fn eventually<F, Fut>(what: &str, mut holds: F) -> Result<()>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<bool>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = tokio::time::interval(Duration::from_millis(5));
+    while !holds().await? {
+        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        poll.tick().await;
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use purista_core::{EventBridge, Result, ServiceAddress, adapter::DeadLetter};
+
+/// One adapter on one kind of broker, configured one way.
+#[async_trait]
+pub trait Profile: Send + Sync + 'static {
+    /// Returns the name, such as `nats-jetstream`.
+    fn name(&self) -> &'static str;
+
+    /// Prepares a place of its own for one trial: nothing that another trial sends reaches it.
+    ///
+    /// # Errors
+    ///
+    /// Why the broker is not there, with the command that installs it.
+    async fn deploy(&self, options: &DeploymentOptions) -> Result<Arc<dyn Deployment>>;
+
+    /// Names rows that this kind of broker cannot show, with the reason. Rows behind a capability that the adapter does
+    /// not claim need not be named.
+    fn not_applicable(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+}
+
+/// What a trial wants to be different from the defaults.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DeploymentOptions {
+    /// How many calls can be pending on a bridge.
+    pub max_pending_calls: Option<usize>,
+    /// How many messages can wait for a subscriber at the broker.
+    pub queue_capacity: Option<usize>,
+    /// How many dead letters the broker keeps.
+    pub dead_letter_capacity: Option<usize>,
+    /// The largest payload in bytes.
+    pub max_payload: Option<usize>,
+}
+
+/// The place of one trial: a broker, or a part of one that is isolated from the others.
+#[async_trait]
+pub trait Deployment: Send + Sync + 'static {
+    /// Creates one more bridge, which is not started: another instance of the same deployment.
+    ///
+    /// # Errors
+    ///
+    /// Those of the adapter's builder.
+    fn bridge(&self) -> Result<Arc<dyn EventBridge>>;
+
+    /// Puts bytes on the wire as a foreign peer can: on the route that the message in them asks for or, if they are no
+    /// message, where every bridge sees them.
+    ///
+    /// # Errors
+    ///
+    /// Why the broker did not take them. A refusal of malformed bytes counts as their delivery.
+    async fn inject(&self, bytes: Bytes) -> Result<()>;
+
+    /// Delivers a message to a command or subscriber whatever its address or filter, as a broker does that routes
+    /// wrongly. Returns whether there is such a command or subscriber.
+    ///
+    /// # Errors
+    ///
+    /// Why the broker did not take it.
+    async fn misroute(&self, to: &ServiceAddress, bytes: Bytes) -> Result<bool>;
+
+    /// Takes the dead letters out of the broker, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Why they could not be read.
+    async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>>;
+
+    /// Returns what is on the broker for this trial.
+    ///
+    /// # Errors
+    ///
+    /// Why the broker could not be asked.
+    async fn inspect(&self) -> Result<BrokerReport>;
+}
+
+/// What is on the broker for one trial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BrokerReport {
+    /// Connected bridges.
+    pub connections: usize,
+    /// Queues, consumers, subscriptions and whatever else routes messages to bridges.
+    pub routes: usize,
+    /// Messages that wait to be delivered.
+    pub queued: usize,
+}
+
+impl BrokerReport {
+    /// Creates a report.
+    #[must_use]
+    pub const fn new(connections: usize, routes: usize, queued: usize) -> Self {
+        Self { connections, routes, queued }
+    }
+}

@@ -1,0 +1,213 @@
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use purista_core::{
+    Capabilities, Command, CommandDraft, CommandHandler, CommandOptions, EmitOptions, EventBridge, EventDraft, Filter,
+    InvokeError, InvokeOptions, Message, Name, Payload, Registration, ServiceAddress, Subscription,
+    SubscriptionHandler, SubscriptionOptions,
+};
+use serde::Serialize;
+
+use crate::{
+    probe::Collector,
+    profile::{Deployment, DeploymentOptions, Profile},
+};
+
+/// How long a trial waits for what must happen before it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one trial plays on: a deployment of its own, and names that no other trial has.
+#[derive(Clone)]
+pub struct Stage {
+    profile: Arc<dyn Profile>,
+    deployment: Arc<dyn Deployment>,
+    scope: String,
+    seed: u64,
+}
+
+impl Stage {
+    pub(crate) async fn new(profile: Arc<dyn Profile>, row: &str, seed: u64) -> anyhow::Result<Self> {
+        let deployment = profile.deploy(&DeploymentOptions::default()).await?;
+        let scope = format!("{}{seed:016x}", row.replace('-', ""));
+        Ok(Self { profile, deployment, scope, seed })
+    }
+
+    /// Moves to a deployment with other options. Do this first.
+    pub(crate) async fn redeploy(&mut self, options: DeploymentOptions) -> anyhow::Result<()> {
+        self.deployment = self.profile.deploy(&options).await?;
+        Ok(())
+    }
+
+    /// Returns the deployment.
+    #[must_use]
+    pub fn deployment(&self) -> &dyn Deployment {
+        &*self.deployment
+    }
+
+    /// Returns the seed of this run, for what a trial does by chance.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Creates a bridge that is not started.
+    ///
+    /// # Errors
+    ///
+    /// Those of the adapter's builder.
+    pub fn new_bridge(&self) -> anyhow::Result<Arc<dyn EventBridge>> {
+        Ok(self.deployment.bridge()?)
+    }
+
+    /// Creates a bridge and starts it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the adapter.
+    pub async fn bridge(&self) -> anyhow::Result<Arc<dyn EventBridge>> {
+        let bridge = self.new_bridge()?;
+        bridge.start().await.context("start")?;
+        Ok(bridge)
+    }
+
+    /// Returns what the adapter claims.
+    ///
+    /// # Errors
+    ///
+    /// Those of the adapter's builder.
+    pub fn claims(&self) -> anyhow::Result<Capabilities> {
+        Ok(self.new_bridge()?.capabilities())
+    }
+
+    /// Makes a name that only this trial of this run has.
+    #[must_use]
+    pub fn unique(&self, name: &str) -> Name {
+        format!("{name}{}", self.scope).into()
+    }
+
+    /// Makes an address that only this trial of this run has; the same for the same target.
+    #[must_use]
+    pub fn address(&self, target: &str) -> ServiceAddress {
+        ServiceAddress::new(self.unique("Service"), "1", target)
+    }
+
+    /// Drafts an event that only this trial of this run has.
+    ///
+    /// # Errors
+    ///
+    /// If the content has no form in JSON.
+    pub fn event(&self, name: &str, content: &(impl Serialize + ?Sized)) -> anyhow::Result<EventDraft> {
+        Ok(EventDraft::event(self.address("emitter"), self.unique(name)).with_payload(Payload::json(content)?))
+    }
+
+    /// Emits an event.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge.
+    pub async fn emit(
+        &self,
+        bridge: &dyn EventBridge,
+        name: &str,
+        content: &(impl Serialize + Sync + ?Sized),
+    ) -> anyhow::Result<Arc<Message>> {
+        let draft = self.event(name, content)?;
+        bridge.emit_message(draft, &EmitOptions::default()).await.context("emit")
+    }
+
+    /// Drafts a call of the command `target` of this trial.
+    ///
+    /// # Errors
+    ///
+    /// If the input has no form in JSON.
+    pub fn call(&self, target: &str, input: &(impl Serialize + ?Sized)) -> anyhow::Result<CommandDraft> {
+        let draft = CommandDraft::new(self.address("caller"), self.address(target));
+        Ok(draft.with_payload(Payload::json(input)?))
+    }
+
+    /// Invokes the command `target` of this trial with a time limit.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge.
+    pub async fn invoke_within(
+        &self,
+        bridge: &dyn EventBridge,
+        target: &str,
+        input: &(impl Serialize + Sync + ?Sized),
+        timeout: Duration,
+    ) -> Result<Arc<Message>, InvokeError> {
+        let draft = CommandDraft::new(self.address("caller"), self.address(target));
+        let options = InvokeOptions::default().with_timeout(timeout);
+        bridge.invoke_command(draft.with_payload(Payload::json(input)?), &options).await
+    }
+
+    /// Invokes the command `target` of this trial.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge.
+    pub async fn invoke(
+        &self,
+        bridge: &dyn EventBridge,
+        target: &str,
+        input: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<Arc<Message>, InvokeError> {
+        self.invoke_within(bridge, target, input, PATIENCE).await
+    }
+
+    /// Serves the command `target` of this trial.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge.
+    pub async fn serve(
+        &self,
+        bridge: &dyn EventBridge,
+        target: &str,
+        options: CommandOptions,
+        handler: Arc<dyn CommandHandler>,
+    ) -> purista_core::Result<Registration> {
+        bridge.register_command(Command::new(self.address(target)).with_options(options), handler).await
+    }
+
+    /// Subscribes as the subscriber `target` of this trial.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge.
+    pub async fn subscribe(
+        &self,
+        bridge: &dyn EventBridge,
+        target: &str,
+        filter: Filter,
+        options: SubscriptionOptions,
+        handler: Arc<dyn SubscriptionHandler>,
+    ) -> purista_core::Result<Registration> {
+        let subscription = Subscription::new(self.address(target), filter).with_options(options);
+        bridge.register_subscription(subscription, handler).await
+    }
+
+    /// Subscribes as `target` to the event `name` of this trial with default options, and collects what comes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge.
+    pub async fn collect(
+        &self,
+        bridge: &dyn EventBridge,
+        target: &str,
+        name: &str,
+    ) -> anyhow::Result<Arc<Collector>> {
+        let collector = Collector::new();
+        let (filter, options) = (Filter::event(self.unique(name)), SubscriptionOptions::default());
+        self.subscribe(bridge, target, filter, options, collector.handler()).await.context("subscribe")?;
+        Ok(collector)
+    }
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
