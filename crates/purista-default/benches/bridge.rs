@@ -38,7 +38,7 @@ const MANY_OF_ONE_TASK: Load = Load { name: "64 in flight of one task", tasks: 1
 /// Makes calls and returns how long that took.
 async fn time<C, F>(load: &Load, calls: u64, call: C) -> Duration
 where
-    C: Fn() -> F + Clone + Send + 'static,
+    C: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let begin = Instant::now();
@@ -65,7 +65,7 @@ where
 /// Measures a call on one thread and on two workers. `set_up` runs on the same runtime as the calls.
 fn measure<C, F>(criterion: &mut Criterion, name: &str, loads: &[Load], set_up: impl AsyncFn() -> C)
 where
-    C: Fn() -> F + Clone + Send + 'static,
+    C: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut group = criterion.benchmark_group(name);

@@ -1,8 +1,13 @@
 //! The envelope as JSON: one pass into a flat struct that borrows, then split by type (wire format, section 1).
 
+use std::{fmt, marker::PhantomData};
+
 use bytes::Bytes;
 use bytestring::ByteString;
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::value::RawValue;
 
 use super::{
@@ -28,8 +33,8 @@ struct Wire<'a> {
     tenant_id: Option<Name>,
     event_name: Option<Name>,
     otp: Option<Name>,
-    sender: WireSender,
-    receiver: Option<WireReceiver>,
+    sender: Object<WireSender>,
+    receiver: Option<Object<WireReceiver>>,
     is_handled_error: Option<bool>,
     #[serde(borrow, default, deserialize_with = "present")]
     payload: Option<&'a RawValue>,
@@ -62,6 +67,27 @@ struct WireInput<'a> {
     parameter: Option<&'a RawValue>,
 }
 
+/// What is decoded from an object only: a derived type takes an array of its fields' values as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
 /// Keeps `null` apart from an absent field.
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
@@ -79,11 +105,8 @@ impl Message {
     /// message needs, name one twice, or nest deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
     pub fn decode(bytes: impl Into<Bytes>) -> Result<Self, Error> {
         let text = ByteString::try_from(bytes.into()).map_err(|error| invalid("not UTF-8").source(error))?;
-        let wire: Wire<'_> =
+        let Object::<Wire<'_>>(wire) =
             serde_json::from_str(&text).map_err(|error| invalid("not a message").source(error))?;
-        if wire.payload.is_some_and(|payload| exceeds_depth(payload.get())) {
-            return Err(invalid("the payload nests too deep"));
-        }
         wire.into_message(&text)
     }
 
@@ -129,8 +152,11 @@ impl Message {
 
 impl Wire<'_> {
     fn into_message(self, text: &ByteString) -> Result<Message, Error> {
-        let part = |raw: &RawValue| Payload::part_of(text, raw);
-        let receiver = self.receiver.map(|receiver| Receiver {
+        let part = |raw: Option<&RawValue>| match raw {
+            Some(raw) if exceeds_depth(raw.get()) => Err(invalid("the payload nests too deep")),
+            raw => Ok(raw.map(|raw| Payload::part_of(text, raw))),
+        };
+        let receiver = self.receiver.map(|Object(receiver)| Receiver {
             address: ServiceAddress::new(
                 receiver.service_name,
                 receiver.service_version,
@@ -145,22 +171,22 @@ impl Wire<'_> {
         }
         let body = match self.message_type {
             MessageType::Command => {
-                let input: WireInput<'_> = match self.payload {
+                let Object::<WireInput<'_>>(input) = match self.payload {
                     Some(raw) => serde_json::from_str(raw.get())
                         .map_err(|error| invalid("a command's payload is no input").source(error))?,
-                    None => WireInput { payload: None, parameter: None },
+                    None => Object(WireInput { payload: None, parameter: None }),
                 };
-                Body::Command { payload: input.payload.map(part), parameter: input.parameter.map(part) }
+                Body::Command { payload: part(input.payload)?, parameter: part(input.parameter)? }
             }
-            MessageType::CommandSuccessResponse => Body::CommandSuccessResponse(self.payload.map(part)),
+            MessageType::CommandSuccessResponse => Body::CommandSuccessResponse(part(self.payload)?),
             MessageType::CommandErrorResponse => Body::CommandErrorResponse {
                 handled: self.is_handled_error.unwrap_or(false),
-                payload: self.payload.map(part),
+                payload: part(self.payload)?,
             },
-            MessageType::CustomMessage => Body::CustomMessage(self.payload.map(part)),
-            info => Body::Info(info, self.payload.map(part)),
+            MessageType::CustomMessage => Body::CustomMessage(part(self.payload)?),
+            info => Body::Info(info, part(self.payload)?),
         };
-        let sender = self.sender;
+        let Object(sender) = self.sender;
         Ok(Message {
             id: self.id.unwrap_or_else(Id::random),
             timestamp: self.timestamp.unwrap_or_else(now),

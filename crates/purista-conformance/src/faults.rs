@@ -1,1 +1,0 @@
-//! Bridges that are wrong on purpose.

@@ -1,0 +1,378 @@
+//! The bridge that is wrong.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use purista_core::{
+    BridgeEvents, BridgeState, Capabilities, Capability, Command, CommandDraft, CommandHandler, EmitOptions, Error,
+    ErrorKind, EventBridge, EventDraft, Filter, Health, Id, InvokeError, InvokeOptions, Message, MessageType, Name,
+    PartyFilter, Payload, Registration, Result, RetryPolicy, ServiceAddress, Sharing, ShutdownReport, Stats,
+    Subscription, SubscriptionHandler, TraceContext, Unregister,
+};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    Fault,
+    handlers::{WrongCommand, WrongSubscription},
+};
+use crate::probe::on_event;
+
+/// A right bridge, used wrongly.
+#[derive(Debug)]
+pub(super) struct WrongBridge {
+    inner: Arc<dyn EventBridge>,
+    fault: Fault,
+    emitted: Mutex<u64>,
+    held_event: Mutex<Option<EventDraft>>,
+    held_answer: Mutex<Option<Arc<Message>>>,
+    forgotten_calls: Mutex<usize>,
+    registrations: Mutex<HashMap<ServiceAddress, Registration>>,
+    any_response: Arc<AnyResponse>,
+}
+
+/// The last response that anybody sent.
+#[derive(Debug, Default)]
+struct AnyResponse {
+    last: Mutex<Option<Arc<Message>>>,
+    came: Notify,
+}
+
+impl WrongBridge {
+    pub(super) fn new(inner: Arc<dyn EventBridge>, fault: Fault) -> Self {
+        Self {
+            inner,
+            fault,
+            emitted: Mutex::default(),
+            held_event: Mutex::default(),
+            held_answer: Mutex::default(),
+            forgotten_calls: Mutex::default(),
+            registrations: Mutex::default(),
+            any_response: Arc::default(),
+        }
+    }
+
+    /// Spoils what is about to be emitted.
+    fn spoil_event(&self, draft: EventDraft) -> EventDraft {
+        let message = draft.clone().stamp(self.inner.instance_id());
+        match (self.fault, message.payload(), &message.tenant_id) {
+            (Fault::LosesTrace, ..) => draft.with_trace_context(TraceContext::EMPTY),
+            (Fault::NormalisesNames, _, Some(tenant)) => draft.with_tenant_id(normalise(tenant)),
+            (Fault::LosesDigits, Some(payload), _) => match as_floating_point(payload) {
+                Some(payload) => draft.with_payload(payload),
+                None => draft,
+            },
+            (Fault::LosesNull, Some(payload), _) if payload.get() == "null" => {
+                let bare = EventDraft::custom(&message.sender.address);
+                match &message.event_name {
+                    Some(event_name) => bare.with_event_name(event_name),
+                    None => bare,
+                }
+            }
+            _ => draft,
+        }
+    }
+
+    fn spoil_filter(&self, mut filter: Filter) -> Filter {
+        match self.fault {
+            Fault::IgnoresTenant => filter.tenant_id = None,
+            Fault::IgnoresReceiver => filter.receiver = PartyFilter::any(),
+            Fault::NormalisesNames => filter.tenant_id = filter.tenant_id.as_ref().map(normalise),
+            Fault::AcceptsEmptyFilters => {
+                let given = |name: &Name| !name.is_empty();
+                filter.event_name = filter.event_name.filter(given);
+                filter.tenant_id = filter.tenant_id.filter(given);
+                filter.principal_id = filter.principal_id.filter(given);
+                for party in [&mut filter.sender, &mut filter.receiver] {
+                    party.service_name = party.service_name.take().filter(given);
+                    party.service_version = party.service_version.take().filter(given);
+                    party.service_target = party.service_target.take().filter(given);
+                    party.instance_id = party.instance_id.take().filter(|id| !id.is_empty());
+                }
+            }
+            _ => {}
+        }
+        filter
+    }
+
+    fn spoil_subscription(&self, mut subscription: Subscription) -> Subscription {
+        subscription.filter = self.spoil_filter(subscription.filter);
+        let options = &mut subscription.options;
+        match self.fault {
+            Fault::BroadcastsShared => options.sharing = Some(Sharing::Broadcast),
+            Fault::SharesBroadcast => options.sharing = Some(Sharing::Shared),
+            Fault::ClaimsDurable => options.durable = None,
+            Fault::DropsDeadLetters => options.dead_letter = Some(false),
+            Fault::IgnoresConcurrency => options.max_concurrency = options.max_concurrency.map(|limit| 2 * limit),
+            Fault::RetriesWithoutEnd => {
+                options.retry = options.retry.map(|retry| retry.with_max_attempts(retry.max_attempts + 1));
+            }
+            Fault::RetriesAtOnce => {
+                options.retry = options.retry.map(|retry| RetryPolicy::with_initial_delay(retry, Duration::ZERO));
+            }
+            Fault::SharesAmongSubscribers => {
+                subscription.subscriber = ServiceAddress::new("everybody", "1", "same");
+            }
+            _ => {}
+        }
+        subscription
+    }
+
+    /// Answers a call with the next response on the bridge, whoever sent it.
+    async fn next_response(&self) -> Arc<Message> {
+        loop {
+            let came = self.any_response.came.notified();
+            if let Some(response) = self.any_response.last.lock().take() {
+                return response;
+            }
+            came.await;
+        }
+    }
+
+    async fn listen_to_all_responses(&self) -> Result<()> {
+        for message_type in [MessageType::CommandSuccessResponse, MessageType::CommandErrorResponse] {
+            let heard = Arc::clone(&self.any_response);
+            let handler = on_event(move |context| {
+                *heard.last.lock() = Some(Arc::clone(context.message()));
+                heard.came.notify_waiters();
+                async { Ok(()) }
+            });
+            let name = format!("listener {}", self.inner.instance_id());
+            let subscriber = ServiceAddress::new(name, "1", message_type.as_str());
+            let subscription = Subscription::new(subscriber, Filter::message_type(message_type));
+            self.inner.register_subscription(subscription, handler).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the answer of the call before, and keeps this one for the next.
+    fn one_answer_late(&self, response: Arc<Message>) -> Arc<Message> {
+        let before = self.held_answer.lock().replace(Arc::clone(&response));
+        before.unwrap_or(response)
+    }
+}
+
+fn normalise(name: &Name) -> Name {
+    name.to_lowercase().replace('-', "_").into()
+}
+
+fn as_floating_point(payload: &Payload) -> Option<Payload> {
+    let value: serde_json::Value = payload.deserialize().ok()?;
+    Payload::json(&value).ok()
+}
+
+#[async_trait]
+impl EventBridge for WrongBridge {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn instance_id(&self) -> &Id {
+        self.inner.instance_id()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let given = self.inner.capabilities();
+        match self.fault {
+            Fault::ClaimsDurable => given.with(Capability::DurableSubscriptions),
+            Fault::UnderstatesPayload => given.with_max_payload(given.max_payload() - 16),
+            _ => given,
+        }
+    }
+
+    async fn start(&self) -> Result<()> {
+        if self.fault == Fault::LeaksTasks {
+            tokio::spawn(std::future::pending::<()>());
+        }
+        self.inner.start().await?;
+        if self.fault == Fault::AcceptsForgedResponses {
+            self.listen_to_all_responses().await?;
+        }
+        Ok(())
+    }
+
+    async fn emit_message(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
+        let draft = self.spoil_event(draft);
+        let pretended = || Arc::new(draft.clone().stamp(self.inner.instance_id()));
+        let number = {
+            let mut emitted = self.emitted.lock();
+            *emitted += 1;
+            *emitted
+        };
+        match self.fault {
+            Fault::DropsOneInSeven if number.is_multiple_of(7) => return Ok(pretended()),
+            Fault::Duplicates => {
+                self.inner.emit_message(draft.clone(), options).await?;
+            }
+            Fault::Reorders if number % 2 == 1 => {
+                *self.held_event.lock() = Some(draft.clone());
+                return Ok(pretended());
+            }
+            Fault::Reorders => {
+                let held = self.held_event.lock().take();
+                let sent = self.inner.emit_message(draft, options).await;
+                if let Some(held) = held {
+                    self.inner.emit_message(held, options).await?;
+                }
+                return sent;
+            }
+            Fault::EmitsUnconfirmed => {
+                let message = pretended();
+                let (bridge, options) = (Arc::clone(&self.inner), *options);
+                tokio::spawn(async move { bridge.emit_message(draft, &options).await });
+                return Ok(message);
+            }
+            Fault::IgnoresMustRoute => {
+                return self.inner.emit_message(draft, &options.with_must_route(false)).await;
+            }
+            _ => {}
+        }
+        self.inner.emit_message(draft, options).await
+    }
+
+    async fn invoke_command(
+        &self,
+        draft: CommandDraft,
+        options: &InvokeOptions,
+    ) -> Result<Arc<Message>, InvokeError> {
+        let limit = options.timeout;
+        let timed_out = || Error::new(ErrorKind::Timeout, "invoke").into();
+        match self.fault {
+            Fault::AnswersFromTheCallBefore => {
+                let response = self.inner.invoke_command(draft, options).await?;
+                Ok(self.one_answer_late(response))
+            }
+            Fault::SwapsAnswers => {
+                let response = self.inner.invoke_command(draft, options).await?;
+                // Calls one after another get their own.
+                if self.inner.stats().pending_calls == 0 { Ok(response) } else { Ok(self.one_answer_late(response)) }
+            }
+            Fault::HidesNoHandler => match self.inner.invoke_command(draft, options).await {
+                Err(error) if error.bridge_kind() == Some(ErrorKind::NoHandler) => {
+                    tokio::time::sleep(limit).await;
+                    Err(timed_out())
+                }
+                result => result,
+            },
+            Fault::WaitsTooLong => {
+                self.inner.invoke_command(draft, &options.with_timeout(limit.saturating_mul(2))).await
+            }
+            Fault::ExecutesExpired => {
+                let patient = options.with_timeout(limit + Duration::from_secs(60));
+                let bridge = Arc::clone(&self.inner);
+                let call = tokio::spawn(async move { bridge.invoke_command(draft, &patient).await });
+                match tokio::time::timeout(limit, call).await {
+                    Ok(Ok(result)) => result,
+                    _ => Err(timed_out()),
+                }
+            }
+            Fault::RoundsTimeLimitsDown if limit < Duration::from_millis(500) => Err(timed_out()),
+            Fault::AcceptsForgedResponses => {
+                *self.any_response.last.lock() = None;
+                tokio::select! {
+                    biased;
+                    response = self.next_response() => Ok(response),
+                    result = self.inner.invoke_command(draft, options) => result,
+                }
+            }
+            Fault::LosesTrace => {
+                self.inner.invoke_command(draft.with_trace_context(TraceContext::EMPTY), options).await
+            }
+            Fault::LeaksCalls => {
+                *self.forgotten_calls.lock() += 1;
+                let result = self.inner.invoke_command(draft, options).await;
+                if result.is_ok() {
+                    *self.forgotten_calls.lock() -= 1;
+                }
+                result
+            }
+            _ => self.inner.invoke_command(draft, options).await,
+        }
+    }
+
+    async fn register_command(
+        &self,
+        mut command: Command,
+        handler: Arc<dyn CommandHandler>,
+    ) -> Result<Registration> {
+        if self.fault == Fault::IgnoresConcurrency {
+            let limit = &mut command.options.max_concurrency;
+            *limit = limit.map(|limit| 2 * limit);
+        }
+        let known = self.registrations.lock().get(&command.address).cloned();
+        if let (Fault::ReplacesRegistrations, Some(known)) = (self.fault, known) {
+            return Ok(known);
+        }
+        let handler = Arc::new(WrongCommand { fault: self.fault, handler });
+        let registration = self.inner.register_command(command, handler).await?;
+        self.registrations.lock().insert(registration.address().clone(), registration.clone());
+        Ok(self.wrong_registration(registration))
+    }
+
+    async fn register_subscription(
+        &self,
+        subscription: Subscription,
+        handler: Arc<dyn SubscriptionHandler>,
+    ) -> Result<Registration> {
+        let subscription = self.spoil_subscription(subscription);
+        let known = self.registrations.lock().get(&subscription.subscriber).cloned();
+        if let (Fault::ReplacesRegistrations, Some(known)) = (self.fault, known) {
+            return Ok(known);
+        }
+        let handler =
+            Arc::new(WrongSubscription { fault: self.fault, handler, registered_at: Instant::now() });
+        let registration = self.inner.register_subscription(subscription, handler).await?;
+        self.registrations.lock().insert(registration.address().clone(), registration.clone());
+        Ok(self.wrong_registration(registration))
+    }
+
+    fn health(&self) -> Health {
+        let health = self.inner.health();
+        match (self.fault, health.state) {
+            (Fault::ReadyTooEarly, BridgeState::Created) => Health::new(BridgeState::Started, true, Vec::new()),
+            _ => health,
+        }
+    }
+
+    fn events(&self) -> BridgeEvents {
+        self.inner.events()
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = self.inner.stats();
+        match self.fault {
+            Fault::HidesMalformed => stats.malformed = 0,
+            Fault::LeaksCalls => stats.pending_calls = *self.forgotten_calls.lock(),
+            _ => {}
+        }
+        stats
+    }
+
+    async fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        match self.fault {
+            Fault::ShutsDownAtOnce => self.inner.shutdown(Duration::ZERO).await,
+            Fault::IgnoresShutdown => ShutdownReport::default(),
+            _ => self.inner.shutdown(grace).await,
+        }
+    }
+}
+
+impl WrongBridge {
+    fn wrong_registration(&self, registration: Registration) -> Registration {
+        if self.fault != Fault::IgnoresUnregister {
+            return registration;
+        }
+        let (address, granted) = (registration.address().clone(), *registration.granted());
+        Registration::new(address, granted, Arc::new(IgnoredUnregister))
+    }
+}
+
+#[derive(Debug)]
+struct IgnoredUnregister;
+
+#[async_trait]
+impl Unregister for IgnoredUnregister {
+    async fn unregister(&self) -> Result<()> {
+        Ok(())
+    }
+}

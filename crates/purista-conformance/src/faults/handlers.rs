@@ -1,0 +1,58 @@
+//! Handlers that come between a right bridge and a right handler.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use purista_core::{
+    CommandHandler, Context, HandledError, HandlerError, Payload, StatusCode, SubscriptionHandler,
+};
+use tokio::time::Instant;
+
+use super::Fault;
+
+/// A command's handler, as a bridge with a fault runs it.
+pub(super) struct WrongCommand {
+    pub(super) fault: Fault,
+    pub(super) handler: Arc<dyn CommandHandler>,
+}
+
+#[async_trait]
+impl CommandHandler for WrongCommand {
+    async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError> {
+        match (self.fault, self.handler.handle(context).await) {
+            (Fault::LosesErrorData, Err(HandlerError::Handled(error))) => {
+                Err(HandledError::new(error.status(), error.message()).into())
+            }
+            (Fault::LeaksCauses, Err(HandlerError::Unhandled(error))) => {
+                Err(HandledError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into())
+            }
+            (_, result) => result,
+        }
+    }
+}
+
+/// A subscription's handler, as a bridge with a fault runs it.
+pub(super) struct WrongSubscription {
+    pub(super) fault: Fault,
+    pub(super) handler: Arc<dyn SubscriptionHandler>,
+    pub(super) registered_at: Instant,
+}
+
+#[async_trait]
+impl SubscriptionHandler for WrongSubscription {
+    async fn handle(&self, context: Context) -> Result<(), HandlerError> {
+        match self.fault {
+            Fault::RegistersTooEarly if self.registered_at.elapsed() < Duration::from_millis(5) => Ok(()),
+            Fault::SwallowsFailures => {
+                let _swallowed = self.handler.handle(context).await;
+                Ok(())
+            }
+            Fault::LosesPanics => {
+                let handled = AssertUnwindSafe(self.handler.handle(context)).catch_unwind().await;
+                handled.unwrap_or(Ok(()))
+            }
+            _ => self.handler.handle(context).await,
+        }
+    }
+}

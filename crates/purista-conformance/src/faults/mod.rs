@@ -1,0 +1,173 @@
+//! Bridges that are wrong on purpose, to test the suite with.
+//!
+//! [`Wrong`] makes a wrong profile of a right one. Give it to [`run_row`](crate::run_row) with the row that the
+//! [`Fault`] names, and the row must fail.
+
+mod bridge;
+mod handlers;
+
+use std::{fmt::Write as _, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use purista_core::{EventBridge, Result, ServiceAddress, adapter::DeadLetter};
+
+use self::bridge::WrongBridge;
+use crate::profile::{BrokerReport, Deployment, DeploymentOptions, Profile};
+
+macro_rules! faults {
+    ($($fault:ident, $does:literal, caught by $row:literal;)*) => {
+        /// One way to be wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Fault {
+            $(#[doc = concat!("It ", $does, ".")] $fault,)*
+        }
+
+        impl Fault {
+            /// All faults.
+            pub const ALL: &'static [Self] = &[$(Self::$fault,)*];
+
+            /// Says what is wrong.
+            #[must_use]
+            pub const fn does(self) -> &'static str {
+                match self { $(Self::$fault => $does,)* }
+            }
+
+            /// Returns the row that catches it.
+            #[must_use]
+            pub const fn caught_by(self) -> &'static str {
+                match self { $(Self::$fault => $row,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    LosesDigits, "reads payloads as floating-point numbers", caught by "ENV-1";
+    AnswersFromTheCallBefore, "gives each caller the answer of the call before", caught by "RPC-1";
+    SwapsAnswers, "swaps the answers of calls that run at once", caught by "RPC-2";
+    HidesNoHandler, "lets the time limit pass when nobody serves a command", caught by "RPC-4";
+    WaitsTooLong, "waits twice the time limit", caught by "TMO-1";
+    ExecutesExpired, "keeps the time limit from the service", caught by "TMO-3";
+    RoundsTimeLimitsDown, "counts time limits in whole seconds", caught by "TMO-4";
+    BroadcastsShared, "gives each instance what they should share", caught by "GRP-1";
+    SharesBroadcast, "gives one instance what each should get", caught by "GRP-2";
+    SharesAmongSubscribers, "lets subscribers with one filter share", caught by "GRP-3";
+    IgnoresReceiver, "ignores the receiver in filters", caught by "MAT-2";
+    AcceptsEmptyFilters, "takes an empty filter value for none", caught by "MAT-3";
+    NormalisesNames, "takes `Acme-1` and `acme_1` for the same tenant", caught by "MAT-4";
+    ClaimsDurable, "claims durable subscriptions and forgets them", caught by "DUR-1";
+    EmitsUnconfirmed, "returns from emit before the broker has the event", caught by "DUR-6";
+    IgnoresMustRoute, "accepts must-route and ignores it", caught by "DUR-7";
+    SwallowsFailures, "acknowledges what its handler failed to handle", caught by "ACK-2";
+    RetriesWithoutEnd, "tries more often than asked", caught by "ACK-3";
+    RetriesAtOnce, "ignores the delay between attempts", caught by "ACK-4";
+    DropsDeadLetters, "drops what should become a dead letter", caught by "ACK-5";
+    LosesPanics, "takes a panic for a success", caught by "ACK-13";
+    DropsOneInSeven, "loses every seventh event", caught by "ORD-1";
+    Duplicates, "emits each event twice", caught by "GRP-4";
+    Reorders, "swaps neighbouring events", caught by "ORD-1";
+    IgnoresConcurrency, "runs twice as many handlers as may", caught by "LIM-1";
+    RegistersTooEarly, "returns from a registration before it is live", caught by "LIF-3";
+    ReplacesRegistrations, "accepts a second registration of an address", caught by "LIF-5";
+    IgnoresUnregister, "goes on delivering after unregistering", caught by "LIF-6";
+    ShutsDownAtOnce, "does not wait for handlers at a shutdown", caught by "LIF-7";
+    IgnoresShutdown, "reports a shutdown and goes on", caught by "LEK-3";
+    LosesErrorData, "loses the data of handled errors", caught by "ERR-1";
+    LeaksCauses, "tells callers the cause of unhandled errors", caught by "ERR-2";
+    ReadyTooEarly, "is ready before it is started", caught by "HLT-1";
+    LosesNull, "takes `null` for absent", caught by "PAY-1";
+    UnderstatesPayload, "takes larger payloads than it says", caught by "PAY-3";
+    IgnoresTenant, "ignores the tenant in filters", caught by "IDN-1";
+    AcceptsForgedResponses, "accepts a response from anybody", caught by "SEC-6";
+    HidesMalformed, "does not count malformed input", caught by "SEC-5";
+    LosesTrace, "starts a trace anew with each message", caught by "OBS-1";
+    LeaksCalls, "never frees calls that were given up", caught by "LEK-1";
+    LeaksTasks, "leaves a task behind with each start", caught by "LEK-2";
+}
+
+/// Returns the faults as a Markdown table.
+#[must_use]
+pub fn table() -> String {
+    let mut table = String::from("| a bridge that | is caught by |\n|---|---|\n");
+    for fault in Fault::ALL {
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(table, "| {} | {} |", fault.does(), fault.caught_by());
+    }
+    table
+}
+
+impl std::fmt::Debug for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wrong").field("profile", &self.profile.name()).field("fault", &self.fault).finish()
+    }
+}
+
+/// A profile whose bridges have a fault.
+pub struct Wrong {
+    profile: Arc<dyn Profile>,
+    fault: Fault,
+}
+
+impl Wrong {
+    /// Makes a right profile wrong.
+    #[must_use]
+    pub const fn new(profile: Arc<dyn Profile>, fault: Fault) -> Self {
+        Self { profile, fault }
+    }
+}
+
+#[async_trait]
+impl Profile for Wrong {
+    fn name(&self) -> &'static str {
+        "wrong"
+    }
+
+    async fn deploy(&self, options: &DeploymentOptions) -> Result<Arc<dyn Deployment>> {
+        Ok(Arc::new(WrongDeployment { inner: self.profile.deploy(options).await?, fault: self.fault }))
+    }
+}
+
+struct WrongDeployment {
+    inner: Arc<dyn Deployment>,
+    fault: Fault,
+}
+
+#[async_trait]
+impl Deployment for WrongDeployment {
+    fn bridge(&self) -> Result<Arc<dyn EventBridge>> {
+        Ok(Arc::new(WrongBridge::new(self.inner.bridge()?, self.fault)))
+    }
+
+    async fn inject(&self, bytes: Bytes) -> Result<()> {
+        self.inner.inject(bytes).await
+    }
+
+    async fn misroute(&self, to: &ServiceAddress, bytes: Bytes) -> Result<bool> {
+        self.inner.misroute(to, bytes).await
+    }
+
+    async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {
+        self.inner.take_dead_letters().await
+    }
+
+    async fn inspect(&self) -> Result<BrokerReport> {
+        self.inner.inspect().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_table_is_this_one() {
+        assert_eq!(include_str!("../../wrong-bridges.md"), table(), "write it anew");
+    }
+
+    #[test]
+    fn the_rows_exist() {
+        assert!(Fault::ALL.iter().all(|fault| crate::catalogue::row(fault.caught_by()).is_some()));
+    }
+}
