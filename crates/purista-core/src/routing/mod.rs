@@ -10,6 +10,7 @@
 
 mod address;
 pub mod case;
+mod render;
 mod token;
 
 pub use address::{Address, Endpoint, Pattern};
