@@ -1,5 +1,8 @@
 //! The distributed trace that a message belongs to.
 
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -112,6 +115,23 @@ impl TraceContext {
         fields.traceparent = Some(format!("{head}-{span_id:016x}-{flags}"));
         Self::encode(&fields)
     }
+}
+
+/// How contexts and spans meet. Without the feature `opentelemetry`, contexts travel and spans do not know of them.
+#[cfg(not(feature = "opentelemetry"))]
+impl TraceContext {
+    /// Returns the context for a message that this one's handler sends.
+    pub(crate) fn next(&self) -> Self {
+        self.child()
+    }
+
+    /// Returns the context for a message that nothing caused.
+    pub(crate) const fn or_current(self) -> Self {
+        self
+    }
+
+    /// Makes a span part of the trace.
+    pub(crate) const fn adopt(&self, _span: &tracing::Span) {}
 }
 
 /// Splits `00-<trace id>-<span id>-<flags>` into what a child keeps: version with trace id, and flags.

@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::{
     Acknowledgement, Backoff, DeadLetter, Delivery, Engine, Pass, Slot, Transport,
@@ -111,31 +111,36 @@ impl<T: Transport> Work<T> {
         if self.registered.granted.acknowledge == Acknowledge::OnReceive {
             self.accept(delivery.acknowledgement.take()).await;
         }
-        let response = if !self.is_addressed_by(&message) {
+        let span = self.span(&message);
+        let outcome = if !self.is_addressed_by(&message) {
             counters.refused.increment();
-            message.unhandled_error(instance_id, StatusCode::BAD_GATEWAY)
+            None
         } else if self.registered.stopping.is_cancelled() {
-            self.release(delivery.acknowledgement.take()).await;
-            message.unhandled_error(instance_id, StatusCode::SERVICE_UNAVAILABLE)
+            Some(Outcome::Cancelled)
         } else {
             let context = self.context(&delivery, delivery.attempt);
-            let outcome = self.attempt(&message, starting, handler.handle(context)).await;
+            let outcome = self.attempt(&span, starting, handler.handle(context)).await;
             counters.executed.increment();
-            match outcome {
-                Outcome::Succeeded(result) => {
-                    message.success(instance_id, definition.options.success_event.clone(), result)
-                }
-                Outcome::Failed(HandlerError::Handled(error)) => message.handled_error(instance_id, &error),
-                Outcome::Failed(HandlerError::Unhandled(_)) => {
+            Some(outcome)
+        };
+        if matches!(outcome, Some(Outcome::Cancelled)) {
+            counters.released.increment();
+            if let Some(acknowledgement) = delivery.acknowledgement {
+                // Another instance will answer.
+                return self.acknowledged(acknowledgement.release().await);
+            }
+        }
+        if let Some(reply_to) = delivery.reply_to {
+            let event_name = definition.options.success_event.clone();
+            let response = span.in_scope(|| match outcome {
+                None => message.unhandled_error(instance_id, StatusCode::BAD_GATEWAY),
+                Some(Outcome::Succeeded(result)) => message.success(instance_id, event_name, result),
+                Some(Outcome::Failed(HandlerError::Handled(error))) => message.handled_error(instance_id, &error),
+                Some(Outcome::Failed(HandlerError::Unhandled(_))) => {
                     message.unhandled_error(instance_id, StatusCode::INTERNAL_SERVER_ERROR)
                 }
-                Outcome::Cancelled => {
-                    self.release(delivery.acknowledgement.take()).await;
-                    message.unhandled_error(instance_id, StatusCode::SERVICE_UNAVAILABLE)
-                }
-            }
-        };
-        if let Some(reply_to) = delivery.reply_to {
+                Some(Outcome::Cancelled) => message.unavailable(instance_id),
+            });
             self.respond(&message, response, reply_to).await;
         }
         self.accept(delivery.acknowledgement).await;
@@ -182,7 +187,7 @@ impl<T: Transport> Work<T> {
                 return self.release(delivery.acknowledgement).await;
             }
             let context = self.context(&delivery, attempt);
-            match self.attempt(&message, starting.take(), handler.handle(context)).await {
+            match self.attempt(&self.span(&message), starting.take(), handler.handle(context)).await {
                 Outcome::Succeeded(()) => {
                     self.counters().handled.increment();
                     return self.accept(delivery.acknowledgement).await;
@@ -260,14 +265,8 @@ impl<T: Transport> Work<T> {
         }
     }
 
-    /// Runs a handler once: isolated from its panics, within its time, and until some patience after the end of the
-    /// bridge's grace period.
-    async fn attempt<R>(
-        &self,
-        message: &Message,
-        starting: Option<Pass>,
-        handler: impl Future<Output = Result<R, HandlerError>> + Send,
-    ) -> Outcome<R> {
+    /// The span of one attempt, named by OpenTelemetry's conventions for messaging.
+    fn span(&self, message: &Message) -> Span {
         let span = tracing::info_span!(
             "process",
             otel.kind = "consumer",
@@ -276,13 +275,25 @@ impl<T: Transport> Work<T> {
             messaging.destination.name = %self.registered.address,
             messaging.message.id = %message.id,
         );
+        message.trace_context.adopt(&span);
+        span
+    }
+
+    /// Runs a handler once: isolated from its panics, within its time, and until some patience after the end of the
+    /// bridge's grace period.
+    async fn attempt<R>(
+        &self,
+        span: &Span,
+        starting: Option<Pass>,
+        handler: impl Future<Output = Result<R, HandlerError>> + Send,
+    ) -> Outcome<R> {
         let cancellation = &self.engine.cancellation;
         let given_up = async {
             cancellation.cancelled().await;
             tokio::time::sleep(CANCELLATION_PATIENCE).await;
         };
         drop(starting);
-        let handler = AssertUnwindSafe(handler).catch_unwind().instrument(span);
+        let handler = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone());
         let result = tokio::select! {
             biased;
             result = within(self.registered.granted.handler_timeout, handler) => result,

@@ -44,7 +44,7 @@ impl Header {
             principal_id: self.principal_id,
             tenant_id: self.tenant_id,
             event_name: self.event_name,
-            trace_context: self.trace_context,
+            trace_context: self.trace_context.or_current(),
             sender: Sender::new(self.sender, instance_id.clone()),
             receiver,
             body,
@@ -95,7 +95,7 @@ macro_rules! header_setters {
             self.header.principal_id.clone_from(&cause.principal_id);
             self.header.tenant_id.clone_from(&cause.tenant_id);
             self.header.trace_id.clone_from(&cause.trace_id);
-            self.header.trace_context = cause.trace_context.child();
+            self.header.trace_context = cause.trace_context.next();
             self
         }
     };

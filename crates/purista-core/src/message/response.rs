@@ -79,7 +79,7 @@ impl Message {
             principal_id: self.principal_id.clone(),
             tenant_id: self.tenant_id.clone(),
             event_name,
-            trace_context: self.trace_context.child(),
+            trace_context: self.trace_context.next(),
             sender: Sender::new(address, instance_id.clone()),
             receiver: Some(Receiver {
                 address: self.sender.address.clone(),

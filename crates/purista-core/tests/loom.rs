@@ -1,0 +1,224 @@
+//! Every interleaving of what concurrent tasks do to a gate and to pending calls.
+//!
+//! Run by `just loom`; empty without `--cfg purista_loom`.
+#![cfg(purista_loom)]
+
+use std::sync::Arc;
+
+use loom::{
+    future::block_on,
+    model,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    thread,
+};
+use purista_core::{
+    CommandDraft, ErrorKind, EventDraft, Id, Message,
+    adapter::{Gate, PendingCalls, ResponseVerdict},
+};
+
+const COUNTER: (&str, &str, &str) = ("Counter", "2", "order");
+const WAREHOUSE: (&str, &str, &str) = ("Warehouse", "3", "reserve");
+
+fn command() -> Message {
+    CommandDraft::new(COUNTER, WAREHOUSE).stamp(&Id::from("desk-1"))
+}
+
+/// An answer to a command; a forged one comes from someone else.
+fn answer(command: &Message, from: (&str, &str, &str)) -> Arc<Message> {
+    let mut answer = EventDraft::custom(from).stamp(&Id::from("warehouse-1"));
+    answer.correlation_id.clone_from(&command.correlation_id);
+    answer.body = purista_core::Body::CommandSuccessResponse(None);
+    Arc::new(answer)
+}
+
+#[test]
+fn a_drain_misses_no_leaving() {
+    model(|| {
+        let gate = Gate::new();
+        let passes = [(); 2].map(|()| gate.enter().unwrap());
+        let leaving = passes.map(|pass| thread::spawn(move || drop(pass)));
+        gate.close();
+        block_on(gate.empty());
+        assert_eq!(gate.count(), 0);
+        leaving.map(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn a_drain_waits_for_whoever_got_in() {
+    model(|| {
+        let gate = Gate::new();
+        let working = Arc::new(AtomicUsize::new(0));
+        let entering = [(); 2].map(|()| {
+            let (gate, working) = (Arc::clone(&gate), Arc::clone(&working));
+            thread::spawn(move || {
+                if let Some(_pass) = gate.enter() {
+                    working.fetch_add(1, Relaxed);
+                    thread::yield_now();
+                    working.fetch_sub(1, Relaxed);
+                }
+            })
+        });
+        gate.close();
+        block_on(gate.empty());
+        assert_eq!(working.load(Relaxed), 0, "the drain is over and someone works");
+        assert!(gate.enter().is_none());
+        entering.map(|thread| thread.join().unwrap());
+        assert_eq!(gate.count(), 0);
+    });
+}
+
+#[test]
+fn every_drain_wakes_up() {
+    model(|| {
+        let gate = Gate::new();
+        let pass = gate.enter().unwrap();
+        let other = Arc::clone(&gate);
+        let draining = thread::spawn(move || block_on(other.empty()));
+        let leaving = thread::spawn(move || drop(pass));
+        block_on(gate.empty());
+        draining.join().unwrap();
+        leaving.join().unwrap();
+    });
+}
+
+#[test]
+fn one_of_two_answers_counts() {
+    model(|| {
+        let calls = Arc::new(PendingCalls::new(8));
+        let command = Arc::new(command());
+        let mut call = calls.begin(&command).unwrap();
+        let answering = [(); 2].map(|()| {
+            let (calls, command) = (Arc::clone(&calls), Arc::clone(&command));
+            thread::spawn(move || calls.respond(answer(&command, WAREHOUSE)))
+        });
+        let answered = block_on(call.answer()).unwrap();
+        assert_eq!(answered.correlation_id, command.correlation_id);
+        drop(call);
+        let mut verdicts = answering.map(|thread| thread.join().unwrap());
+        verdicts.sort_by_key(|verdict| *verdict == ResponseVerdict::Late);
+        assert_eq!(verdicts, [ResponseVerdict::Answered, ResponseVerdict::Late]);
+        assert_eq!(calls.count(), 0);
+    });
+}
+
+#[test]
+fn a_forged_answer_takes_no_ones_place() {
+    model(|| {
+        let calls = Arc::new(PendingCalls::new(8));
+        let command = Arc::new(command());
+        let mut call = calls.begin(&command).unwrap();
+        let respond = |from| {
+            let (calls, command) = (Arc::clone(&calls), Arc::clone(&command));
+            thread::spawn(move || calls.respond(answer(&command, from)))
+        };
+        let [forging, answering] = [COUNTER, WAREHOUSE].map(respond);
+        let answered = block_on(call.answer()).unwrap();
+        assert_eq!(answered.sender.address, WAREHOUSE.into());
+        assert_eq!(answering.join().unwrap(), ResponseVerdict::Answered);
+        assert!(matches!(forging.join().unwrap(), ResponseVerdict::Forged | ResponseVerdict::Late));
+    });
+}
+
+#[test]
+fn an_answer_at_the_time_limit_finds_its_call_or_is_late() {
+    model(|| {
+        let calls = Arc::new(PendingCalls::new(8));
+        let command = Arc::new(command());
+        let call = calls.begin(&command).unwrap();
+        let answering = {
+            let (calls, command) = (Arc::clone(&calls), Arc::clone(&command));
+            thread::spawn(move || calls.respond(answer(&command, WAREHOUSE)))
+        };
+        // The time limit passed: the caller stops waiting.
+        drop(call);
+        assert!(matches!(answering.join().unwrap(), ResponseVerdict::Answered | ResponseVerdict::Late));
+        assert_eq!(calls.count(), 0);
+        assert_eq!(calls.respond(answer(&command, WAREHOUSE)), ResponseVerdict::Late);
+        // The correlation id is free again.
+        drop(calls.begin(&command).unwrap());
+        block_on(calls.empty());
+    });
+}
+
+#[test]
+fn no_call_is_left_behind_by_a_shutdown() {
+    model(|| {
+        let calls = Arc::new(PendingCalls::new(8));
+        let began = Arc::new(AtomicUsize::new(0));
+        let calling = [(); 2].map(|()| {
+            let (calls, began) = (Arc::clone(&calls), Arc::clone(&began));
+            thread::spawn(move || {
+                let command = command();
+                let failure = match calls.begin(&command) {
+                    Ok(mut call) => {
+                        began.fetch_add(1, Relaxed);
+                        block_on(call.answer()).unwrap_err()
+                    }
+                    Err(refused) => refused,
+                };
+                assert_eq!(failure.kind(), ErrorKind::ShutDown);
+            })
+        });
+        let failed = calls.close();
+        block_on(calls.empty());
+        calling.map(|thread| thread.join().unwrap());
+        assert_eq!(failed, began.load(Relaxed), "a call was not counted as failed");
+        assert_eq!((calls.count(), calls.close()), (0, 0));
+    });
+}
+
+#[test]
+fn an_answer_at_the_shutdown_is_given_or_the_call_fails() {
+    model(|| {
+        let calls = Arc::new(PendingCalls::new(8));
+        let command = Arc::new(command());
+        let mut call = calls.begin(&command).unwrap();
+        let answering = {
+            let (calls, command) = (Arc::clone(&calls), Arc::clone(&command));
+            thread::spawn(move || calls.respond(answer(&command, WAREHOUSE)))
+        };
+        let closing = {
+            let calls = Arc::clone(&calls);
+            thread::spawn(move || calls.close())
+        };
+        let outcome = block_on(call.answer()).map_err(|error| error.kind());
+        let (verdict, failed) = (answering.join().unwrap(), closing.join().unwrap());
+        match outcome {
+            Ok(_) => assert_eq!((verdict, failed), (ResponseVerdict::Answered, 0)),
+            Err(kind) => {
+                assert_eq!((kind, verdict, failed), (ErrorKind::ShutDown, ResponseVerdict::Late, 1));
+            }
+        }
+    });
+}
+
+#[test]
+fn no_more_calls_wait_than_the_limit() {
+    const LIMIT: usize = 1;
+    model(|| {
+        let calls = Arc::new(PendingCalls::new(LIMIT));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let over = Arc::new(AtomicBool::new(false));
+        let call = |calls: &PendingCalls, waiting: &AtomicUsize, over: &AtomicBool| {
+            let command = command();
+            match calls.begin(&command) {
+                Ok(_call) => {
+                    over.fetch_or(waiting.fetch_add(1, Relaxed) >= LIMIT, Relaxed);
+                    thread::yield_now();
+                    waiting.fetch_sub(1, Relaxed);
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Backpressure),
+            }
+        };
+        let calling = [(); 2].map(|()| {
+            let (calls, waiting, over) = (Arc::clone(&calls), Arc::clone(&waiting), Arc::clone(&over));
+            thread::spawn(move || call(&calls, &waiting, &over))
+        });
+        calling.map(|thread| thread.join().unwrap());
+        assert!(!over.load(Relaxed), "more calls waited than the limit");
+        // Those that were refused left no trace.
+        assert_eq!(calls.count(), 0);
+        drop(calls.begin(&command()).unwrap());
+    });
+}
