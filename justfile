@@ -8,7 +8,7 @@ fmt:
 
 # Clippy, warnings are errors
 lint:
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 # Every test, and what they need
 test:
@@ -16,7 +16,7 @@ test:
 
 # The documentation, warnings are errors
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
 
 # The benchmarks: `just bench`, or `just bench -p CRATE`
 [positional-arguments]

@@ -104,7 +104,7 @@ quickstart_without_email() {
 }
 
 tests "unit, integration, documentation and conformance tests" \
-    cargo test --workspace --locked --no-fail-fast
+    cargo test --workspace --all-features --locked --no-fail-fast
 
 # The model checks replace the synchronisation types of the core: a build of its own.
 tests "model checks" \

@@ -23,9 +23,10 @@
 #![doc = include_str!("../wrong-bridges.md")]
 
 pub mod case;
-pub mod catalogue;
 mod cases;
+pub mod catalogue;
 pub mod faults;
+mod fields;
 mod ledger;
 mod probe;
 mod profile;

@@ -2,10 +2,12 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use purista_core::{CommandHandler, Context, HandlerError, Message, Payload, SubscriptionHandler};
+use purista_core::{
+    CommandHandler, Context, HandlerError, Id, Message, MessageType, Payload, SubscriptionHandler,
+};
 use tokio::{
     sync::{Notify, Semaphore},
     time::Instant,
@@ -115,7 +117,9 @@ impl Collector {
     /// Returns the payloads of what came as JSON text, in the order it came.
     #[must_use]
     pub fn payloads(&self) -> Vec<String> {
-        let text = |message: Arc<Message>| message.payload().map_or_else(String::new, |payload| payload.get().to_owned());
+        let text = |message: Arc<Message>| {
+            message.payload().map_or_else(String::new, |payload| payload.get().to_owned())
+        };
         self.messages().into_iter().map(text).collect()
     }
 
@@ -140,6 +144,14 @@ impl Collector {
         self.until(|seen| seen.iter().any(is_it))
             .await
             .map_err(|_| anyhow::anyhow!("the sentinel {payload} did not come; seen: {:?}", self.payloads()))
+    }
+
+    /// Waits until a message of this type with this id came, and returns it.
+    pub(crate) async fn message(&self, message_type: MessageType, id: &Id) -> Result<Arc<Message>> {
+        let is_it = |seen: &Seen| seen.message.message_type() == message_type && seen.message.id == *id;
+        self.until(|seen| seen.iter().any(is_it)).await?;
+        let seen = self.seen.lock();
+        seen.iter().find(|seen| is_it(seen)).map(|seen| Arc::clone(&seen.message)).context("it came and went")
     }
 
     async fn until(&self, done: impl Fn(&[Seen]) -> bool) -> Result<()> {
@@ -179,7 +191,12 @@ impl Latch {
     /// Creates a closed latch.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { open: Semaphore::new(0), waiting: Mutex::default(), most: Mutex::default(), came: Notify::new() })
+        Arc::new(Self {
+            open: Semaphore::new(0),
+            waiting: Mutex::default(),
+            most: Mutex::default(),
+            came: Notify::new(),
+        })
     }
 
     /// Waits in a handler until the latch lets it through. Cancel safe.

@@ -1,10 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::{future, ops::Range, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use purista_core::{
-    Capabilities, Command, CommandDraft, CommandHandler, CommandOptions, EmitOptions, EventBridge, EventDraft, Filter,
-    InvokeError, InvokeOptions, Message, Name, Payload, Registration, ServiceAddress, Subscription,
-    SubscriptionHandler, SubscriptionOptions,
+    Capabilities, Capability, Command, CommandDraft, CommandHandler, CommandOptions, EmitOptions, ErrorKind,
+    EventBridge, EventDraft, Filter, InvokeError, InvokeOptions, Message, Name, Payload, Registration,
+    ServiceAddress, Subscription, SubscriptionHandler, SubscriptionOptions,
 };
 use serde::Serialize;
 
@@ -97,7 +98,8 @@ impl Stage {
     ///
     /// If the content has no form in JSON.
     pub fn event(&self, name: &str, content: &(impl Serialize + ?Sized)) -> anyhow::Result<EventDraft> {
-        Ok(EventDraft::event(self.address("emitter"), self.unique(name)).with_payload(Payload::json(content)?))
+        Ok(EventDraft::event(self.address("emitter"), self.unique(name))
+            .with_payload(Payload::json(content)?))
     }
 
     /// Emits an event.
@@ -203,6 +205,48 @@ impl Stage {
         let (filter, options) = (Filter::event(self.unique(name)), SubscriptionOptions::default());
         self.subscribe(bridge, target, filter, options, collector.handler()).await.context("subscribe")?;
         Ok(collector)
+    }
+
+    /// Subscribes as `target` with default options but one message at a time, and collects what comes.
+    pub(crate) async fn watch(
+        &self,
+        bridge: &dyn EventBridge,
+        target: &str,
+        filter: Filter,
+    ) -> anyhow::Result<Arc<Collector>> {
+        let collector = Collector::new();
+        let options = SubscriptionOptions::default().with_max_concurrency(1);
+        self.subscribe(bridge, target, filter, options, collector.handler()).await.context("subscribe")?;
+        Ok(collector)
+    }
+
+    /// Emits an event with each of the numbers, many at once and in no order.
+    pub(crate) async fn emit_each(
+        &self,
+        bridge: &dyn EventBridge,
+        name: &str,
+        numbers: Range<usize>,
+    ) -> anyhow::Result<()> {
+        let emits = numbers.map(|number| async move { self.emit(bridge, name, &number).await });
+        stream::iter(emits).buffer_unordered(100).try_for_each(|_| future::ready(Ok(()))).await
+    }
+
+    /// Checks that a subscription with these options is refused for want of a capability before anything is on the
+    /// broker.
+    pub(crate) async fn refuses(
+        &self,
+        options: SubscriptionOptions,
+        capability: Capability,
+    ) -> anyhow::Result<()> {
+        let bridge = self.bridge().await?;
+        let before = self.deployment.inspect().await?;
+        let filter = Filter::event(self.unique("refused"));
+        let refused = self.subscribe(&*bridge, "refused", filter, options, Collector::new().handler()).await;
+        let error = refused.err().with_context(|| format!("{capability} was granted and is not claimed"))?;
+        ensure!(error.kind() == ErrorKind::Unsupported(capability), "{error:?}");
+        let after = self.deployment.inspect().await?;
+        ensure!(after.routes == before.routes, "{} routes became {}", before.routes, after.routes);
+        Ok(())
     }
 }
 

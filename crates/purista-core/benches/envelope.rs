@@ -54,7 +54,9 @@ fn decode(criterion: &mut Criterion) {
     for (name, message) in messages() {
         let bytes = message.encode();
         group.throughput(Throughput::Bytes(bytes.len() as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| Message::decode(black_box(&bytes).clone()).unwrap()));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| Message::decode(black_box(&bytes).clone()).unwrap())
+        });
         group.bench_function(format!("{name} as Value"), |bencher| {
             bencher.iter(|| serde_json::from_slice::<Value>(black_box(&bytes)).unwrap());
         });

@@ -59,7 +59,10 @@ impl ErrorKind {
     /// Returns whether trying again later may help.
     #[must_use]
     pub const fn is_temporary(self) -> bool {
-        matches!(self, Self::NoHandler | Self::Unroutable | Self::Timeout | Self::Backpressure | Self::Unavailable)
+        matches!(
+            self,
+            Self::NoHandler | Self::Unroutable | Self::Timeout | Self::Backpressure | Self::Unavailable
+        )
     }
 }
 

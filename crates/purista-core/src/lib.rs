@@ -85,8 +85,8 @@ pub use handler::{CommandHandler, Context, SubscriptionHandler};
 pub use health::{BridgeState, Health};
 pub use matcher::{Filter, FilterIndex, PartyFilter};
 pub use message::{
-    Body, CommandDraft, ErrorPayload, EventDraft, Id, MAX_DEPTH, Message, MessageType, Name, Payload, Receiver,
-    Sender, ServiceAddress,
+    Body, CommandDraft, ErrorPayload, EventDraft, Id, MAX_DEPTH, Message, MessageType, Name, Payload,
+    Receiver, Sender, ServiceAddress,
 };
 pub use options::{
     Acknowledge, Command, CommandOptions, EmitOptions, InvokeOptions, MAX_TIMEOUT, RetryPolicy, Sharing,

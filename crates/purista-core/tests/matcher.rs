@@ -89,7 +89,8 @@ fn filter(wanted: &Wanted) -> Filter {
         party
     };
     let mut filter = Filter::any().with_sender(party(4)).with_receiver(party(8));
-    filter.message_type = wanted[0].and_then(|wire| MessageType::ALL.iter().copied().find(|t| t.as_str() == wire));
+    filter.message_type =
+        wanted[0].and_then(|wire| MessageType::ALL.iter().copied().find(|t| t.as_str() == wire));
     filter.event_name = name(1);
     filter.principal_id = name(2);
     filter.tenant_id = name(3);
@@ -231,7 +232,9 @@ fn a_whole_address_is_a_filter_of_its_parts() {
 fn values_that_no_message_can_have_are_refused() {
     const MAX: usize = 8;
     for field in 1..FIELDS {
-        for (value, refused) in [("", true), ("12345678", false), ("123456789", true), ("äöüß", false), ("äöüß1", true)] {
+        for (value, refused) in
+            [("", true), ("12345678", false), ("123456789", true), ("äöüß", false), ("äöüß1", true)]
+        {
             let mut wanted: Wanted = [None; FIELDS];
             wanted[field] = Some(value);
             let verdict = filter(&wanted).validate(MAX).map_err(|error| error.kind());
@@ -254,7 +257,11 @@ enum Change {
 fn wanted() -> impl Strategy<Value = Wanted> {
     // Few values and few fields, so that filters often share their values or just their set of fields.
     let fields: [_; FIELDS] = std::array::from_fn(|field| {
-        let values = if field == 0 { vec!["customMessage", "command"] } else { vec![VALUES[field], NEAR_MISSES[field]] };
+        let values = if field == 0 {
+            vec!["customMessage", "command"]
+        } else {
+            vec![VALUES[field], NEAR_MISSES[field]]
+        };
         option::weighted(0.2, select(values))
     });
     fields

@@ -56,6 +56,7 @@ async fn one_trace_from_event_over_command_to_response() {
 }
 
 fn destination(span: &SpanData) -> String {
-    let attribute = span.attributes.iter().find(|attribute| attribute.key.as_str() == "messaging.destination.name");
+    let attribute =
+        span.attributes.iter().find(|attribute| attribute.key.as_str() == "messaging.destination.name");
     attribute.map_or_else(|| span.name.to_string(), |attribute| attribute.value.to_string())
 }

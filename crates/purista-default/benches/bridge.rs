@@ -14,9 +14,9 @@ use std::{
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use purista_core::{
-    Command, CommandDraft, CommandHandler, Context, EmitOptions, EventBridge, EventBridgeExt as _, EventDraft,
-    Filter, HandlerError, InvokeOptions, Payload, Service, ServiceAddress, Subscription, SubscriptionHandler,
-    adapter::async_trait,
+    Command, CommandDraft, CommandHandler, Context, EmitOptions, EventBridge, EventBridgeExt as _,
+    EventDraft, Filter, HandlerError, InvokeOptions, Payload, Service, ServiceAddress, Subscription,
+    SubscriptionHandler, adapter::async_trait,
 };
 use purista_default::DefaultEventBridge;
 use tokio::{
@@ -86,7 +86,9 @@ fn floors(criterion: &mut Criterion) {
         async {}.boxed()
     }
     measure(criterion, "bridge/floor/boxed future", &[ONE], async || boxed);
-    measure(criterion, "bridge/floor/task", &[ONE, MANY], async || || async { tokio::spawn(async {}).await.unwrap() });
+    measure(criterion, "bridge/floor/task", &[ONE, MANY], async || {
+        || async { tokio::spawn(async {}).await.unwrap() }
+    });
     measure(criterion, "bridge/floor/channel and oneshot", &[ONE, MANY], async || {
         let (requests, mut server) = mpsc::channel::<oneshot::Sender<()>>(1_024);
         tokio::spawn(async move {

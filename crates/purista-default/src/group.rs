@@ -174,7 +174,11 @@ impl Group {
     /// Waits for room and puts a message into the backlog. A group that is gone needs it no more.
     pub(crate) async fn offer(self: &Arc<Self>, mut item: Item, deadline: Instant) -> Result<()> {
         match timeout_at(deadline, Arc::clone(&self.room).acquire_owned()).await {
-            Err(_) => return Err(Error::new(ErrorKind::Backpressure, "emit").context("a subscriber's queue is full")),
+            Err(_) => {
+                return Err(
+                    Error::new(ErrorKind::Backpressure, "emit").context("a subscriber's queue is full")
+                );
+            }
             Ok(Err(_)) => return Ok(()),
             Ok(Ok(place)) => item.place = Some(place),
         }

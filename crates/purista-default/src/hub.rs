@@ -118,7 +118,8 @@ impl Hub {
     #[must_use]
     pub fn report(&self) -> HubReport {
         let routes = self.0.routes.read();
-        let groups = routes.commands.values().chain(routes.subscribers.values().map(|subscriber| &subscriber.group));
+        let groups =
+            routes.commands.values().chain(routes.subscribers.values().map(|subscriber| &subscriber.group));
         HubReport {
             bridges: routes.bridges.len(),
             commands: routes.commands.len(),
@@ -146,7 +147,9 @@ impl Hub {
         match message.message_type() {
             MessageType::Command => match self.link_of(&message) {
                 Some(caller) => self.request(message, caller, deadline).await,
-                None => Err(Error::new(ErrorKind::Unroutable, "inject").context("the sender is not attached")),
+                None => {
+                    Err(Error::new(ErrorKind::Unroutable, "inject").context("the sender is not attached"))
+                }
             },
             MessageType::CommandSuccessResponse | MessageType::CommandErrorResponse => {
                 if let Some(caller) = self.link_of_receiver(&message) {
@@ -210,7 +213,12 @@ impl Hub {
     }
 
     /// Gives a message to all subscribers that match; returns when all have it.
-    pub(crate) async fn publish(&self, message: Arc<Message>, deadline: Instant, must_route: bool) -> Result<()> {
+    pub(crate) async fn publish(
+        &self,
+        message: Arc<Message>,
+        deadline: Instant,
+        must_route: bool,
+    ) -> Result<()> {
         let groups = self.0.routes.read().matching(&message);
         if must_route && groups.is_empty() {
             return Err(Error::new(ErrorKind::Unroutable, "emit"));
@@ -258,7 +266,9 @@ impl Hub {
     pub(crate) fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
         let mut letters = self.0.dead_letters.lock();
         if letters.len() >= self.0.config.dead_letter_capacity {
-            return Err(Error::new(ErrorKind::Backpressure, "dead letter").context("no room for dead letters"));
+            return Err(
+                Error::new(ErrorKind::Backpressure, "dead letter").context("no room for dead letters")
+            );
         }
         letters.push_back(letter);
         Ok(())

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use purista_core::{
-    Capabilities, Capability, Command, Error, ErrorKind, Granted, Id, Message, Result, ServiceAddress, Sharing,
-    Subscription,
+    Capabilities, Capability, Command, Error, ErrorKind, Granted, Id, Message, Result, ServiceAddress,
+    Sharing, Subscription,
     adapter::{Consumer, DeadLetter, Intake, Link, Publish, Transport},
 };
 use tokio::time::Instant;

@@ -17,7 +17,10 @@ fn main() -> ExitCode {
         Trial::test(name, move || {
             let wrong: Arc<dyn Profile> = Arc::new(Wrong::new(Arc::new(profile::DefaultProfile), *fault));
             match run_row(&wrong, fault.caught_by()) {
-                Err(_caught) => { eprintln!("{fault:?}: {_caught:?}"); Ok(()) }
+                Err(_caught) => {
+                    eprintln!("{fault:?}: {_caught:?}");
+                    Ok(())
+                }
                 Ok(()) => Err("it passed".into()),
             }
         })

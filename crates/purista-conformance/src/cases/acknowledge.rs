@@ -36,7 +36,8 @@ pub(super) const CASES: &[Case] = &[
 /// Attempts with hardly any delay between them.
 fn attempts(max: u32) -> SubscriptionOptions {
     let delay = Duration::from_millis(10);
-    SubscriptionOptions::default().with_retry(RetryPolicy::default().with_max_attempts(max).with_initial_delay(delay))
+    SubscriptionOptions::default()
+        .with_retry(RetryPolicy::default().with_max_attempts(max).with_initial_delay(delay))
 }
 
 /// Collects each attempt and fails as long as `fails` says so.
@@ -196,7 +197,9 @@ async fn poison_among_neighbours(stage: Stage) -> Outcome {
 }
 
 async fn no_room_for_a_dead_letter(mut stage: Stage) -> Outcome {
-    stage.redeploy(DeploymentOptions { dead_letter_capacity: Some(1), ..DeploymentOptions::default() }).await?;
+    stage
+        .redeploy(DeploymentOptions { dead_letter_capacity: Some(1), ..DeploymentOptions::default() })
+        .await?;
     let bridge = stage.bridge().await?;
     let handler = failing(&Collector::new(), |_, _| true);
     subscribe(&stage, &*bridge, attempts(1), handler).await?;

@@ -104,7 +104,8 @@ async fn nobody_serves_it(stage: Stage) -> Outcome {
 async fn nobody_serves_it_until_the_time_limit(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
     let limit = Duration::from_millis(500);
-    let error = stage.invoke_within(&*bridge, "nobody", &0, limit).await.err().context("an answer from nobody")?;
+    let error =
+        stage.invoke_within(&*bridge, "nobody", &0, limit).await.err().context("an answer from nobody")?;
     ensure!(error.bridge_kind() == Some(ErrorKind::Timeout), "{error:?}");
     Ok(())
 }
@@ -115,8 +116,11 @@ async fn a_response_is_an_event_too(stage: Stage) -> Outcome {
     stage.serve(&*bridge, "echo", options, echo()).await?;
     let by_event = stage.collect(&*bridge, "by event", "echoed").await?;
     let by_type = Collector::new();
-    let responses = Filter::message_type(MessageType::CommandSuccessResponse).with_sender(stage.address("echo"));
-    stage.subscribe(&*bridge, "by type", responses, SubscriptionOptions::default(), by_type.handler()).await?;
+    let responses =
+        Filter::message_type(MessageType::CommandSuccessResponse).with_sender(stage.address("echo"));
+    stage
+        .subscribe(&*bridge, "by type", responses, SubscriptionOptions::default(), by_type.handler())
+        .await?;
 
     let response = stage.invoke(&*bridge, "echo", &"one").await?;
     stage.invoke(&*bridge, "echo", &"sentinel").await?;
@@ -124,7 +128,10 @@ async fn a_response_is_an_event_too(stage: Stage) -> Outcome {
         collector.sentinel("\"sentinel\"").await?;
         let seen = collector.messages();
         ensure!(seen.len() == 2, "{} deliveries of 2 responses", seen.len());
-        ensure!(seen.iter().any(|seen| **seen == *response), "a subscriber saw another response than the caller");
+        ensure!(
+            seen.iter().any(|seen| **seen == *response),
+            "a subscriber saw another response than the caller"
+        );
     }
     Ok(())
 }

@@ -5,10 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use purista_core::{
-    BridgeEvents, BridgeState, Capabilities, Capability, Command, CommandDraft, CommandHandler, EmitOptions, Error,
-    ErrorKind, EventBridge, EventDraft, Filter, Health, Id, InvokeError, InvokeOptions, Message, MessageType, Name,
-    PartyFilter, Payload, Registration, Result, RetryPolicy, ServiceAddress, Sharing, ShutdownReport, Stats,
-    Subscription, SubscriptionHandler, TraceContext, Unregister,
+    BridgeEvents, BridgeState, Capabilities, Capability, Command, CommandDraft, CommandHandler, EmitOptions,
+    Error, ErrorKind, EventBridge, EventDraft, Filter, Health, Id, InvokeError, InvokeOptions, Message,
+    MessageType, Name, PartyFilter, Payload, Registration, Result, RetryPolicy, ServiceAddress, Sharing,
+    ShutdownReport, Stats, Subscription, SubscriptionHandler, TraceContext, Unregister,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -103,12 +103,15 @@ impl WrongBridge {
             Fault::SharesBroadcast => options.sharing = Some(Sharing::Shared),
             Fault::ClaimsDurable => options.durable = None,
             Fault::DropsDeadLetters => options.dead_letter = Some(false),
-            Fault::IgnoresConcurrency => options.max_concurrency = options.max_concurrency.map(|limit| 2 * limit),
+            Fault::IgnoresConcurrency => {
+                options.max_concurrency = options.max_concurrency.map(|limit| 2 * limit)
+            }
             Fault::RetriesWithoutEnd => {
                 options.retry = options.retry.map(|retry| retry.with_max_attempts(retry.max_attempts + 1));
             }
             Fault::RetriesAtOnce => {
-                options.retry = options.retry.map(|retry| RetryPolicy::with_initial_delay(retry, Duration::ZERO));
+                options.retry =
+                    options.retry.map(|retry| RetryPolicy::with_initial_delay(retry, Duration::ZERO));
             }
             Fault::SharesAmongSubscribers => {
                 subscription.subscriber = ServiceAddress::new("everybody", "1", "same");
@@ -245,7 +248,11 @@ impl EventBridge for WrongBridge {
             Fault::SwapsAnswers => {
                 let response = self.inner.invoke_command(draft, options).await?;
                 // Calls one after another get their own.
-                if self.inner.stats().pending_calls == 0 { Ok(response) } else { Ok(self.one_answer_late(response)) }
+                if self.inner.stats().pending_calls == 0 {
+                    Ok(response)
+                } else {
+                    Ok(self.one_answer_late(response))
+                }
             }
             Fault::HidesNoHandler => match self.inner.invoke_command(draft, options).await {
                 Err(error) if error.bridge_kind() == Some(ErrorKind::NoHandler) => {
@@ -329,7 +336,9 @@ impl EventBridge for WrongBridge {
     fn health(&self) -> Health {
         let health = self.inner.health();
         match (self.fault, health.state) {
-            (Fault::ReadyTooEarly, BridgeState::Created) => Health::new(BridgeState::Started, true, Vec::new()),
+            (Fault::ReadyTooEarly, BridgeState::Created) => {
+                Health::new(BridgeState::Started, true, Vec::new())
+            }
             _ => health,
         }
     }

@@ -135,7 +135,9 @@ impl<T: Transport> Work<T> {
             let response = span.in_scope(|| match outcome {
                 None => message.unhandled_error(instance_id, StatusCode::BAD_GATEWAY),
                 Some(Outcome::Succeeded(result)) => message.success(instance_id, event_name, result),
-                Some(Outcome::Failed(HandlerError::Handled(error))) => message.handled_error(instance_id, &error),
+                Some(Outcome::Failed(HandlerError::Handled(error))) => {
+                    message.handled_error(instance_id, &error)
+                }
                 Some(Outcome::Failed(HandlerError::Unhandled(_))) => {
                     message.unhandled_error(instance_id, StatusCode::INTERNAL_SERVER_ERROR)
                 }

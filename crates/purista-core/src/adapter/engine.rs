@@ -87,7 +87,9 @@ impl<T: Transport> Engine<T> {
     fn check_usable(&self, operation: &'static str) -> Result<()> {
         match self.shared.state() {
             BridgeState::Started | BridgeState::Draining => Ok(()),
-            BridgeState::Created | BridgeState::Starting => Err(Self::error(ErrorKind::NotStarted, operation)),
+            BridgeState::Created | BridgeState::Starting => {
+                Err(Self::error(ErrorKind::NotStarted, operation))
+            }
             BridgeState::ShutDown => Err(Self::error(ErrorKind::ShutDown, operation)),
         }
     }

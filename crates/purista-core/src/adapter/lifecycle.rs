@@ -72,7 +72,11 @@ impl<T: Transport> Engine<T> {
     }
 
     /// Runs a change of the set of consumers: alone, within its time, and not into a shutdown.
-    pub(super) async fn change<R>(&self, operation: &'static str, change: impl Future<Output = Result<R>>) -> Result<R> {
+    pub(super) async fn change<R>(
+        &self,
+        operation: &'static str,
+        change: impl Future<Output = Result<R>>,
+    ) -> Result<R> {
         let shut_down = || Self::error(ErrorKind::ShutDown, operation);
         let timed_change = async {
             let _alone = self.changing.lock().await;
@@ -150,7 +154,9 @@ impl<T: Transport> Engine<T> {
             };
             match timeout_at(deadline + SHUTDOWN_PATIENCE, close).await {
                 Ok(closed) => {
-                    report.errors.extend(closed.into_iter().filter_map(Result::err).map(|error| error.to_string()));
+                    report
+                        .errors
+                        .extend(closed.into_iter().filter_map(Result::err).map(|error| error.to_string()));
                 }
                 Err(_) => report.errors.push("the connection did not close in time".to_owned()),
             }

@@ -43,7 +43,8 @@ fn check_message(message: &Message, max: usize) -> Result<()> {
         message.correlation_id.as_ref(),
         receiver.and_then(|receiver| receiver.instance_id.as_ref()),
     ];
-    let lengths = names.into_iter().flatten().map(|name| name.len()).chain(ids.into_iter().flatten().map(Id::len));
+    let lengths =
+        names.into_iter().flatten().map(|name| name.len()).chain(ids.into_iter().flatten().map(Id::len));
     lengths.into_iter().try_for_each(|length| check_identity_len(length, max))
 }
 

@@ -88,7 +88,9 @@ impl PendingCalls {
     pub fn begin<'a>(&'a self, command: &'a Message) -> Result<PendingCall<'a>> {
         let refused = |kind| Error::new(kind, "invoke");
         let (Some(correlation_id), Some(receiver)) = (&command.correlation_id, &command.receiver) else {
-            return Err(refused(ErrorKind::InvalidMessage).context("a command needs receiver and correlation id"));
+            return Err(
+                refused(ErrorKind::InvalidMessage).context("a command needs receiver and correlation id")
+            );
         };
         let inside = self.inside.enter().ok_or_else(|| refused(ErrorKind::ShutDown))?;
         if self.inside.count() > self.limit {
@@ -146,7 +148,8 @@ impl PendingCalls {
                 std::mem::take(&mut shard.calls)
             };
             for call in calls {
-                failed += usize::from(call.answer.send(Err(Error::new(ErrorKind::ShutDown, "invoke"))).is_ok());
+                failed +=
+                    usize::from(call.answer.send(Err(Error::new(ErrorKind::ShutDown, "invoke"))).is_ok());
             }
         }
         failed

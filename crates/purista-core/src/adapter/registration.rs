@@ -28,7 +28,9 @@ impl<T: Transport> Engine<T> {
         let live = self
             .change("register", async {
                 if self.registrations.lock().contains_key(&key) {
-                    return Err(Self::error(ErrorKind::AlreadyRegistered, "register").context(key.1.to_string()));
+                    return Err(
+                        Self::error(ErrorKind::AlreadyRegistered, "register").context(key.1.to_string())
+                    );
                 }
                 let live = self.shared.state() == BridgeState::Started;
                 demand(live, Capability::RegisterAfterStart, &given)?;

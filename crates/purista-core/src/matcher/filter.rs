@@ -204,9 +204,9 @@ fn accepts<T: PartialEq>(wanted: Option<&T>, value: Option<&T>) -> bool {
 pub(crate) fn check_identity_len(length: usize, max: usize) -> Result<(), Error> {
     match length {
         0 => Err(Error::invalid_message("an empty name or id")),
-        _ if length > max => Err(Error::invalid_message(format!(
-            "a name or id of {length} bytes is over the limit of {max}"
-        ))),
+        _ if length > max => {
+            Err(Error::invalid_message(format!("a name or id of {length} bytes is over the limit of {max}")))
+        }
         _ => Ok(()),
     }
 }

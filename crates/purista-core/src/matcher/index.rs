@@ -194,11 +194,18 @@ impl<T> FilterIndex<T> {
         let present = values.fields();
         let mut hashes = [None; FIELDS];
         for shape in self.shapes.iter().filter(|shape| present.contains_all(shape.fields)) {
-            let hash = combine(shape.fields.iter().map(|field| {
-                *hashes[field].get_or_insert_with(|| values.hash(&self.hasher, field))
-            }));
+            let hash = combine(
+                shape
+                    .fields
+                    .iter()
+                    .map(|field| *hashes[field].get_or_insert_with(|| values.hash(&self.hasher, field))),
+            );
             if let Some(bucket) = shape.buckets.find(hash, |bucket| bucket.hash == hash) {
-                bucket.entries.iter().filter(|(filter, _)| filter.matches(message)).for_each(|(_, value)| found(value));
+                bucket
+                    .entries
+                    .iter()
+                    .filter(|(filter, _)| filter.matches(message))
+                    .for_each(|(_, value)| found(value));
             }
         }
     }

@@ -196,12 +196,7 @@ impl CommandDraft {
     /// Drafts a call of the command at `receiver`.
     #[must_use]
     pub fn new(sender: impl Into<ServiceAddress>, receiver: impl Into<Receiver>) -> Self {
-        Self {
-            header: Header::new(sender.into()),
-            receiver: receiver.into(),
-            payload: None,
-            parameter: None,
-        }
+        Self { header: Header::new(sender.into()), receiver: receiver.into(), payload: None, parameter: None }
     }
 
     header_setters!();

@@ -120,7 +120,9 @@ mod tests {
 
     #[test]
     fn text_survives_whatever_its_form() {
-        for text in ["", "0af7651916cd43dd8448eb211c80319c", "0AF7651916CD43DD8448EB211C80319C", "order 7", "日本"] {
+        for text in
+            ["", "0af7651916cd43dd8448eb211c80319c", "0AF7651916CD43DD8448EB211C80319C", "order 7", "日本"]
+        {
             let id = Id::from(text);
             assert_eq!(id.to_string(), text);
             assert_eq!(id.len(), text.len());

@@ -25,7 +25,8 @@ impl Payload {
     /// [`ErrorKind::InvalidMessage`] if the value has no form in JSON (a map whose keys are not strings), or nests
     /// deeper than [`MAX_DEPTH`].
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        let text = serde_json::to_string(value).map_err(|error| invalid("the value cannot be encoded", error))?;
+        let text =
+            serde_json::to_string(value).map_err(|error| invalid("the value cannot be encoded", error))?;
         Self::checked(text.into())
     }
 
@@ -35,7 +36,8 @@ impl Payload {
     ///
     /// [`ErrorKind::InvalidMessage`] if the text is not exactly one JSON value or nests deeper than [`MAX_DEPTH`].
     pub fn from_json_text(text: impl Into<String>) -> Result<Self, Error> {
-        let raw = RawValue::from_string(text.into()).map_err(|error| invalid("the text is not JSON", error))?;
+        let raw =
+            RawValue::from_string(text.into()).map_err(|error| invalid("the text is not JSON", error))?;
         Self::checked(Box::<str>::from(raw).into())
     }
 
@@ -52,7 +54,8 @@ impl Payload {
     ///
     /// [`ErrorKind::InvalidMessage`] if the JSON does not fit the type.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.0).map_err(|error| invalid("the payload does not fit the expected type", error))
+        serde_json::from_str(&self.0)
+            .map_err(|error| invalid("the payload does not fit the expected type", error))
     }
 
     /// Returns the JSON text.

@@ -28,7 +28,12 @@ pub struct ErrorPayload {
 
 impl Message {
     /// Makes the answer to this command that carries its result.
-    pub(crate) fn success(&self, instance_id: &Id, event_name: Option<Name>, result: Option<Payload>) -> Self {
+    pub(crate) fn success(
+        &self,
+        instance_id: &Id,
+        event_name: Option<Name>,
+        result: Option<Payload>,
+    ) -> Self {
         self.answer(instance_id, event_name, |_| Body::CommandSuccessResponse(result))
     }
 

@@ -164,8 +164,8 @@ impl Wire<'_> {
             ),
             instance_id: receiver.instance_id,
         });
-        let needs_correlation = matches!(self.message_type, MessageType::Command)
-            || self.message_type.is_response();
+        let needs_correlation =
+            matches!(self.message_type, MessageType::Command) || self.message_type.is_response();
         if needs_correlation && (self.correlation_id.is_none() || receiver.is_none()) {
             return Err(invalid("a command or response without correlation id or receiver"));
         }

@@ -22,7 +22,8 @@ impl TraceContext {
     pub(crate) fn adopt(&self, span: &Span) {
         if let Some(remote) = self.span_context() {
             // It fails where OpenTelemetry does not record this span, which then needs no parent.
-            let _not_recorded = span.set_parent(opentelemetry::Context::new().with_remote_span_context(remote));
+            let _not_recorded =
+                span.set_parent(opentelemetry::Context::new().with_remote_span_context(remote));
         }
     }
 

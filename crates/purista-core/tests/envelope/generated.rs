@@ -43,7 +43,8 @@ impl Wire {
     /// Reads a message field by field.
     fn of(message: &Message) -> Self {
         let names = |address: &ServiceAddress| {
-            [&address.service_name, &address.service_version, &address.service_target].map(ToString::to_string)
+            [&address.service_name, &address.service_version, &address.service_target]
+                .map(ToString::to_string)
         };
         let text = |id: &Id| id.to_string();
         Self {
@@ -99,7 +100,8 @@ impl Wire {
             envelope["isHandledError"] = self.handled.into();
         }
         let mut text = envelope.to_string();
-        let payload = |key: &str, json: &Option<String>| json.as_ref().map(|json| format!(r#""{key}":{json}"#));
+        let payload =
+            |key: &str, json: &Option<String>| json.as_ref().map(|json| format!(r#""{key}":{json}"#));
         let mut payloads = [payload("payload", &self.payload), payload("parameter", &self.parameter)]
             .into_iter()
             .flatten()
@@ -138,7 +140,12 @@ const PAYLOADS: [&str; 14] = [
 ];
 
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[A-Za-z0-9_.-]{1,40}", "[0-9a-f]{32}", "(?s).{0,30}", select(&TEXTS[..]).prop_map(str::to_owned)]
+    prop_oneof![
+        "[A-Za-z0-9_.-]{1,40}",
+        "[0-9a-f]{32}",
+        "(?s).{0,30}",
+        select(&TEXTS[..]).prop_map(str::to_owned)
+    ]
 }
 
 fn json_text() -> impl Strategy<Value = String> {
@@ -170,7 +177,8 @@ fn wire(message_type: MessageType) -> impl Strategy<Value = Wire> {
     let origin = (text(), any::<u64>(), text(), text(), text(), (names(), text()));
     let ids = (option::of(text()), given(is_call, text()), option::of(text()), option::of(text()));
     let receiver = given(is_call, (names(), option::of(text())));
-    let content = (option::of(text()), receiver, any::<bool>(), option::of(json_text()), option::of(json_text()));
+    let content =
+        (option::of(text()), receiver, any::<bool>(), option::of(json_text()), option::of(json_text()));
     (origin, ids, content).prop_map(move |(origin, ids, content)| {
         let (id, timestamp, content_type, content_encoding, otp, sender) = origin;
         let (trace_id, correlation_id, principal_id, tenant_id) = ids;
@@ -213,7 +221,8 @@ fn every_field_of_every_type_arrives() {
 #[test]
 fn drafts_arrive_with_all_that_was_set() {
     let bridge = Id::from("bridge \"7\"");
-    let traced = TraceContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+    let traced =
+        TraceContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
     let content = Payload::json(&json!({ "pieces": 4, "note": "\0 ü 🚀" })).unwrap();
     let receiver = Receiver::new(("Warehouse", "3", "reserve")).with_instance_id("w-1");
 

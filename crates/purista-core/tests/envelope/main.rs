@@ -19,7 +19,8 @@ use serde_json::value::RawValue;
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The fields of an object that decodes as a sender and little else.
-const SENDER: &str = r#"{"serviceName":"Warehouse","serviceVersion":"3","serviceTarget":"count","instanceId":"w-1"}"#;
+const SENDER: &str =
+    r#"{"serviceName":"Warehouse","serviceVersion":"3","serviceTarget":"count","instanceId":"w-1"}"#;
 
 /// The smallest message of a type, with these fields added.
 fn message_with(message_type: &str, more: &str) -> String {

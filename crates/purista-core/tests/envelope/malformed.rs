@@ -28,7 +28,15 @@ fn truncated_messages_are_refused() {
 fn duplicate_fields_are_refused() {
     let receiver = r#"{"serviceName":"a","serviceVersion":"b","serviceTarget":"c"}"#;
     let text = [
-        "id", "contentType", "contentEncoding", "traceId", "correlationId", "principalId", "tenantId", "eventName", "otp",
+        "id",
+        "contentType",
+        "contentEncoding",
+        "traceId",
+        "correlationId",
+        "principalId",
+        "tenantId",
+        "eventName",
+        "otp",
     ];
     let text = text.map(|key| (key, "\"x\""));
     let others = [("timestamp", "7"), ("receiver", receiver), ("isHandledError", "true"), ("payload", "1")];
@@ -51,7 +59,17 @@ fn duplicate_fields_are_refused() {
 #[test]
 fn fields_of_the_wrong_type_are_refused() {
     let not_text = ["0", "true", "{}", "[]", "[\"x\"]", "1e3"];
-    for key in ["id", "contentType", "contentEncoding", "traceId", "correlationId", "principalId", "tenantId", "eventName", "otp"] {
+    for key in [
+        "id",
+        "contentType",
+        "contentEncoding",
+        "traceId",
+        "correlationId",
+        "principalId",
+        "tenantId",
+        "eventName",
+        "otp",
+    ] {
         for value in not_text {
             assert_refused(message_with("customMessage", &format!(r#","{key}":{value}"#)), key);
         }
@@ -66,7 +84,9 @@ fn fields_of_the_wrong_type_are_refused() {
             assert_refused(message_with("customMessage", &format!(r#","{key}":{value}"#)), key);
         }
     }
-    for message_type in ["null", "0", "\"\"", "\"Command\"", "\"custommessage\"", "\"infoservice\"", "{\"command\":null}"] {
+    for message_type in
+        ["null", "0", "\"\"", "\"Command\"", "\"custommessage\"", "\"infoservice\"", "{\"command\":null}"]
+    {
         assert_refused(format!(r#"{{"messageType":{message_type},"sender":{SENDER}}}"#), "messageType");
     }
     for sender in ["null", "0", "\"x\"", "{}", "[]", r#"["a","b","c","d"]"#] {
@@ -79,7 +99,8 @@ fn fields_of_the_wrong_type_are_refused() {
 
 #[test]
 fn missing_fields_are_refused() {
-    let call = r#""correlationId":"c-1","receiver":{"serviceName":"a","serviceVersion":"b","serviceTarget":"c"}"#;
+    let call =
+        r#""correlationId":"c-1","receiver":{"serviceName":"a","serviceVersion":"b","serviceTarget":"c"}"#;
     assert_refused(format!(r#"{{"sender":{SENDER}}}"#), "no messageType");
     assert_refused(r#"{"messageType":"customMessage"}"#, "no sender");
     for message_type in ["command", "commandSuccessResponse", "commandErrorResponse"] {
@@ -101,7 +122,8 @@ fn missing_fields_are_refused() {
 #[test]
 fn bytes_that_are_not_utf8_are_refused() {
     let sample = samples::all().next().unwrap().as_bytes();
-    let not_utf8: [&[u8]; 6] = [&[0xff], &[0x80], &[0xc0, 0x80], &[0xed, 0xa0, 0x80], &[0xf4, 0x90, 0x80, 0x80], &[0xe2, 0x82]];
+    let not_utf8: [&[u8]; 6] =
+        [&[0xff], &[0x80], &[0xc0, 0x80], &[0xed, 0xa0, 0x80], &[0xf4, 0x90, 0x80, 0x80], &[0xe2, 0x82]];
     for at in 0..=sample.len() {
         for bytes in not_utf8 {
             assert_refused([&sample[..at], bytes, &sample[at..]].concat(), "no UTF-8");
@@ -112,7 +134,9 @@ fn bytes_that_are_not_utf8_are_refused() {
 #[test]
 fn what_is_no_object_is_refused() {
     let sample = message_with("customMessage", "");
-    for wire in ["", " ", "\0", "{", "}", "{}", "[]", "null", "7", "\"x\"", "{\"a\":1,}", "{a:1}", "\u{feff}{}"] {
+    for wire in
+        ["", " ", "\0", "{", "}", "{}", "[]", "null", "7", "\"x\"", "{\"a\":1,}", "{a:1}", "\u{feff}{}"]
+    {
         assert_refused(wire, "no object");
     }
     for around in ["\u{feff}#", "#,", "#x", "##", "[#]", "#\0", "// c\n#"] {
@@ -126,8 +150,30 @@ fn what_is_no_object_is_refused() {
 
 /// Bytes and tokens that mean something to a parser of JSON.
 const TOKENS: [&[u8]; 24] = [
-    b"{", b"}", b"[", b"]", b":", b",", b"\"", b"\\", b"\\u", b"\\ud800", b"null", b"true", b"-", b"0", b"1e999", b" ",
-    b"\n", b"\0", b"\xff", b"\xf0\x9f", b"\"payload\":", b"\"id\":", b"\"sender\":{", b"{\"payload\":",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b":",
+    b",",
+    b"\"",
+    b"\\",
+    b"\\u",
+    b"\\ud800",
+    b"null",
+    b"true",
+    b"-",
+    b"0",
+    b"1e999",
+    b" ",
+    b"\n",
+    b"\0",
+    b"\xff",
+    b"\xf0\x9f",
+    b"\"payload\":",
+    b"\"id\":",
+    b"\"sender\":{",
+    b"{\"payload\":",
 ];
 
 fn mutate(random: &mut StdRng, wire: &mut Vec<u8>, samples: &[&str]) {

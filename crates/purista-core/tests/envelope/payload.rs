@@ -2,17 +2,21 @@
 
 use std::collections::HashSet;
 
-use purista_core::{CommandDraft, ErrorKind, EventDraft, HandledError, Id, MAX_DEPTH, Message, MessageType, Payload};
+use purista_core::{
+    CommandDraft, ErrorKind, EventDraft, HandledError, Id, MAX_DEPTH, Message, MessageType, Payload,
+};
 
 use super::message_with;
 
 /// The wire of each place that a payload can be in.
 fn places(json: &str) -> impl Iterator<Item = (String, String)> {
     let input = |key: &str| message_with("command", &format!(r#","payload":{{"{key}":{json}}}"#));
-    let others = MessageType::ALL.iter().filter(|message_type| **message_type != MessageType::Command).map(move |other| {
-        (other.to_string(), message_with(other.as_str(), &format!(r#","payload":{json}"#)))
-    });
-    [("input".to_owned(), input("payload")), ("parameter".to_owned(), input("parameter"))].into_iter().chain(others.collect::<Vec<_>>())
+    let others = MessageType::ALL.iter().filter(|message_type| **message_type != MessageType::Command).map(
+        move |other| (other.to_string(), message_with(other.as_str(), &format!(r#","payload":{json}"#))),
+    );
+    [("input".to_owned(), input("payload")), ("parameter".to_owned(), input("parameter"))]
+        .into_iter()
+        .chain(others.collect::<Vec<_>>())
 }
 
 fn text_in<'a>(message: &'a Message, place: &str) -> Option<&'a str> {
@@ -93,7 +97,9 @@ fn names_and_ids_are_text_or_refused() {
         assert_eq!(received, sent);
         assert_eq!(received.event_name.as_deref(), Some(name));
     }
-    for key in ["id", "traceId", "correlationId", "principalId", "tenantId", "eventName", "otp", "contentType"] {
+    for key in
+        ["id", "traceId", "correlationId", "principalId", "tenantId", "eventName", "otp", "contentType"]
+    {
         let lone_surrogate = message_with("infoServiceReady", &format!(r#","{key}":"\ud800""#));
         assert_eq!(Message::decode(lone_surrogate).unwrap_err().kind(), ErrorKind::InvalidMessage, "{key}");
     }

@@ -19,8 +19,21 @@ pub(crate) fn all() -> impl Iterator<Item = &'static str> {
 }
 
 const KNOWN: [&str; 15] = [
-    "messageType", "id", "timestamp", "contentType", "contentEncoding", "traceId", "correlationId", "principalId",
-    "tenantId", "eventName", "otp", "sender", "receiver", "isHandledError", "payload",
+    "messageType",
+    "id",
+    "timestamp",
+    "contentType",
+    "contentEncoding",
+    "traceId",
+    "correlationId",
+    "principalId",
+    "tenantId",
+    "eventName",
+    "otp",
+    "sender",
+    "receiver",
+    "isHandledError",
+    "payload",
 ];
 const KNOWN_OF_PARTY: [&str; 4] = ["serviceName", "serviceVersion", "serviceTarget", "instanceId"];
 const KNOWN_OF_INPUT: [&str; 2] = ["payload", "parameter"];
@@ -41,7 +54,8 @@ fn payload_texts<'a>(object: &Fields<'a>, message_type: MessageType) -> Vec<(Str
     if message_type != MessageType::Command {
         return whole.map(|text| ("payload".to_owned(), text)).into_iter().collect();
     }
-    let inputs = fields(whole.unwrap_or("{}")).into_iter().filter(|(key, _)| KNOWN_OF_INPUT.contains(&key.as_str()));
+    let inputs =
+        fields(whole.unwrap_or("{}")).into_iter().filter(|(key, _)| KNOWN_OF_INPUT.contains(&key.as_str()));
     inputs.map(|(key, value)| (key, value.get())).collect()
 }
 
@@ -103,11 +117,16 @@ fn samples_are_many_and_of_every_type() {
 
 #[test]
 fn a_message_without_id_and_time_gets_them_on_receipt() {
-    let sample = all().find(|sample| sample.contains("reorderPlaced") && !sample.contains(r#""id":"#)).unwrap();
+    let sample =
+        all().find(|sample| sample.contains("reorderPlaced") && !sample.contains(r#""id":"#)).unwrap();
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let [one, other] = [(); 2].map(|()| Message::decode(sample).unwrap());
     assert_ne!(one.id, other.id);
-    assert!(one.id.to_string().bytes().all(|byte| byte.is_ascii_hexdigit()) && one.id.len() == 32, "{:?}", one.id);
+    assert!(
+        one.id.to_string().bytes().all(|byte| byte.is_ascii_hexdigit()) && one.id.len() == 32,
+        "{:?}",
+        one.id
+    );
     let until = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
     assert!((since..=until).contains(&one.timestamp.into()), "{} is not now", one.timestamp);
 }

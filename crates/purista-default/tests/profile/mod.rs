@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use purista_conformance::{BrokerReport, Deployment, DeploymentOptions, Profile};
-use purista_core::{ErrorKind, EventBridge, Result, ServiceAddress, adapter::{DeadLetter, async_trait}};
+use purista_core::{
+    ErrorKind, EventBridge, Result, ServiceAddress,
+    adapter::{DeadLetter, async_trait},
+};
 use purista_default::{DefaultEventBridge, Hub, HubConfig};
 
 pub(crate) struct DefaultProfile;
