@@ -6,14 +6,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use purista_core::{
-    CommandHandler, Context, HandlerError, Id, Message, MessageType, Payload, SubscriptionHandler,
+    BridgeState, CommandHandler, Context, EventBridge, HandlerError, Id, Message, MessageType, Payload,
+    ShutdownReport, SubscriptionHandler,
 };
 use tokio::{
     sync::{Notify, Semaphore},
+    task::JoinHandle,
     time::Instant,
 };
 
-use crate::stage::PATIENCE;
+use crate::{ledger::Ledger, stage::PATIENCE};
 
 /// Makes a command's handler of a closure over whole messages.
 pub fn on_command<F, Fut>(function: F) -> Arc<dyn CommandHandler>
@@ -108,6 +110,11 @@ impl Collector {
     #[must_use]
     pub fn messages(&self) -> Vec<Arc<Message>> {
         self.seen.lock().iter().map(|seen| Arc::clone(&seen.message)).collect()
+    }
+
+    /// Forgets what came.
+    pub(crate) fn clear(&self) {
+        self.seen.lock().clear();
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -285,4 +292,72 @@ where
         poll.tick().await;
     }
     Ok(())
+}
+
+impl Latch {
+    /// Serves a command by recording what comes, and returning its input once it is let through.
+    pub(crate) fn command(self: &Arc<Self>, seen: &Arc<Collector>) -> Arc<dyn CommandHandler> {
+        let (latch, seen) = (Arc::clone(self), Arc::clone(seen));
+        on_command(move |context| {
+            let latch = Arc::clone(&latch);
+            seen.record(&context);
+            async move {
+                latch.pass().await;
+                Ok(context.message().payload().cloned())
+            }
+        })
+    }
+
+    /// Serves a subscription by recording what comes, and holding it until it is let through.
+    pub(crate) fn subscription(self: &Arc<Self>, seen: &Arc<Collector>) -> Arc<dyn SubscriptionHandler> {
+        let (latch, seen) = (Arc::clone(self), Arc::clone(seen));
+        on_event(move |context| {
+            let latch = Arc::clone(&latch);
+            seen.record(&context);
+            async move {
+                latch.pass().await;
+                Ok(())
+            }
+        })
+    }
+}
+
+/// Serves a subscription to numbers by noting them in the books.
+pub(crate) fn bookkeeper(ledger: &Arc<Ledger>) -> Arc<dyn SubscriptionHandler> {
+    let ledger = Arc::clone(ledger);
+    on_event(move |context| {
+        let number = context.message().payload().map(Payload::deserialize);
+        let ledger = Arc::clone(&ledger);
+        async move {
+            ledger.handled(number.ok_or_else(|| HandlerError::unhandled("no number"))??);
+            Ok(())
+        }
+    })
+}
+
+/// Waits until a count that grows is large enough, as long as it goes on growing.
+pub(crate) async fn grows_to(wanted: usize, what: &str, count: impl Fn() -> usize) -> Result<()> {
+    let mut poll = tokio::time::interval(Duration::from_millis(5));
+    let (mut known, mut deadline) = (0, Instant::now() + PATIENCE);
+    while known < wanted {
+        let now = count();
+        if now > known {
+            (known, deadline) = (now, Instant::now() + PATIENCE);
+        }
+        ensure!(Instant::now() < deadline, "{known} of {wanted} {what}, and no more within {PATIENCE:?}");
+        poll.tick().await;
+    }
+    Ok(())
+}
+
+/// Has a bridge shut down, and waits until it has begun to.
+pub(crate) async fn begin_shutdown(
+    bridge: &Arc<dyn EventBridge>,
+    grace: Duration,
+) -> Result<JoinHandle<ShutdownReport>> {
+    let (shutdown, leaving) =
+        (Arc::clone(bridge), || async { Ok(bridge.health().state >= BridgeState::Draining) });
+    let shutdown = tokio::spawn(async move { shutdown.shutdown(grace).await });
+    eventually("it begins to shut down", leaving).await?;
+    Ok(shutdown)
 }

@@ -8,6 +8,7 @@ use purista_core::{
     ServiceAddress, Subscription, SubscriptionHandler, SubscriptionOptions,
 };
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use crate::{
     probe::Collector,
@@ -229,6 +230,30 @@ impl Stage {
     ) -> anyhow::Result<()> {
         let emits = numbers.map(|number| async move { self.emit(bridge, name, &number).await });
         stream::iter(emits).buffer_unordered(100).try_for_each(|_| future::ready(Ok(()))).await
+    }
+
+    /// Emits an event, and waits for the broker as long as is said.
+    pub(crate) async fn emit_within(
+        &self,
+        bridge: &dyn EventBridge,
+        name: &str,
+        content: &(impl Serialize + Sync + ?Sized),
+        timeout: Duration,
+    ) -> purista_core::Result<Arc<Message>> {
+        let draft = EventDraft::event(self.address("emitter"), self.unique(name));
+        let options = EmitOptions::default().with_timeout(timeout);
+        bridge.emit_message(draft.with_payload(Payload::json(content)?), &options).await
+    }
+
+    /// Invokes the command `target` of this trial on a task of its own.
+    pub(crate) fn calling(
+        &self,
+        bridge: &Arc<dyn EventBridge>,
+        target: &'static str,
+        input: impl Serialize + Send + Sync + 'static,
+    ) -> JoinHandle<Result<Arc<Message>, InvokeError>> {
+        let (stage, bridge) = (self.clone(), Arc::clone(bridge));
+        tokio::spawn(async move { stage.invoke(&*bridge, target, &input).await })
     }
 
     /// Checks that a subscription with these options is refused for want of a capability before anything is on the

@@ -19,8 +19,10 @@ use purista_core::{
 const COUNTER: (&str, &str, &str) = ("Counter", "2", "order");
 const WAREHOUSE: (&str, &str, &str) = ("Warehouse", "3", "reserve");
 
-fn command() -> Message {
-    CommandDraft::new(COUNTER, WAREHOUSE).stamp(&Id::from("desk-1"))
+fn command(correlation_id: &str) -> Message {
+    let mut command = CommandDraft::new(COUNTER, WAREHOUSE).stamp(&Id::from("desk-1"));
+    command.correlation_id = Some(correlation_id.into());
+    command
 }
 
 /// An answer to a command; a forged one comes from someone else.
@@ -29,6 +31,15 @@ fn answer(command: &Message, from: (&str, &str, &str)) -> Arc<Message> {
     answer.correlation_id.clone_from(&command.correlation_id);
     answer.body = purista_core::Body::CommandSuccessResponse(None);
     Arc::new(answer)
+}
+
+fn answer_from(
+    from: (&'static str, &'static str, &'static str),
+    calls: &Arc<PendingCalls>,
+    command: &Arc<Message>,
+) -> thread::JoinHandle<ResponseVerdict> {
+    let (calls, command) = (Arc::clone(calls), Arc::clone(command));
+    thread::spawn(move || calls.respond(answer(&command, from)))
 }
 
 #[test]
@@ -40,7 +51,7 @@ fn a_drain_misses_no_leaving() {
         gate.close();
         block_on(gate.empty());
         assert_eq!(gate.count(), 0);
-        leaving.map(|thread| thread.join().unwrap());
+        leaving.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
 
@@ -54,7 +65,6 @@ fn a_drain_waits_for_whoever_got_in() {
             thread::spawn(move || {
                 if let Some(_pass) = gate.enter() {
                     working.fetch_add(1, Relaxed);
-                    thread::yield_now();
                     working.fetch_sub(1, Relaxed);
                 }
             })
@@ -63,7 +73,7 @@ fn a_drain_waits_for_whoever_got_in() {
         block_on(gate.empty());
         assert_eq!(working.load(Relaxed), 0, "the drain is over and someone works");
         assert!(gate.enter().is_none());
-        entering.map(|thread| thread.join().unwrap());
+        entering.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(gate.count(), 0);
     });
 }
@@ -86,12 +96,9 @@ fn every_drain_wakes_up() {
 fn one_of_two_answers_counts() {
     model(|| {
         let calls = Arc::new(PendingCalls::new(8));
-        let command = Arc::new(command());
+        let command = Arc::new(command("call"));
         let mut call = calls.begin(&command).unwrap();
-        let answering = [(); 2].map(|()| {
-            let (calls, command) = (Arc::clone(&calls), Arc::clone(&command));
-            thread::spawn(move || calls.respond(answer(&command, WAREHOUSE)))
-        });
+        let answering = [WAREHOUSE; 2].map(|from| answer_from(from, &calls, &command));
         let answered = block_on(call.answer()).unwrap();
         assert_eq!(answered.correlation_id, command.correlation_id);
         drop(call);
@@ -106,13 +113,10 @@ fn one_of_two_answers_counts() {
 fn a_forged_answer_takes_no_ones_place() {
     model(|| {
         let calls = Arc::new(PendingCalls::new(8));
-        let command = Arc::new(command());
+        let command = Arc::new(command("call"));
         let mut call = calls.begin(&command).unwrap();
-        let respond = |from| {
-            let (calls, command) = (Arc::clone(&calls), Arc::clone(&command));
-            thread::spawn(move || calls.respond(answer(&command, from)))
-        };
-        let [forging, answering] = [COUNTER, WAREHOUSE].map(respond);
+        let forging = answer_from(COUNTER, &calls, &command);
+        let answering = answer_from(WAREHOUSE, &calls, &command);
         let answered = block_on(call.answer()).unwrap();
         assert_eq!(answered.sender.address, WAREHOUSE.into());
         assert_eq!(answering.join().unwrap(), ResponseVerdict::Answered);
@@ -124,12 +128,9 @@ fn a_forged_answer_takes_no_ones_place() {
 fn an_answer_at_the_time_limit_finds_its_call_or_is_late() {
     model(|| {
         let calls = Arc::new(PendingCalls::new(8));
-        let command = Arc::new(command());
+        let command = Arc::new(command("call"));
         let call = calls.begin(&command).unwrap();
-        let answering = {
-            let (calls, command) = (Arc::clone(&calls), Arc::clone(&command));
-            thread::spawn(move || calls.respond(answer(&command, WAREHOUSE)))
-        };
+        let answering = answer_from(WAREHOUSE, &calls, &command);
         // The time limit passed: the caller stops waiting.
         drop(call);
         assert!(matches!(answering.join().unwrap(), ResponseVerdict::Answered | ResponseVerdict::Late));
@@ -146,10 +147,10 @@ fn no_call_is_left_behind_by_a_shutdown() {
     model(|| {
         let calls = Arc::new(PendingCalls::new(8));
         let began = Arc::new(AtomicUsize::new(0));
-        let calling = [(); 2].map(|()| {
+        let calling = ["one", "two"].map(|correlation_id| {
             let (calls, began) = (Arc::clone(&calls), Arc::clone(&began));
             thread::spawn(move || {
-                let command = command();
+                let command = command(correlation_id);
                 let failure = match calls.begin(&command) {
                     Ok(mut call) => {
                         began.fetch_add(1, Relaxed);
@@ -162,7 +163,7 @@ fn no_call_is_left_behind_by_a_shutdown() {
         });
         let failed = calls.close();
         block_on(calls.empty());
-        calling.map(|thread| thread.join().unwrap());
+        calling.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(failed, began.load(Relaxed), "a call was not counted as failed");
         assert_eq!((calls.count(), calls.close()), (0, 0));
     });
@@ -172,12 +173,9 @@ fn no_call_is_left_behind_by_a_shutdown() {
 fn an_answer_at_the_shutdown_is_given_or_the_call_fails() {
     model(|| {
         let calls = Arc::new(PendingCalls::new(8));
-        let command = Arc::new(command());
+        let command = Arc::new(command("call"));
         let mut call = calls.begin(&command).unwrap();
-        let answering = {
-            let (calls, command) = (Arc::clone(&calls), Arc::clone(&command));
-            thread::spawn(move || calls.respond(answer(&command, WAREHOUSE)))
-        };
+        let answering = answer_from(WAREHOUSE, &calls, &command);
         let closing = {
             let calls = Arc::clone(&calls);
             thread::spawn(move || calls.close())
@@ -200,25 +198,23 @@ fn no_more_calls_wait_than_the_limit() {
         let calls = Arc::new(PendingCalls::new(LIMIT));
         let waiting = Arc::new(AtomicUsize::new(0));
         let over = Arc::new(AtomicBool::new(false));
-        let call = |calls: &PendingCalls, waiting: &AtomicUsize, over: &AtomicBool| {
-            let command = command();
-            match calls.begin(&command) {
-                Ok(_call) => {
-                    over.fetch_or(waiting.fetch_add(1, Relaxed) >= LIMIT, Relaxed);
-                    thread::yield_now();
-                    waiting.fetch_sub(1, Relaxed);
-                }
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Backpressure),
-            }
-        };
-        let calling = [(); 2].map(|()| {
+        let calling = ["one", "two"].map(|correlation_id| {
             let (calls, waiting, over) = (Arc::clone(&calls), Arc::clone(&waiting), Arc::clone(&over));
-            thread::spawn(move || call(&calls, &waiting, &over))
+            thread::spawn(move || {
+                let command = command(correlation_id);
+                match calls.begin(&command) {
+                    Ok(_call) => {
+                        over.fetch_or(waiting.fetch_add(1, Relaxed) >= LIMIT, Relaxed);
+                        waiting.fetch_sub(1, Relaxed);
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Backpressure),
+                }
+            })
         });
-        calling.map(|thread| thread.join().unwrap());
+        calling.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(!over.load(Relaxed), "more calls waited than the limit");
         // Those that were refused left no trace.
         assert_eq!(calls.count(), 0);
-        drop(calls.begin(&command()).unwrap());
+        drop(calls.begin(&command("three")).unwrap());
     });
 }

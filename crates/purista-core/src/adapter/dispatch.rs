@@ -119,7 +119,8 @@ impl<T: Transport> Work<T> {
             Some(Outcome::Cancelled)
         } else {
             let context = self.context(&delivery, delivery.attempt);
-            let outcome = self.attempt(&span, starting, handler.handle(context)).await;
+            // Called in there, as it may panic before there is a future.
+            let outcome = self.attempt(&span, starting, async { handler.handle(context).await }).await;
             counters.executed.increment();
             Some(outcome)
         };
@@ -189,7 +190,8 @@ impl<T: Transport> Work<T> {
                 return self.release(delivery.acknowledgement).await;
             }
             let context = self.context(&delivery, attempt);
-            match self.attempt(&self.span(&message), starting.take(), handler.handle(context)).await {
+            let handled = async { handler.handle(context).await };
+            match self.attempt(&self.span(&message), starting.take(), handled).await {
                 Outcome::Succeeded(()) => {
                     self.counters().handled.increment();
                     return self.accept(delivery.acknowledgement).await;

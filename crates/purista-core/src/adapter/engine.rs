@@ -195,6 +195,14 @@ impl<T: Transport> EventBridge for Engine<T> {
     }
 }
 
+impl<T: Transport> Drop for Engine<T> {
+    fn drop(&mut self) {
+        if matches!(self.shared.state(), BridgeState::Starting | BridgeState::Started) {
+            tracing::warn!(bridge = T::NAME, "dropped without shutdown: what was in hand may be lost");
+        }
+    }
+}
+
 /// The error that a service answered with.
 fn service_error(response: &Message, handled: bool) -> InvokeError {
     match response.error_payload() {

@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
-use super::sync::{AtomicUsize, Ordering};
+use super::sync::{AtomicUsize, Notify, Ordering};
 
 const CLOSED: usize = 1;
 const ONE: usize = 2;
@@ -54,10 +52,8 @@ impl Gate {
     /// Cancel safe.
     pub async fn empty(&self) {
         loop {
+            // No notification after this is missed, polled or not; only now is it safe to look.
             let emptied = self.emptied.notified();
-            tokio::pin!(emptied);
-            // From here on, no leaving is missed; only then is it safe to look.
-            emptied.as_mut().enable();
             if self.count() == 0 {
                 return;
             }

@@ -1,12 +1,11 @@
 use std::{hash::BuildHasher, sync::Arc};
 
-use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 use tokio::sync::oneshot;
 
 use super::{
     gate::{Gate, Pass},
-    sync::Mutex,
+    sync::{Mutex, RandomState},
 };
 use crate::{
     error::{Error, ErrorKind, Result},

@@ -1,4 +1,4 @@
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Body, CONTENT_ENCODING, CONTENT_TYPE, Id, Message, Name, Payload, Receiver, Sender, now};
 use crate::{
@@ -19,11 +19,16 @@ pub struct ErrorPayload {
     /// The message: the service's own for a handled error, the generic text of the status for any other.
     pub message: String,
     /// What the service adds to a handled error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub data: Option<Payload>,
     /// The application's trace id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<Id>,
+}
+
+/// Keeps `null` apart from an absent field.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 impl Message {
