@@ -1,5 +1,6 @@
 //! The twelve fields of a message that a filter can ask for, one by one.
 
+use anyhow::{Result, ensure};
 use purista_core::{
     CommandDraft, EventDraft, Filter, Message, MessageType, Name, PartyFilter, Receiver, ServiceAddress,
 };
@@ -166,4 +167,15 @@ pub(crate) fn event(filter: &Filter) -> EventDraft {
 /// Drafts a command with the [`CHOSEN`] fields that a filter asks for.
 pub(crate) fn command(filter: &Filter) -> CommandDraft {
     with_names!(CommandDraft::new(address(&filter.sender), receiver(filter)), filter)
+}
+
+/// Checks that a message came as the bridge has to make it of a draft: all but id, timestamp, and the correlation id of
+/// a command is that of the draft.
+pub(crate) fn is_as_drafted(mut drafted: Message, came: &Message) -> Result<()> {
+    (drafted.id, drafted.timestamp) = (came.id.clone(), came.timestamp);
+    if came.message_type() == MessageType::Command {
+        drafted.correlation_id = came.correlation_id.clone();
+    }
+    ensure!(drafted == *came, "drafted {drafted:?}, came {came:?}");
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 use parking_lot::{Mutex, RwLock};
-use purista_core::Capabilities;
+use purista_core::{Capabilities, Capability};
 
 use crate::{
     case::{Gate, Outcome, Run, Without},
@@ -40,7 +40,8 @@ pub fn main(profile: impl Profile, table: &str) -> ExitCode {
     };
     let seed = seed();
     let report = Arc::new(Mutex::new(Report::new(profile.name(), seed, claims)));
-    let trials = ROWS.iter().map(|row| trial(&profile, row, claims, seed, &report)).collect();
+    let mut trials: Vec<_> = ROWS.iter().map(|row| trial(&profile, row, claims, seed, &report)).collect();
+    trials.push(claims_are_proved(&*profile, claims));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list
         && let Err(error) = report.lock().write(table)
@@ -150,6 +151,19 @@ fn trial(
             Trial::test(name(""), move || Err(reason.into()))
         }
     }
+}
+
+/// Fails if a claimed capability has no row that this profile can prove it by.
+fn claims_are_proved(profile: &dyn Profile, claims: Capabilities) -> Trial {
+    let proves = |id: &&str| {
+        let plan = row(id).map(|row| plan(row, claims, profile));
+        matches!(plan, Some(Plan::Run(_, Verdict::Passed) | Plan::Core(_)))
+    };
+    let is_unproved = |claim: &Capability| !claim.proved_by().iter().any(|id| proves(&id));
+    let unproved: Vec<_> = claims.iter().filter(is_unproved).map(Capability::name).collect();
+    Trial::test(format!("{}::CLAIMS each claimed capability has a row that proves it", profile.name()), move || {
+        if unproved.is_empty() { Ok(()) } else { Err(format!("not proved: {}", unproved.join(", ")).into()) }
+    })
 }
 
 fn play(profile: &Arc<dyn Profile>, id: &str, run: Run, seed: u64) -> Outcome {

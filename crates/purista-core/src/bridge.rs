@@ -285,22 +285,41 @@ macro_rules! forward_event_bridge {
                 $inner.start().await
             }
 
-            async fn emit_message(
-                &self,
+            // These two pass on the future of the inner bridge: as an `async fn`, each layer would box one more.
+            fn emit_message<'life0, 'life1, 'async_trait>(
+                &'life0 self,
                 draft: $crate::EventDraft,
-                options: &$crate::EmitOptions,
-            ) -> $crate::Result<::std::sync::Arc<$crate::Message>> {
+                options: &'life1 $crate::EmitOptions,
+            ) -> ::std::pin::Pin<
+                Box<dyn Future<Output = $crate::Result<::std::sync::Arc<$crate::Message>>> + Send + 'async_trait>,
+            >
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
                 let $bridge = self;
-                $inner.emit_message(draft, options).await
+                $inner.emit_message(draft, options)
             }
 
-            async fn invoke_command(
-                &self,
+            fn invoke_command<'life0, 'life1, 'async_trait>(
+                &'life0 self,
                 draft: $crate::CommandDraft,
-                options: &$crate::InvokeOptions,
-            ) -> $crate::Result<::std::sync::Arc<$crate::Message>, $crate::InvokeError> {
+                options: &'life1 $crate::InvokeOptions,
+            ) -> ::std::pin::Pin<
+                Box<
+                    dyn Future<Output = $crate::Result<::std::sync::Arc<$crate::Message>, $crate::InvokeError>>
+                        + Send
+                        + 'async_trait,
+                >,
+            >
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
                 let $bridge = self;
-                $inner.invoke_command(draft, options).await
+                $inner.invoke_command(draft, options)
             }
 
             async fn register_command(

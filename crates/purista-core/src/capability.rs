@@ -51,7 +51,7 @@ capabilities! {
     /// The survivors of a group finish what a dead member held.
     GroupHandover = "group hand-over", proved by "GRP-5";
     /// A message is acknowledged after its handler finished.
-    ManualAcknowledgement = "acknowledgement after the handler", proved by "ACK-1" "ACK-10";
+    ManualAcknowledgement = "acknowledgement after the handler", proved by "ACK-1" "ACK-10" "LIF-10";
     /// The broker counts how often it delivered a message, also across crashes of its consumer.
     RedeliveryCount = "redelivery counts", proved by "ACK-7";
     /// A failing handler is tried again, up to a number of attempts.

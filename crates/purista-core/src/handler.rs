@@ -52,7 +52,7 @@ pub struct Context {
     pub(crate) bridge: Arc<dyn EventBridge>,
     pub(crate) attempt: u32,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) cancellation: CancellationToken,
+    pub(crate) cancellation: Arc<CancellationToken>,
 }
 
 impl Context {

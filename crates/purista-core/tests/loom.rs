@@ -1,4 +1,5 @@
-//! Every interleaving of what concurrent tasks do to a gate and to pending calls.
+//! The interleavings of what concurrent tasks do to a gate and to pending calls: all of them, and where that takes too
+//! long, all for two tasks and those with up to [`PREEMPTIONS`] for three.
 //!
 //! Run by `just loom`; empty without `--cfg purista_loom`.
 #![cfg(purista_loom)]
@@ -8,16 +9,26 @@ use std::sync::Arc;
 use loom::{
     future::block_on,
     model,
+    model::Builder,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     thread,
 };
 use purista_core::{
     CommandDraft, ErrorKind, EventDraft, Id, Message,
-    adapter::{Gate, PendingCalls, ResponseVerdict},
+    adapter::{Gate, Pass, PendingCalls, ResponseVerdict},
 };
 
 const COUNTER: (&str, &str, &str) = ("Counter", "2", "order");
 const WAREHOUSE: (&str, &str, &str) = ("Warehouse", "3", "reserve");
+
+/// So many switches away from a task that could go on, beside all those at which it waits.
+const PREEMPTIONS: usize = 3;
+
+fn model_with_few_preemptions(check: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.check(check);
+}
 
 fn command(correlation_id: &str) -> Message {
     let mut command = CommandDraft::new(COUNTER, WAREHOUSE).stamp(&Id::from("desk-1"));
@@ -55,40 +66,50 @@ fn a_drain_misses_no_leaving() {
     });
 }
 
+fn drain_while_tasks_enter(tasks: usize) {
+    let gate = Gate::new();
+    let working = Arc::new(AtomicUsize::new(0));
+    let enter = |_| {
+        let (gate, working) = (Arc::clone(&gate), Arc::clone(&working));
+        thread::spawn(move || {
+            if let Some(_pass) = gate.enter() {
+                working.fetch_add(1, Relaxed);
+                working.fetch_sub(1, Relaxed);
+            }
+        })
+    };
+    let entering: Vec<_> = (0..tasks).map(enter).collect();
+    gate.close();
+    block_on(gate.empty());
+    assert_eq!(working.load(Relaxed), 0, "the drain is over and someone works");
+    assert!(gate.enter().is_none());
+    entering.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(gate.count(), 0);
+}
+
 #[test]
 fn a_drain_waits_for_whoever_got_in() {
-    model(|| {
-        let gate = Gate::new();
-        let working = Arc::new(AtomicUsize::new(0));
-        let entering = [(); 2].map(|()| {
-            let (gate, working) = (Arc::clone(&gate), Arc::clone(&working));
-            thread::spawn(move || {
-                if let Some(_pass) = gate.enter() {
-                    working.fetch_add(1, Relaxed);
-                    working.fetch_sub(1, Relaxed);
-                }
-            })
-        });
-        gate.close();
-        block_on(gate.empty());
-        assert_eq!(working.load(Relaxed), 0, "the drain is over and someone works");
-        assert!(gate.enter().is_none());
-        entering.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(gate.count(), 0);
-    });
+    model(|| drain_while_tasks_enter(1));
+    model_with_few_preemptions(|| drain_while_tasks_enter(2));
+}
+
+fn drain_twice(leave: impl FnOnce(Pass)) {
+    let gate = Gate::new();
+    let pass = gate.enter().unwrap();
+    let other = Arc::clone(&gate);
+    let draining = thread::spawn(move || block_on(other.empty()));
+    leave(pass);
+    block_on(gate.empty());
+    draining.join().unwrap();
 }
 
 #[test]
 fn every_drain_wakes_up() {
-    model(|| {
-        let gate = Gate::new();
-        let pass = gate.enter().unwrap();
-        let other = Arc::clone(&gate);
-        let draining = thread::spawn(move || block_on(other.empty()));
-        let leaving = thread::spawn(move || drop(pass));
-        block_on(gate.empty());
-        draining.join().unwrap();
-        leaving.join().unwrap();
+    model(|| drain_twice(drop));
+    model_with_few_preemptions(|| {
+        drain_twice(|pass| {
+            thread::spawn(move || drop(pass));
+        });
     });
 }
 
@@ -131,42 +152,45 @@ fn an_answer_at_the_time_limit_finds_its_call_or_is_late() {
         let command = Arc::new(command("call"));
         let call = calls.begin(&command).unwrap();
         let answering = answer_from(WAREHOUSE, &calls, &command);
-        // The time limit passed: the caller stops waiting.
+        // The time limit passed: the caller stops waiting, and its correlation id is free again.
         drop(call);
+        drop(calls.begin(&command).unwrap());
         assert!(matches!(answering.join().unwrap(), ResponseVerdict::Answered | ResponseVerdict::Late));
         assert_eq!(calls.count(), 0);
         assert_eq!(calls.respond(answer(&command, WAREHOUSE)), ResponseVerdict::Late);
-        // The correlation id is free again.
-        drop(calls.begin(&command).unwrap());
         block_on(calls.empty());
     });
 }
 
+fn shut_down_while_calls_begin(correlation_ids: &[&'static str]) {
+    let calls = Arc::new(PendingCalls::new(8));
+    let began = Arc::new(AtomicUsize::new(0));
+    let begin = |correlation_id| {
+        let (calls, began) = (Arc::clone(&calls), Arc::clone(&began));
+        thread::spawn(move || {
+            let command = command(correlation_id);
+            let failure = match calls.begin(&command) {
+                Ok(mut call) => {
+                    began.fetch_add(1, Relaxed);
+                    block_on(call.answer()).unwrap_err()
+                }
+                Err(refused) => refused,
+            };
+            assert_eq!(failure.kind(), ErrorKind::ShutDown);
+        })
+    };
+    let calling: Vec<_> = correlation_ids.iter().copied().map(begin).collect();
+    let failed = calls.close();
+    block_on(calls.empty());
+    calling.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(failed, began.load(Relaxed), "calls that began and calls that failed");
+    assert_eq!((calls.count(), calls.close()), (0, 0));
+}
+
 #[test]
 fn no_call_is_left_behind_by_a_shutdown() {
-    model(|| {
-        let calls = Arc::new(PendingCalls::new(8));
-        let began = Arc::new(AtomicUsize::new(0));
-        let calling = ["one", "two"].map(|correlation_id| {
-            let (calls, began) = (Arc::clone(&calls), Arc::clone(&began));
-            thread::spawn(move || {
-                let command = command(correlation_id);
-                let failure = match calls.begin(&command) {
-                    Ok(mut call) => {
-                        began.fetch_add(1, Relaxed);
-                        block_on(call.answer()).unwrap_err()
-                    }
-                    Err(refused) => refused,
-                };
-                assert_eq!(failure.kind(), ErrorKind::ShutDown);
-            })
-        });
-        let failed = calls.close();
-        block_on(calls.empty());
-        calling.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(failed, began.load(Relaxed), "a call was not counted as failed");
-        assert_eq!((calls.count(), calls.close()), (0, 0));
-    });
+    model(|| shut_down_while_calls_begin(&["one"]));
+    model_with_few_preemptions(|| shut_down_while_calls_begin(&["one", "two"]));
 }
 
 #[test]

@@ -40,8 +40,9 @@ async fn nothing_is_missed(stage: Stage) -> Outcome {
     const EVENTS: usize = 5_000;
     let emitter = stage.bridge().await?;
     let (ledger, durable) = (Arc::new(Ledger::default()), SubscriptionOptions::default().with_durable(true));
-    let service = stage.bridge().await?;
+    let service = stage.new_bridge()?;
     ensure!(keep_books(&stage, &*service, &ledger, durable.clone()).await?.granted().durable, "not durable");
+    service.start().await?;
     stage.emit_each(&*emitter, "event", 0..1).await?;
     grows_to(1, "events", || ledger.handled_count()).await?;
     let report = service.shutdown(PATIENCE).await;
@@ -63,7 +64,7 @@ async fn emit_waits_for_the_broker(mut stage: Stage) -> Outcome {
     const PLACES: u64 = 8;
     const LIMIT: Duration = Duration::from_millis(200);
     stage.redeploy(DeploymentOptions { queue_capacity: Some(8), ..DeploymentOptions::default() }).await?;
-    let bridge = stage.bridge().await?;
+    let bridge = stage.new_bridge()?;
     let (ledger, latch) = (Arc::new(Ledger::default()), Latch::new());
     let (held, books) = (Arc::clone(&latch), bookkeeper(&ledger));
     let handler = on_event(move |context| {
@@ -76,6 +77,7 @@ async fn emit_waits_for_the_broker(mut stage: Stage) -> Outcome {
     let options = SubscriptionOptions::default().with_max_concurrency(1);
     stage.subscribe(&*bridge, "held", Filter::event(stage.unique("event")), options, handler).await?;
     let others = stage.collect(&*bridge, "others", "other event").await?;
+    bridge.start().await?;
 
     // One is in hand and the places are taken; the next one fails when its time is over.
     let mut number = 0;
@@ -109,9 +111,10 @@ async fn emit_waits_for_the_broker(mut stage: Stage) -> Outcome {
 }
 
 async fn nobody_gets_it(stage: Stage) -> Outcome {
-    let (bridge, service) = (stage.bridge().await?, stage.new_bridge()?);
+    let (bridge, service) = (stage.new_bridge()?, stage.new_bridge()?);
     let must_route = EmitOptions::default().with_must_route(true);
     stage.collect(&*bridge, "another", "another event").await?;
+    bridge.start().await?;
     let refused = bridge.emit_message(stage.event("event", "to nobody")?, &must_route).await;
     let refused = refused.err().context("an event that must reach someone went to nobody")?;
     ensure!(refused.kind() == ErrorKind::Unroutable, "{refused:?}");
@@ -127,8 +130,9 @@ async fn nobody_gets_it(stage: Stage) -> Outcome {
 }
 
 async fn refuses_must_route(stage: Stage) -> Outcome {
-    let bridge = stage.bridge().await?;
+    let bridge = stage.new_bridge()?;
     let collector = stage.watch(&*bridge, "subscriber", Filter::event(stage.unique("event"))).await?;
+    bridge.start().await?;
     let must_route = EmitOptions::default().with_must_route(true);
     let refused = bridge.emit_message(stage.event("event", "refused")?, &must_route).await;
     let refused = refused.err().context("must-route was accepted and is not claimed")?;
@@ -143,9 +147,10 @@ async fn commands_wait_for_their_service(stage: Stage) -> Outcome {
     const COMMANDS: u64 = 100;
     let caller = stage.bridge().await?;
     let durable = CommandOptions::default().with_durable(true);
-    let service = stage.bridge().await?;
+    let service = stage.new_bridge()?;
     let registration = stage.serve(&*service, "echo", durable.clone(), echo()).await?;
     ensure!(registration.granted().durable, "not durable");
+    service.start().await?;
     let report = service.shutdown(PATIENCE).await;
     ensure!(report.is_clean(), "{report:?}");
 
@@ -177,8 +182,9 @@ async fn subscribe_each_way(stage: &Stage, bridge: &dyn EventBridge) -> Result<V
 }
 
 async fn durable_is_as_asked(stage: Stage) -> Outcome {
-    let (emitter, service) = (stage.bridge().await?, stage.bridge().await?);
+    let (emitter, service) = (stage.bridge().await?, stage.new_bridge()?);
     subscribe_each_way(&stage, &*service).await?;
+    service.start().await?;
     service.shutdown(PATIENCE).await;
     stage.emit(&*emitter, "event", "missed").await?;
     let service = stage.new_bridge()?;

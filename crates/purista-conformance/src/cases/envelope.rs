@@ -17,6 +17,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     case::{Case, Outcome, case},
+    fields::is_as_drafted,
     probe::{Collector, echo, on_command, on_event},
     stage::Stage,
 };
@@ -69,16 +70,6 @@ async fn every_type_arrives_as_it_was_sent(stage: Stage) -> Outcome {
         }
         is_response_to(&command, &response, far.instance_id(), stage.unique("answered"))?;
     }
-    Ok(())
-}
-
-/// Checks all but what the bridge adds: id, timestamp, and the correlation id of a command.
-fn is_as_drafted(mut drafted: Message, came: &Message) -> Result<()> {
-    (drafted.id, drafted.timestamp) = (came.id.clone(), came.timestamp);
-    if came.message_type() == MessageType::Command {
-        drafted.correlation_id = came.correlation_id.clone();
-    }
-    ensure!(drafted == *came, "drafted {drafted:?}, came {came:?}");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use purista_core::{
 
 use crate::{
     case::{Case, Outcome, case},
-    probe::{Collector, eventually, on_command},
+    probe::{Collector, grows_to, on_command},
     stage::Stage,
 };
 
@@ -53,7 +53,7 @@ async fn instances_share(stage: Stage) -> Outcome {
     for batch in [0..3_000, 3_000..3_300] {
         let wanted = batch.end;
         stage.emit_each(&*bridges[0], "numbers", batch).await?;
-        eventually(&format!("{wanted} deliveries"), || async { Ok(came() >= wanted) }).await?;
+        grows_to(wanted, "deliveries", came).await?;
     }
     ensure!(numbers(&seen).into_iter().eq(0..3_300), "not each message came once: {} deliveries", came());
     for (bridge, seen) in bridges.iter().zip(&seen) {

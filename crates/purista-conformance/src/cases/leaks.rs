@@ -72,13 +72,14 @@ async fn calls_of_every_ending(mut stage: Stage) -> Outcome {
     stage
         .redeploy(DeploymentOptions { max_pending_calls: Some(AT_ONCE), ..DeploymentOptions::default() })
         .await?;
-    let (bridge, service) = (stage.bridge().await?, stage.bridge().await?);
+    let (bridge, service) = (stage.bridge().await?, stage.new_bridge()?);
     let refuses = on_command(|_| async { Err(HandledError::bad_request("on purpose").into()) });
     let silent = Latch::new();
     let handlers = [("echo", echo()), ("refuses", refuses), ("silent", silent.command(&Collector::new()))];
     for (target, handler) in handlers {
         stage.serve(&*service, target, CommandOptions::default(), handler).await?;
     }
+    service.start().await?;
     for round in 0..ROUNDS {
         let endings = ENDINGS.into_iter().cycle().take(AT_ONCE).zip(round..);
         let calls = endings.map(|(ending, number)| call(&stage, &*bridge, ending, number));

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use purista_core::{
-    Capability, CommandOptions, ErrorKind, EventBridge, Filter, ShutdownReport, SubscriptionOptions,
+    Capability, CommandOptions, ErrorKind, EventBridge, Filter, Registration, ShutdownReport, SubscriptionOptions,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{task::yield_now, time::Instant};
@@ -217,8 +217,8 @@ async fn start_and_shutdown_in_any_order(stage: Stage) -> Outcome {
         let told = || format!("round {round}: {plan:?}");
         tokio::time::timeout(PATIENCE, play(&stage, &plan)).await.with_context(told)?.with_context(told)?;
     }
-    let left = || async { Ok(stage.deployment().inspect().await? == BrokerReport::default()) };
-    eventually("nothing is left at the broker", left).await
+    let is_empty = || async { Ok(stage.deployment().inspect().await? == BrokerReport::default()) };
+    eventually("nothing is left at the broker", is_empty).await
 }
 
 async fn the_same_address_twice(stage: Stage) -> Outcome {
@@ -250,18 +250,21 @@ async fn the_same_address_twice(stage: Stage) -> Outcome {
     Ok(())
 }
 
+fn transient() -> SubscriptionOptions {
+    SubscriptionOptions::default().with_durable(false)
+}
+
 async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
-    let bridge = stage.bridge().await?;
+    let bridge = stage.new_bridge()?;
     let witness = stage.collect(&*bridge, "witness", "event").await?;
-    let before = stage.deployment().inspect().await?.routes;
     let (latch, events, commands) = (Latch::new(), Collector::new(), Collector::new());
-    let (filter, options) =
-        (Filter::event(stage.unique("event")), SubscriptionOptions::default().with_durable(false));
-    let subscription = stage
-        .subscribe(&*bridge, "leaving", filter.clone(), options.clone(), latch.subscription(&events))
-        .await?;
+    let (filter, options) = (Filter::event(stage.unique("event")), transient());
+    let subscription =
+        stage.subscribe(&*bridge, "leaving", filter, options, latch.subscription(&events)).await?;
     let command =
         stage.serve(&*bridge, "leaving", CommandOptions::default(), latch.command(&commands)).await?;
+    bridge.start().await?;
+    let before = stage.deployment().inspect().await?.routes;
     stage.emit(&*bridge, "event", "running").await?;
     let call = stage.calling(&bridge, "leaving", "running");
     latch.reached(2).await?;
@@ -276,30 +279,36 @@ async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
     let nobody = stage.invoke_within(&*bridge, "leaving", &0, Duration::from_millis(500)).await;
     let nobody = nobody.err().and_then(|error| error.bridge_kind());
     let tells = bridge.capabilities().has(Capability::NoResponder);
-    ensure!(nobody == Some(if tells { ErrorKind::NoHandler } else { ErrorKind::Timeout }), "{nobody:?}");
-    ensure!(
-        (events.count(), commands.count()) == (1, 1),
-        "{:?} {:?}",
-        events.payloads(),
-        commands.payloads()
-    );
+    let wanted = if tells { ErrorKind::NoHandler } else { ErrorKind::Timeout };
+    ensure!(nobody == Some(wanted), "a call of the unregistered command ended with {nobody:?}");
+    ensure!((events.count(), commands.count()) == (1, 1), "{:?} {:?}", events.payloads(), commands.payloads());
 
-    // What runs finishes, and does not come again.
+    // What runs finishes.
     latch.open();
     call.await??;
     eventually("what ran is handled", || async { Ok(bridge.stats().handled == 1 + 11) }).await?;
-    let left = || async { Ok(stage.deployment().inspect().await?.routes == before) };
-    eventually("the routes are gone", left).await?;
-    let again = Collector::new();
-    stage.subscribe(&*bridge, "leaving", filter, options.with_max_concurrency(1), again.handler()).await?;
-    stage.serve(&*bridge, "leaving", CommandOptions::default(), echo()).await?;
-    subscription.unregister().await.context("unregister a second time")?;
-    command.unregister().await.context("unregister a second time")?;
-    stage.emit(&*bridge, "event", "sentinel").await?;
-    again.sentinel("\"sentinel\"").await?;
-    ensure!(again.count() == 1, "after registering again: {:?}", again.payloads());
-    stage.invoke(&*bridge, "leaving", &0).await?;
+    let are_gone = || async { Ok(stage.deployment().inspect().await?.routes < before) };
+    eventually("the routes are gone", are_gone).await?;
+    if bridge.capabilities().has(Capability::RegisterAfterStart) {
+        registers_again(&stage, &*bridge, [subscription, command]).await?;
+    }
     ensure!(bridge.health().is_healthy(), "{:?}", bridge.health());
+    Ok(())
+}
+
+/// Registers what was unregistered, and looks that nothing of before is left of it.
+async fn registers_again(stage: &Stage, bridge: &dyn EventBridge, before: [Registration; 2]) -> Outcome {
+    let collector = Collector::new();
+    let (filter, options) = (Filter::event(stage.unique("event")), transient().with_max_concurrency(1));
+    stage.subscribe(bridge, "leaving", filter, options, collector.handler()).await?;
+    stage.serve(bridge, "leaving", CommandOptions::default(), echo()).await?;
+    for registration in before {
+        registration.unregister().await.context("unregister a second time")?;
+    }
+    stage.emit(bridge, "event", "sentinel").await?;
+    collector.sentinel("\"sentinel\"").await?;
+    ensure!(collector.count() == 1, "after registering again: {:?}", collector.payloads());
+    stage.invoke(bridge, "leaving", &0).await?;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ async fn with_queues_of(stage: &mut Stage, messages: usize) -> Outcome {
 async fn as_many_handlers_as_may(stage: Stage) -> Outcome {
     const MAY: usize = 10;
     const MESSAGES: usize = 1_000;
-    let (bridge, caller) = (stage.bridge().await?, stage.bridge().await?);
+    let (bridge, caller) = (stage.new_bridge()?, stage.bridge().await?);
     let (events, handled) = (Latch::new(), Collector::new());
     let (filter, options) = (Filter::event(stage.unique("event")), SubscriptionOptions::default());
     let options = options.with_max_concurrency(MAY);
@@ -37,6 +37,7 @@ async fn as_many_handlers_as_may(stage: Stage) -> Outcome {
     let (commands, executed) = (Latch::new(), Collector::new());
     let options = CommandOptions::default().with_max_concurrency(MAY);
     stage.serve(&*bridge, "command", options, commands.command(&executed)).await?;
+    bridge.start().await?;
 
     let calls: Vec<_> = (0..MESSAGES).map(|number| stage.calling(&caller, "command", number)).collect();
     stage.emit_each(&*caller, "event", 0..MESSAGES).await?;
@@ -76,7 +77,7 @@ async fn a_slow_handler(mut stage: Stage) -> Outcome {
     const PLACES: usize = 100;
     const HANDLERS: usize = 32;
     with_queues_of(&mut stage, PLACES).await?;
-    let bridge = stage.bridge().await?;
+    let bridge = stage.new_bridge()?;
     let (ledger, latch) = (Arc::new(Ledger::default()), Latch::new());
     let held = (Arc::clone(&ledger), Arc::clone(&latch));
     let slow = on_event(move |context| {
@@ -92,6 +93,7 @@ async fn a_slow_handler(mut stage: Stage) -> Outcome {
     });
     let options = SubscriptionOptions::default().with_max_concurrency(HANDLERS);
     stage.subscribe(&*bridge, "slow", Filter::event(stage.unique("event")), options, slow).await?;
+    bridge.start().await?;
 
     let emits = (0..EVENTS).map(|number| emit_at_last(&stage, &*bridge, &ledger, number));
     let emits = async { stream::iter(emits).buffer_unordered(200).try_collect::<()>().await };
@@ -126,7 +128,7 @@ async fn handlers_that_emit_much(mut stage: Stage) -> Outcome {
     const MESSAGES: usize = 1_000;
     const OF_EACH: usize = 100;
     with_queues_of(&mut stage, 16).await?;
-    let (bridge, ledger) = (stage.bridge().await?, Arc::new(Ledger::default()));
+    let (bridge, ledger) = (stage.new_bridge()?, Arc::new(Ledger::default()));
     let leaf = stage.unique("leaf");
     let branches = on_event(move |context| {
         let leaf = leaf.clone();
@@ -143,6 +145,7 @@ async fn handlers_that_emit_much(mut stage: Stage) -> Outcome {
         let filter = Filter::event(stage.unique(name));
         stage.subscribe(&*bridge, name, filter, SubscriptionOptions::default(), handler).await?;
     }
+    bridge.start().await?;
     stage.emit_each(&*bridge, "branch", 0..MESSAGES).await?;
     grows_to(MESSAGES * OF_EACH, "events", || ledger.handled_count()).await?;
     eventually("all are handled", || async { Ok(bridge.stats().in_hand == 0) }).await?;

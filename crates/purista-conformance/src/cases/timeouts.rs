@@ -34,9 +34,10 @@ async fn times_out(stage: &Stage, bridge: &dyn EventBridge, target: &str, limit:
 }
 
 async fn the_caller_hears_of_it(stage: Stage) -> Outcome {
-    let bridge = stage.bridge().await?;
+    let bridge = stage.new_bridge()?;
     let (latch, executed) = (Latch::new(), Collector::new());
     stage.serve(&*bridge, "silent", CommandOptions::default(), latch.command(&executed)).await?;
+    bridge.start().await?;
     let limits = [100, 1_000, 5_000].map(Duration::from_millis);
     try_join_all(limits.map(|limit| times_out(&stage, &*bridge, "silent", limit))).await?;
     ensure!(executed.count() == 3, "{} of 3 commands arrived", executed.count());
@@ -46,9 +47,10 @@ async fn the_caller_hears_of_it(stage: Stage) -> Outcome {
 }
 
 async fn an_answer_comes_late(stage: Stage) -> Outcome {
-    let bridge = stage.bridge().await?;
+    let bridge = stage.new_bridge()?;
     let (latch, executed) = (Latch::new(), Collector::new());
     stage.serve(&*bridge, "slow", CommandOptions::default(), latch.command(&executed)).await?;
+    bridge.start().await?;
     times_out(&stage, &*bridge, "slow", Duration::from_millis(100)).await?;
     latch.reached(1).await?;
     let next = stage.calling(&bridge, "slow", "next");
@@ -67,11 +69,12 @@ async fn an_answer_comes_late(stage: Stage) -> Outcome {
 }
 
 async fn a_command_waits_too_long(stage: Stage) -> Outcome {
-    let bridge = stage.bridge().await?;
+    let bridge = stage.new_bridge()?;
     let granularity = bridge.capabilities().expiry_granularity();
     let (latch, executed) = (Latch::new(), Collector::new());
     let options = CommandOptions::default().with_max_concurrency(1);
     stage.serve(&*bridge, "busy", options, latch.command(&executed)).await?;
+    bridge.start().await?;
     let first = stage.calling(&bridge, "busy", "first");
     latch.reached(1).await?;
     times_out(&stage, &*bridge, "busy", granularity.max(Duration::from_millis(100))).await?;
@@ -88,11 +91,18 @@ async fn a_command_waits_too_long(stage: Stage) -> Outcome {
 }
 
 async fn odd_time_limits(stage: Stage) -> Outcome {
-    let bridge = stage.bridge().await?;
+    let bridge = stage.new_bridge()?;
     let (latch, executed) = (Latch::new(), Collector::new());
     stage.serve(&*bridge, "silent", CommandOptions::default(), latch.command(&executed)).await?;
     stage.serve(&*bridge, "echo", CommandOptions::default(), echo()).await?;
-
+    bridge.start().await?;
+    for limit in [1, 499].map(Duration::from_millis) {
+        times_out(&stage, &*bridge, "silent", limit).await?;
+    }
+    for limit in [Duration::from_millis(499), PATIENCE, MAX_TIMEOUT] {
+        let answer = stage.invoke_within(&*bridge, "echo", &0, limit).await;
+        answer.with_context(|| format!("a call within {limit:?}"))?;
+    }
     let too_long = MAX_TIMEOUT + Duration::from_nanos(1);
     for limit in [Duration::ZERO, too_long, Duration::from_millis(u64::MAX), Duration::MAX] {
         let call = stage.invoke_within(&*bridge, "echo", &0, limit).await.err();
@@ -100,13 +110,6 @@ async fn odd_time_limits(stage: Stage) -> Outcome {
         let emit = stage.emit_within(&*bridge, "event", &0, limit).await.err().map(|error| error.kind());
         let refused = [Some(ErrorKind::InvalidConfig); 2];
         ensure!([call, emit] == refused, "a call and an emit within {limit:?}: {call:?}, {emit:?}");
-    }
-    for limit in [1, 499].map(Duration::from_millis) {
-        times_out(&stage, &*bridge, "silent", limit).await?;
-    }
-    for limit in [Duration::from_millis(499), PATIENCE, MAX_TIMEOUT] {
-        let answer = stage.invoke_within(&*bridge, "echo", &0, limit).await;
-        answer.with_context(|| format!("a call within {limit:?}"))?;
     }
     Ok(())
 }

@@ -144,19 +144,20 @@ impl<T: Transport> Work<T> {
                 }
                 Some(Outcome::Cancelled) => message.unavailable(instance_id),
             });
-            self.respond(&message, response, reply_to).await;
+            let limit = self.engine.transport.capabilities().max_payload();
+            let response = if response.payload_len() > limit {
+                message.unhandled_error(instance_id, StatusCode::PAYLOAD_TOO_LARGE)
+            } else {
+                response
+            };
+            self.respond(Arc::new(response), reply_to).await;
         }
         self.accept(delivery.acknowledgement).await;
     }
 
-    async fn respond(&self, command: &Message, response: Message, reply_to: T::ReplyTo) {
-        let limit = self.engine.transport.capabilities().max_payload();
-        let response = if response.payload_len() > limit {
-            command.unhandled_error(&self.engine.shared.instance_id, StatusCode::PAYLOAD_TOO_LARGE)
-        } else {
-            response
-        };
-        if let Err(error) = self.engine.transport.respond(Arc::new(response), reply_to).await {
+    /// Takes the response shared, as one by value would more than double the size of the future.
+    async fn respond(&self, response: Arc<Message>, reply_to: T::ReplyTo) {
+        if let Err(error) = self.engine.transport.respond(response, reply_to).await {
             self.warn(&error, "a response could not be sent");
         }
     }
@@ -265,7 +266,7 @@ impl<T: Transport> Work<T> {
             bridge: Arc::clone(&self.engine) as Arc<dyn EventBridge>,
             attempt,
             deadline: delivery.deadline,
-            cancellation: self.engine.cancellation.clone(),
+            cancellation: Arc::clone(&self.engine.cancellation),
         }
     }
 

@@ -37,8 +37,9 @@ use crate::{
 pub struct Engine<T: Transport> {
     pub(super) transport: T,
     pub(super) shared: Arc<Shared>,
-    /// Cancelled when the grace period of the shutdown is over.
-    pub(super) cancellation: CancellationToken,
+    /// Cancelled when the grace period of the shutdown is over. In an `Arc`, as to clone the token takes a lock that all
+    /// handlers would share.
+    pub(super) cancellation: Arc<CancellationToken>,
     pub(super) config: EngineConfig,
     pub(super) itself: Weak<Self>,
     pub(super) registrations: Mutex<HashMap<Key, Arc<Registered<T>>>>,
@@ -63,7 +64,7 @@ impl<T: Transport> Engine<T> {
         Ok(Arc::new_cyclic(|itself| Self {
             transport,
             shared: Arc::new(shared),
-            cancellation: CancellationToken::new(),
+            cancellation: Arc::default(),
             config,
             itself: Weak::clone(itself),
             registrations: Mutex::default(),

@@ -40,7 +40,7 @@ impl<T: Transport> Engine<T> {
     }
 
     async fn connect_and_open(&self) -> Result<()> {
-        if !self.shared.advance(BridgeState::Starting) {
+        if self.shared.advance(BridgeState::Starting).is_none() {
             return Err(Self::error(ErrorKind::ShutDown, "start"));
         }
         let link = Link(Arc::clone(&self.shared));
@@ -49,7 +49,7 @@ impl<T: Transport> Engine<T> {
             registered.recheck(&self.transport.capabilities())?;
             self.open(&registered).await?;
         }
-        if !self.shared.advance(BridgeState::Started) {
+        if self.shared.advance(BridgeState::Started).is_none() {
             return Err(Self::error(ErrorKind::ShutDown, "start"));
         }
         link.connected();
@@ -108,8 +108,8 @@ impl<T: Transport> Engine<T> {
 
     pub(super) async fn shutdown_once(&self, grace: Duration) -> ShutdownReport {
         if self.shutdown_begun.set(()).is_ok() {
-            let connected = self.shared.state() != BridgeState::Created;
-            self.shared.advance(BridgeState::Draining);
+            // In one step: a start at this moment either sees the shutdown or is seen by it.
+            let connected = self.shared.advance(BridgeState::Draining) != Some(BridgeState::Created);
             self.shared.raise(BridgeEvent::Draining);
             self.closing.cancel();
             if let Some(engine) = self.itself.upgrade() {

@@ -63,10 +63,11 @@ impl Shared {
         STATES[usize::from(self.state.load(Ordering::Acquire))]
     }
 
-    /// Moves on to a state; a bridge that drains or is shut down never goes back.
-    pub(super) fn advance(&self, to: BridgeState) -> bool {
+    /// Moves on to a state, and returns the one before; a bridge that drains or is shut down never goes back.
+    pub(super) fn advance(&self, to: BridgeState) -> Option<BridgeState> {
         let allowed = |from: u8| (from < BridgeState::Draining as u8 || to as u8 > from).then_some(to as u8);
-        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, allowed).is_ok()
+        let before = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, allowed).ok()?;
+        Some(STATES[usize::from(before)])
     }
 
     pub(super) fn health(&self) -> Health {

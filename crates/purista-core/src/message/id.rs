@@ -25,7 +25,7 @@ impl Id {
     /// Generates an id that nobody can guess.
     #[must_use]
     pub fn random() -> Self {
-        Self(Repr::Generated(rand::random()))
+        Self(Repr::Generated(rand::random::<u128>().to_ne_bytes()))
     }
 
     /// Returns the number of bytes of the text.
@@ -53,8 +53,7 @@ impl Id {
 }
 
 fn parse_generated(text: &str) -> Option<[u8; BYTES]> {
-    let lowercase_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if text.len() != HEX || !text.as_bytes().iter().all(lowercase_hex) {
+    if text.len() != HEX || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
     const_hex::decode_to_array(text).ok()
@@ -120,9 +119,15 @@ mod tests {
 
     #[test]
     fn text_survives_whatever_its_form() {
-        for text in
-            ["", "0af7651916cd43dd8448eb211c80319c", "0AF7651916CD43DD8448EB211C80319C", "order 7", "日本"]
-        {
+        for text in [
+            "",
+            "0af7651916cd43dd8448eb211c80319c",
+            "0AF7651916CD43DD8448EB211C80319C",
+            "0xf7651916cd43dd8448eb211c803190",
+            "0af7651916cd43dd8448eb211c80319g",
+            "order 7",
+            "日本",
+        ] {
             let id = Id::from(text);
             assert_eq!(id.to_string(), text);
             assert_eq!(id.len(), text.len());

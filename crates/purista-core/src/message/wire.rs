@@ -113,7 +113,7 @@ impl Message {
     /// Encodes the message as compact JSON.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut object = ObjectWriter::new(512 + self.payload_len());
+        let mut object = ObjectWriter::new(768 + self.payload_len());
         object.text("messageType", self.message_type().as_str());
         object.id("id", Some(&self.id));
         object.number("timestamp", self.timestamp);
