@@ -169,8 +169,7 @@ pub(crate) fn command(filter: &Filter) -> CommandDraft {
     with_names!(CommandDraft::new(address(&filter.sender), receiver(filter)), filter)
 }
 
-/// Checks that a message came as the bridge has to make it of a draft: all but id, timestamp, and the correlation id of
-/// a command is that of the draft.
+/// Checks that all of a message is that of the draft but id, timestamp, and the correlation id of a command.
 pub(crate) fn is_as_drafted(mut drafted: Message, came: &Message) -> Result<()> {
     (drafted.id, drafted.timestamp) = (came.id.clone(), came.timestamp);
     if came.message_type() == MessageType::Command {

@@ -3,6 +3,7 @@
 //!
 //! Run by `just loom`; empty without `--cfg purista_loom`.
 #![cfg(purista_loom)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

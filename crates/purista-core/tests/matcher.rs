@@ -97,7 +97,8 @@ fn filter(wanted: &Wanted) -> Filter {
     filter
 }
 
-/// A message of this class: with all fields, or with only those that it cannot do without.
+/// Returns a message of this class: with all fields, or with only those that it cannot do without.
+#[expect(clippy::panic, reason = "a test fails by panicking")]
 fn message(class: MessageType, full: bool) -> (Message, Has) {
     let mut json = serde_json::json!({ "messageType": class.as_str(), "correlationId": "c-1" });
     for (field, pointer) in POINTERS.iter().enumerate().skip(1) {

@@ -171,23 +171,20 @@ impl Group {
         Ok(())
     }
 
-    /// Waits for room and puts a message into the backlog. A group that is gone needs it no more.
-    pub(crate) async fn offer(self: &Arc<Self>, mut item: Item, deadline: Instant) -> Result<()> {
+    /// Waits for room and puts a message into the backlog; `false` if the group is gone and needs it no more.
+    pub(crate) async fn offer(self: &Arc<Self>, mut item: Item, deadline: Instant) -> Result<bool> {
         match timeout_at(deadline, Arc::clone(&self.room).acquire_owned()).await {
-            Err(_) => {
-                return Err(
-                    Error::new(ErrorKind::Backpressure, "emit").context("a subscriber's queue is full")
-                );
-            }
-            Ok(Err(_)) => return Ok(()),
+            Err(_) => return Err(Error::new(ErrorKind::Backpressure, "emit").context("a subscriber's queue is full")),
+            Ok(Err(_)) => return Ok(false),
             Ok(Ok(place)) => item.place = Some(place),
         }
         let mut state = self.state.lock();
-        if state.is_open() {
-            state.backlog.push_back(item);
-            self.pump(&mut state);
+        if !state.is_open() {
+            return Ok(false);
         }
-        Ok(())
+        state.backlog.push_back(item);
+        self.pump(&mut state);
+        Ok(true)
     }
 
     /// Hands a message to one certain member as soon as it has a free slot; `false` if it is not there.

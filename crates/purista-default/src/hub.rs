@@ -294,6 +294,6 @@ async fn offer(group: &Arc<Group>, item: Item, deadline: Instant) -> Result<bool
     match group.try_offer(item) {
         Ok(()) => Ok(true),
         Err(Rejected::Gone) => Ok(false),
-        Err(Rejected::Full(item)) => group.offer(item, deadline).await.map(|()| true),
+        Err(Rejected::Full(item)) => group.offer(item, deadline).await,
     }
 }

@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join, stream};
 use purista_core::{
-    Body, CommandDraft, CommandOptions, EmitOptions, EventDraft, Filter, HandledError, Id, InvokeError,
-    InvokeOptions, Message, MessageType, Name, Payload, Receiver, Sender, ServiceAddress, StatusCode,
-    TraceContext,
+    Body, CommandDraft, CommandOptions, EmitOptions, EventBridge, EventDraft, Filter, HandledError, Id,
+    InvokeError, InvokeOptions, Message, MessageType, Name, Payload, Receiver, Sender, ServiceAddress,
+    StatusCode, TraceContext,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -216,29 +216,19 @@ async fn the_bridge_stamps(stage: Stage) -> Outcome {
     // Events, the hop and what it was relayed as, commands and responses.
     watch.at_least(10_000 + 2 + 2 * 100).await?;
 
-    let (mut ids, mut correlation_ids) = (HashSet::new(), HashSet::new());
     let ended = unix_millis()?;
+    let (mut ids, mut correlation_ids) = (HashSet::new(), HashSet::new());
     for came in watch.messages() {
-        let is_response = came.message_type().is_response();
+        let (is_call, is_response) =
+            (came.message_type() == MessageType::Command, came.message_type().is_response());
         // A response has the ids of its command.
         ensure!(is_response || ids.insert(came.id.clone()), "the id of {came:?} is not unique");
-        let is_call = came.message_type() == MessageType::Command;
         ensure!(!is_call || correlation_ids.insert(came.correlation_id.clone()), "{came:?} shares its call");
         ensure!((began..=ended).contains(&came.timestamp), "{came:?} is not between {began} and {ended}");
-        if is_response || came.event_name.as_ref() == Some(&relayed) {
-            ensure!(
-                came.sender.instance_id == *far.instance_id(),
-                "{came:?} is not from {}",
-                far.instance_id()
-            );
-        }
-        if is_call {
-            ensure!(
-                came.sender.instance_id == *near.instance_id(),
-                "{came:?} is not from {}",
-                near.instance_id()
-            );
-        }
+        let is_from = |bridge: &dyn EventBridge| came.sender.instance_id == *bridge.instance_id();
+        let is_relayed = came.event_name.as_ref() == Some(&relayed);
+        ensure!(!is_call || is_from(&near), "{came:?} is not from {}", near.instance_id());
+        ensure!(!(is_response || is_relayed) || is_from(&far), "{came:?} is not from {}", far.instance_id());
     }
     Ok(())
 }

@@ -101,16 +101,19 @@ async fn names_of_every_length(stage: Stage) -> Outcome {
     let watch = stage.watch(&*bridge, "watch", Filter::any()).await?;
     let mut drafts = Vec::new();
     for length in LENGTHS {
-        let (name, usual) = ("n".repeat(length), || fields::event(&identity(&stage, "usual")));
-        let fields = CHOSEN.map(|field| fields::event(&field.with(identity(&stage, "usual"), &name)));
-        drafts.extend(fields.map(|draft| (length, draft)));
-        drafts.push((length, usual().with_trace_id(name.as_str())));
-        drafts.push((length, usual().with_correlation_id(name.as_str())));
+        let (name, usual) = ("n".repeat(length), identity(&stage, "usual"));
+        for field in CHOSEN {
+            let wanted = field.with(usual.clone(), &name);
+            drafts.push((length, fields::event(&wanted), wanted));
+        }
+        drafts.push((length, fields::event(&usual).with_trace_id(name.as_str()), usual.clone()));
+        drafts.push((length, fields::event(&usual).with_correlation_id(name.as_str()), usual));
     }
-    for (number, (length, draft)) in drafts.into_iter().enumerate() {
+    for (number, (length, draft, wanted)) in drafts.into_iter().enumerate() {
         let emitted = bridge.emit_message(draft.clone(), &EmitOptions::default()).await;
         if let Some(sent) = taken(emitted, length)? {
             let came = watch.message(sent.message_type(), &sent.id).await?;
+            ensure!(wanted.matches(&came), "{wanted:?} came as {came:?}");
             is_as_drafted(draft.stamp(bridge.instance_id()), &came)?;
         }
         stage.emit(&*bridge, "alive", &number).await?;

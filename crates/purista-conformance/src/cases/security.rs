@@ -253,26 +253,7 @@ async fn a_forged_response_is_not_accepted(stage: Stage) -> Outcome {
     spied.at_least(1).await?;
     let command = spied.messages().pop().context("no command")?;
 
-    let lie = Body::CommandSuccessResponse(Some(Payload::json("a lie")?));
-    let forge = |change: &dyn Fn(&mut Message)| {
-        let mut response = command.unavailable(service.instance_id());
-        response.body = lie.clone();
-        change(&mut response);
-        response
-    };
-    let forged = [
-        forge(&|response| response.sender.address.service_name = stage.unique("Attacker")),
-        forge(&|response| response.sender.address.service_version = "2".into()),
-        forge(&|response| response.sender.address.service_target = "attacker".into()),
-        forge(&|response| response.sender.instance_id = attacker.instance_id().clone()),
-        forge(&|response| response.tenant_id = Some(stage.unique("foreigner"))),
-        forge(&|response| response.tenant_id = None),
-        // An error would do as well.
-        forge(&|response| {
-            *response = command.unavailable(service.instance_id());
-            response.tenant_id = None;
-        }),
-    ];
+    let forged = forgeries(&stage, &command, &service, &attacker)?;
     let before = caller.stats().forged_responses;
     for response in &forged {
         stage.deployment().inject(response.encode()).await?;
@@ -280,10 +261,9 @@ async fn a_forged_response_is_not_accepted(stage: Stage) -> Outcome {
     let all = before + u64::try_from(forged.len())?;
     eventually("each forgery is counted", || async { Ok(caller.stats().forged_responses >= all) }).await?;
     // Something that is no response at all, though the rest of it is right.
-    let no_response = forge(&|message| {
-        message.body = Body::CustomMessage(message.payload().cloned());
-        message.id = Id::random();
-    });
+    let mut no_response = lie(&command, &service)?;
+    no_response.body = Body::CustomMessage(no_response.payload().cloned());
+    no_response.id = Id::random();
     stage.deployment().inject(no_response.encode()).await?;
     overheard.message(MessageType::CustomMessage, &no_response.id).await?;
     ensure!(!call.is_finished(), "a forgery ended the call");
@@ -294,4 +274,39 @@ async fn a_forged_response_is_not_accepted(stage: Stage) -> Outcome {
     let stats = caller.stats();
     ensure!(stats.answered == 1 && stats.forged_responses == all && stats.late_responses == 0, "{stats:?}");
     Ok(())
+}
+
+/// Makes a response that is right but for what it says.
+fn lie(command: &Message, service: &dyn EventBridge) -> Result<Message> {
+    let mut response = command.unavailable(service.instance_id());
+    response.body = Body::CommandSuccessResponse(Some(Payload::json("a lie")?));
+    Ok(response)
+}
+
+/// Makes responses of whoever has seen a command and is not its service.
+fn forgeries(
+    stage: &Stage,
+    command: &Message,
+    service: &dyn EventBridge,
+    attacker: &dyn EventBridge,
+) -> Result<Vec<Message>> {
+    let changes: [&dyn Fn(&mut Message); 7] = [
+        &|response| response.sender.address.service_name = stage.unique("Attacker"),
+        &|response| response.sender.address.service_version = "2".into(),
+        &|response| response.sender.address.service_target = "attacker".into(),
+        &|response| response.sender.instance_id = attacker.instance_id().clone(),
+        &|response| response.tenant_id = Some(stage.unique("foreigner")),
+        &|response| response.tenant_id = None,
+        // An error would do as well.
+        &|response| {
+            *response = command.unavailable(service.instance_id());
+            response.tenant_id = None;
+        },
+    ];
+    let forge = |change: &dyn Fn(&mut Message)| {
+        let mut response = lie(command, service)?;
+        change(&mut response);
+        Ok(response)
+    };
+    changes.into_iter().map(forge).collect()
 }

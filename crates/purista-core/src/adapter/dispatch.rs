@@ -133,7 +133,7 @@ impl<T: Transport> Work<T> {
         }
         if let Some(reply_to) = delivery.reply_to {
             let event_name = definition.options.success_event.clone();
-            let response = span.in_scope(|| match outcome {
+            let mut response = span.in_scope(|| match outcome {
                 None => message.unhandled_error(instance_id, StatusCode::BAD_GATEWAY),
                 Some(Outcome::Succeeded(result)) => message.success(instance_id, event_name, result),
                 Some(Outcome::Failed(HandlerError::Handled(error))) => {
@@ -145,11 +145,9 @@ impl<T: Transport> Work<T> {
                 Some(Outcome::Cancelled) => message.unavailable(instance_id),
             });
             let limit = self.engine.transport.capabilities().max_payload();
-            let response = if response.payload_len() > limit {
-                message.unhandled_error(instance_id, StatusCode::PAYLOAD_TOO_LARGE)
-            } else {
-                response
-            };
+            if response.payload_len() > limit {
+                response = message.unhandled_error(instance_id, StatusCode::PAYLOAD_TOO_LARGE);
+            }
             self.respond(Arc::new(response), reply_to).await;
         }
         self.accept(delivery.acknowledgement).await;
@@ -219,7 +217,8 @@ impl<T: Transport> Work<T> {
             first_attempt_at,
             last_attempt_at: now(),
         };
-        self.bury(letter, delivery.acknowledgement).await;
+        // Rare, and boxed so that it does not enlarge the future of every delivery.
+        Box::pin(self.bury(letter, delivery.acknowledgement)).await;
     }
 
     /// Keeps a dead letter. The message is not acknowledged before that succeeded.
@@ -293,6 +292,13 @@ impl<T: Transport> Work<T> {
         handler: impl Future<Output = Result<R, HandlerError>> + Send,
     ) -> Outcome<R> {
         let cancellation = &self.engine.cancellation;
+        let end = self.registered.granted.handler_timeout.map(|limit| Instant::now() + limit);
+        let out_of_time = async {
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
         let given_up = async {
             cancellation.cancelled().await;
             tokio::time::sleep(CANCELLATION_PATIENCE).await;
@@ -301,7 +307,8 @@ impl<T: Transport> Work<T> {
         let handler = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone());
         let result = tokio::select! {
             biased;
-            result = within(self.registered.granted.handler_timeout, handler) => result,
+            result = handler => Some(result),
+            () = out_of_time => None,
             () = given_up => return Outcome::Cancelled,
         };
         let error = match result {
@@ -351,14 +358,6 @@ impl<T: Transport> Work<T> {
             .shared
             .throttle
             .log(|suppressed| tracing::warn!(bridge = T::NAME, %address, %error, suppressed, "{what}"));
-    }
-}
-
-/// Runs a future within a time, if there is one; `None` when the time is over.
-async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
-        None => Some(future.await),
     }
 }
 

@@ -172,7 +172,7 @@ impl PendingCalls {
     fn locate(&self, correlation_id: &Id) -> (u64, &Mutex<Shard>) {
         let hash = self.hasher.hash_one(correlation_id);
         // The table uses the highest and the lowest bits; the shard is chosen by others.
-        (hash, &self.shards[(hash >> 32) as usize % SHARDS])
+        (hash, &self.shards[(hash >> 32) as usize % self.shards.len()])
     }
 
     fn entry<'s>(&self, shard: &'s mut Shard, hash: u64, correlation_id: &Id) -> Entry<'s, Call> {
