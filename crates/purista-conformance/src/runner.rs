@@ -159,11 +159,18 @@ fn claims_are_proved(profile: &dyn Profile, claims: Capabilities) -> Trial {
         let plan = row(id).map(|row| plan(row, claims, profile));
         matches!(plan, Some(Plan::Run(_, Verdict::Passed) | Plan::Core(_)))
     };
-    let is_unproved = |claim: &Capability| !claim.proved_by().iter().any(|id| proves(&id));
+    let is_unproved = |claim: &Capability| !claim.proved_by().iter().any(proves);
     let unproved: Vec<_> = claims.iter().filter(is_unproved).map(Capability::name).collect();
-    Trial::test(format!("{}::CLAIMS each claimed capability has a row that proves it", profile.name()), move || {
-        if unproved.is_empty() { Ok(()) } else { Err(format!("not proved: {}", unproved.join(", ")).into()) }
-    })
+    Trial::test(
+        format!("{}::CLAIMS each claimed capability has a row that proves it", profile.name()),
+        move || {
+            if unproved.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("not proved: {}", unproved.join(", ")).into())
+            }
+        },
+    )
 }
 
 fn play(profile: &Arc<dyn Profile>, id: &str, run: Run, seed: u64) -> Outcome {

@@ -24,9 +24,10 @@ fn payload() -> Payload {
     filled
 }
 
-/// One message of each kind with all that a service usually sends along.
-fn messages() -> [(&'static str, Message); 3] {
+/// A bare event, and one message of each kind with all that can be sent along.
+fn messages() -> [(&'static str, Message); 4] {
     let instance_id = Id::random();
+    let bare = EventDraft::event(("User", "1", "signUp"), "userRegistered").with_payload(payload());
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let trace = TraceContext::from_traceparent(traceparent).unwrap();
     let event = EventDraft::event(("User", "1", "signUp"), "userRegistered")
@@ -46,7 +47,7 @@ fn messages() -> [(&'static str, Message); 3] {
         .stamp(&instance_id);
     let mut response = command.clone();
     response.body = Body::CommandSuccessResponse(Some(payload()));
-    [("event", event), ("command", command), ("response", response)]
+    [("bare event", bare.stamp(&instance_id)), ("event", event), ("command", command), ("response", response)]
 }
 
 fn decode(criterion: &mut Criterion) {

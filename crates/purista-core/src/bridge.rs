@@ -47,7 +47,8 @@ use crate::{
 ///    exists on the broker; [`Registration::granted`] tells what the others became. (`DUR-9` `MAT-3`)
 /// 9. **Registered means live.** A message sent right after the registration arrives; after the unregistration none
 ///    does. (`LIF-2` `LIF-3` `LIF-5` `LIF-6`)
-/// 10. **Order** of one sender's messages is kept at concurrency 1. (`ORD-1`)
+/// 10. **Order** of one sender's messages is kept at concurrency 1, but for a message that is tried again: the next ones
+///     do not wait for it. (`ORD-1` `ACK-6`)
 /// 11. **Everything is bounded**: handlers, calls, queues, payloads, names, waits.
 ///     (`LIM-1` `LIM-4` `LIM-5` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
 /// 12. **A shutdown loses nothing.** It takes nothing new, lets handlers finish and emit, answers or fails what is
@@ -81,7 +82,7 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: dropping the future leaves the bridge as if the start had failed.
+    /// Dropping the future stops the waiting; the start goes on.
     async fn start(&self) -> Result<()>;
 
     /// Sends an event or another message that expects no answer, and returns it as it was sent.
@@ -131,7 +132,7 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may leave the command registered.
+    /// Dropping the future stops the waiting; the registration goes on.
     async fn register_command(
         &self,
         command: Command,
@@ -146,7 +147,7 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may leave the subscription registered.
+    /// Dropping the future stops the waiting; the registration goes on.
     async fn register_subscription(
         &self,
         subscription: Subscription,
@@ -164,8 +165,9 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
 
     /// Stops taking work, waits up to `grace` for what runs, then cancels the rest, and disconnects.
     ///
-    /// Can be called in any state and more than once: every caller gets the same report. Returns within 250 ms after
-    /// the grace period.
+    /// Subscriptions stop first, then commands, so that what runs can still invoke commands of this bridge. Can be called
+    /// in any state and more than once: the first call counts, every caller gets the same report. Returns within 250 ms
+    /// after the grace period, which is one day at the most.
     ///
     /// # Cancel safety
     ///
@@ -200,15 +202,14 @@ impl ShutdownReport {
 #[derive(Clone, Debug)]
 pub struct Registration {
     address: ServiceAddress,
-    granted: Granted,
-    unregister: Arc<dyn Unregister>,
+    control: Arc<dyn RegistrationControl>,
 }
 
 impl Registration {
     /// Creates a registration; for those who implement [`EventBridge`].
     #[must_use]
-    pub fn new(address: ServiceAddress, granted: Granted, unregister: Arc<dyn Unregister>) -> Self {
-        Self { address, granted, unregister }
+    pub fn new(address: ServiceAddress, control: Arc<dyn RegistrationControl>) -> Self {
+        Self { address, control }
     }
 
     /// Returns the address of the command or subscriber.
@@ -217,30 +218,36 @@ impl Registration {
         &self.address
     }
 
-    /// Returns what the options became.
+    /// Returns what the options became. Before the start, that is what the adapter expects; what was not asked for may
+    /// become less if the live broker gives less.
     #[must_use]
-    pub const fn granted(&self) -> &Granted {
-        &self.granted
+    pub fn granted(&self) -> Granted {
+        self.control.granted()
     }
 
     /// Stops the delivery: no handler starts after it returned; one that runs finishes and is acknowledged. Leaves
-    /// nothing on the broker but what is durable. Does nothing the second time.
+    /// nothing on the broker but what is durable: what waits for a subscription that is not durable is given up. Does
+    /// nothing the second time, or after a shutdown. A handler may unregister itself.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the adapter cannot.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the adapter cannot,
+    /// [`ShutDown`](crate::ErrorKind::ShutDown) during a shutdown, which stops the delivery itself.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may leave it half done; call it again.
+    /// Dropping the future stops the waiting; the unregistration goes on.
     pub async fn unregister(&self) -> Result<()> {
-        self.unregister.unregister().await
+        self.control.unregister().await
     }
 }
 
-/// The way to end a [`Registration`].
+/// What is behind a [`Registration`].
 #[async_trait]
-pub trait Unregister: Debug + Send + Sync + 'static {
+pub trait RegistrationControl: Debug + Send + Sync + 'static {
+    /// Returns what [`Registration::granted`] returns.
+    fn granted(&self) -> Granted;
+
     /// Does what [`Registration::unregister`] promises.
     async fn unregister(&self) -> Result<()>;
 }

@@ -110,9 +110,19 @@ pub(crate) fn grant_subscription(
 }
 
 /// Refuses what is wanted and not given.
-pub(crate) fn demand(wanted: bool, capability: Capability, given: &Capabilities) -> Result<(), Error> {
+fn demand(wanted: bool, capability: Capability, given: &Capabilities) -> Result<(), Error> {
+    demand_for("register", wanted, capability, given)
+}
+
+/// Refuses an operation that wants what is not given.
+pub(crate) fn demand_for(
+    operation: &'static str,
+    wanted: bool,
+    capability: Capability,
+    given: &Capabilities,
+) -> Result<(), Error> {
     if wanted && !given.has(capability) {
-        return Err(Error::new(ErrorKind::Unsupported(capability), "register"));
+        return Err(Error::new(ErrorKind::Unsupported(capability), operation));
     }
     Ok(())
 }

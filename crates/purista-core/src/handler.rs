@@ -22,7 +22,8 @@ use crate::{
 pub trait CommandHandler: Send + Sync + 'static {
     /// Executes the command and returns its result.
     ///
-    /// Runs on a task of its own; a panic is caught and counts as a failure. If the bridge shuts down and its grace
+    /// Runs until it first waits where its message came in, then on a task of its own; a panic is caught and counts as
+    /// a failure. If the bridge shuts down and its grace
     /// period has passed, [`Context::cancelled`] completes, and shortly after the future is dropped.
     async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError>;
 }
@@ -36,7 +37,7 @@ pub trait SubscriptionHandler: Send + Sync + 'static {
     /// Handles a message. A failure is retried as the subscription's
     /// [`RetryPolicy`](crate::RetryPolicy) says; then the message becomes a dead letter.
     ///
-    /// Runs like [`CommandHandler::handle`]. A message may come again after a crash: handlers should tell by
+    /// Runs on a task of its own, otherwise like [`CommandHandler::handle`]. A message may come again after a crash: handlers should tell by
     /// [`Message::id`](crate::Message) what they have done.
     async fn handle(&self, context: Context) -> Result<(), HandlerError>;
 }
@@ -86,10 +87,11 @@ impl Context {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Returns whether the handler should give up: the bridge's grace period is over.
+    /// Returns whether the handler should give up: the bridge's grace period is over, or a command's caller has stopped
+    /// waiting.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancellation.is_cancelled()
+        self.cancellation.is_cancelled() || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// Completes when the handler should give up: the bridge's grace period is over, or a command's caller has

@@ -75,7 +75,7 @@ mod stats;
 mod status;
 mod trace;
 
-pub use bridge::{EventBridge, Registration, ShutdownReport, Unregister};
+pub use bridge::{EventBridge, Registration, RegistrationControl, ShutdownReport};
 pub use bridge_ext::EventBridgeExt;
 pub use capability::{Capabilities, Capability};
 pub use error::{Error, ErrorKind, HandledError, HandlerError, InvokeError, Result};

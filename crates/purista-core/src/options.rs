@@ -156,7 +156,7 @@ impl RetryPolicy {
 
 macro_rules! consumer_setters {
     () => {
-        /// Limits how many handlers run at once; 1 keeps the order of messages.
+        /// Limits how many handlers run at once; 1 keeps the order of messages that are not tried again.
         #[must_use]
         pub const fn with_max_concurrency(mut self, handlers: usize) -> Self {
             self.max_concurrency = Some(handlers);

@@ -6,8 +6,8 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What a bridge has counted since it was built, and how much it is doing.
         ///
-        /// Every delivery to a subscription ends in exactly one of `handled`, `dead_lettered`, `dropped`,
-        /// `expired`, `filtered` and `released`. The same counters are recorded through the `metrics` facade as
+        /// Every delivery to a subscription ends in exactly one of `handled`, `dead_lettered`, `dropped`, `filtered` and
+        /// `released`. The same counters are recorded through the `metrics` facade as
         /// `purista_<name>_total`, labelled with the bridge's name.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
@@ -46,7 +46,7 @@ macro_rules! counters {
 counters! {
     /// Messages that the broker took over from `emit`.
     emitted,
-    /// Commands sent.
+    /// Calls begun.
     invoked,
     /// Calls that ended with an answer.
     answered,
@@ -68,12 +68,14 @@ counters! {
     dead_letter_failures,
     /// Deliveries given up after their last attempt, as nobody wanted a dead letter.
     dropped,
-    /// Deliveries and commands that came after their time limit and were not handled.
+    /// Commands that came after their time limit and were not executed.
     expired,
     /// Deliveries that the core matcher refused after the broker let them through.
     filtered,
     /// Deliveries given back to the broker unfinished.
     released,
+    /// Messages that waited for a handler when their last subscriber went away, and were never delivered.
+    abandoned,
     /// Commands refused: their exact address is not registered here.
     refused,
     /// Deliveries that were no message.

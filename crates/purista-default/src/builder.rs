@@ -22,7 +22,7 @@ impl DefaultEventBridgeBuilder {
 
     /// Sets the id of this instance, unique on its hub; random by default.
     pub fn instance_id(mut self, instance_id: impl Into<Id>) -> Self {
-        self.config.instance_id = instance_id.into();
+        self.config.instance_id = Some(instance_id.into());
         self
     }
 
@@ -42,9 +42,10 @@ impl DefaultEventBridgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a limit is zero,
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a limit of the bridge or its hub is zero,
     /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
     pub fn build(self) -> Result<DefaultEventBridge> {
+        self.hub.config().validate()?;
         Ok(DefaultEventBridge { engine: Engine::new(InProcess::new(self.hub), self.config)? })
     }
 }

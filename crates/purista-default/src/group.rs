@@ -87,7 +87,7 @@ impl Group {
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
-            room: Arc::new(Semaphore::new(capacity)),
+            room: Arc::new(Semaphore::new(capacity.min(Semaphore::MAX_PERMITS))),
             changed: Notify::new(),
         })
     }
@@ -130,11 +130,18 @@ impl Group {
     }
 
     /// Takes out a member that takes no more work; if it was the last one, gives the backlog up.
-    fn expel(&self, expelled: &Id) {
+    pub(crate) fn expel(&self, expelled: &Id) {
         let given_up = {
             let mut state = self.state.lock();
-            state.members.retain(|member| member.instance_id != *expelled);
-            if state.members.is_empty() { std::mem::take(&mut state.backlog) } else { VecDeque::new() }
+            let Some(position) = state.members.iter().position(|member| member.instance_id == *expelled)
+            else {
+                return;
+            };
+            let member = state.members.swap_remove(position);
+            let given_up =
+                if state.members.is_empty() { std::mem::take(&mut state.backlog) } else { VecDeque::new() };
+            member.intake.abandoned(given_up.len());
+            given_up
         };
         self.changed.notify_waiters();
         for Item { message, caller, .. } in given_up {
@@ -174,7 +181,11 @@ impl Group {
     /// Waits for room and puts a message into the backlog; `false` if the group is gone and needs it no more.
     pub(crate) async fn offer(self: &Arc<Self>, mut item: Item, deadline: Instant) -> Result<bool> {
         match timeout_at(deadline, Arc::clone(&self.room).acquire_owned()).await {
-            Err(_) => return Err(Error::new(ErrorKind::Backpressure, "emit").context("a subscriber's queue is full")),
+            Err(_) => {
+                return Err(
+                    Error::new(ErrorKind::Backpressure, "emit").context("a subscriber's queue is full")
+                );
+            }
             Ok(Err(_)) => return Ok(false),
             Ok(Ok(place)) => item.place = Some(place),
         }

@@ -1,4 +1,8 @@
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -60,11 +64,33 @@ impl HubConfig {
     }
 }
 
+impl HubConfig {
+    /// Refuses limits of zero.
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.queue_capacity == 0 || self.dead_letter_capacity == 0 || self.max_payload == 0 {
+            return Err(
+                Error::new(ErrorKind::InvalidConfig, "configure").context("a limit of the hub is zero")
+            );
+        }
+        Ok(())
+    }
+}
+
 /// What stands in for the broker: the bridges of one process that are attached to it form one deployment.
 ///
 /// Cheap to clone; all clones are the same hub.
 #[derive(Clone, Debug, Default)]
 pub struct Hub(Arc<Inner>);
+
+/// A hub as seen by those that are on it.
+#[derive(Debug)]
+pub(crate) struct WeakHub(Weak<Inner>);
+
+impl WeakHub {
+    pub(crate) fn upgrade(&self) -> Option<Hub> {
+        self.0.upgrade().map(Hub)
+    }
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -204,6 +230,10 @@ impl Hub {
         self.0.routes.read().bridges.get(instance_id).cloned()
     }
 
+    pub(crate) fn downgrade(&self) -> WeakHub {
+        WeakHub(Arc::downgrade(&self.0))
+    }
+
     pub(crate) fn config(&self) -> &HubConfig {
         &self.0.config
     }
@@ -220,11 +250,12 @@ impl Hub {
         must_route: bool,
     ) -> Result<()> {
         let groups = self.0.routes.read().matching(&message);
-        if must_route && groups.is_empty() {
-            return Err(Error::new(ErrorKind::Unroutable, "emit"));
+        let (mut taken, full) = offer_now(groups, &message);
+        for (group, item) in full {
+            taken |= group.offer(item, deadline).await?;
         }
-        for (group, item) in offer_now(groups, &message) {
-            group.offer(item, deadline).await?;
+        if must_route && !taken {
+            return Err(Error::new(ErrorKind::Unroutable, "emit"));
         }
         Ok(())
     }
@@ -247,7 +278,7 @@ impl Hub {
     /// for them.
     pub(crate) async fn observe(&self, message: Arc<Message>) {
         let groups = self.0.routes.read().matching(&message);
-        let full = offer_now(groups, &message);
+        let (_, full) = offer_now(groups, &message);
         if full.is_empty() {
             return;
         }
@@ -275,18 +306,20 @@ impl Hub {
     }
 }
 
-/// Gives a message to all groups that have room, and returns those that have not.
+/// Gives a message to all groups that have room. Returns whether one took it, and those that have no room.
 fn offer_now(
     groups: impl IntoIterator<Item = Arc<Group>>,
     message: &Arc<Message>,
-) -> Vec<(Arc<Group>, Item)> {
-    let mut full = Vec::new();
+) -> (bool, Vec<(Arc<Group>, Item)>) {
+    let (mut taken, mut full) = (false, Vec::new());
     for group in groups {
-        if let Err(Rejected::Full(item)) = group.try_offer(Item::event(Arc::clone(message))) {
-            full.push((group, item));
+        match group.try_offer(Item::event(Arc::clone(message))) {
+            Ok(()) => taken = true,
+            Err(Rejected::Gone) => {}
+            Err(Rejected::Full(item)) => full.push((group, item)),
         }
     }
-    full
+    (taken, full)
 }
 
 /// Gives a message to a group; `false` if it is gone.

@@ -82,6 +82,17 @@ impl Routes {
         Some(group)
     }
 
+    /// Takes a bridge out of everything.
+    pub(crate) fn expel(&mut self, instance_id: &Id) {
+        self.bridges.remove(instance_id);
+        let commands: Vec<_> = self.commands.keys().cloned().collect();
+        let subscribers: Vec<_> = self.subscribers.keys().cloned().collect();
+        let commands = commands.iter().filter_map(|address| self.leave_command(address, instance_id));
+        let mut left_alone: Vec<_> = commands.collect();
+        left_alone.extend(subscribers.iter().filter_map(|key| self.leave_subscriber(key, instance_id)));
+        left_alone.iter().for_each(|group| group.expel(instance_id));
+    }
+
     /// Returns the subscribers whose filter matches.
     pub(crate) fn matching(&self, message: &Message) -> SmallVec<[Arc<Group>; 4]> {
         let mut groups = SmallVec::new();

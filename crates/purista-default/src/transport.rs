@@ -4,11 +4,11 @@ use parking_lot::Mutex;
 use purista_core::{
     Capabilities, Capability, Command, Error, ErrorKind, Granted, Id, Message, Result, ServiceAddress,
     Sharing, Subscription,
-    adapter::{Consumer, DeadLetter, Intake, Link, Publish, Transport},
+    adapter::{Consumer, DeadLetter, Intake, Link, Publish, Stop, Transport},
 };
 use tokio::time::Instant;
 
-use crate::{Hub, routes::SubscriberKey};
+use crate::{Hub, hub::WeakHub, routes::SubscriberKey};
 
 const GIVEN: Capabilities = Capabilities::NONE
     .with(Capability::BrokerConfirm)
@@ -93,7 +93,7 @@ impl Transport for InProcess {
         let address = command.address.clone();
         let capacity = self.hub.config().queue_capacity;
         self.hub.routes().write().join_command(address.clone(), instance_id.clone(), intake, capacity);
-        Ok(Membership { hub: self.hub.clone(), instance_id, of: MemberOf::Command(address) })
+        Ok(Membership { hub: self.hub.downgrade(), instance_id, of: MemberOf::Command(address) })
     }
 
     async fn consume_subscription(
@@ -110,7 +110,7 @@ impl Transport for InProcess {
         let capacity = self.hub.config().queue_capacity;
         let (filter, member) = (&subscription.filter, instance_id.clone());
         self.hub.routes().write().join_subscriber(key.clone(), filter, member, intake, capacity)?;
-        Ok(Membership { hub: self.hub.clone(), instance_id, of: MemberOf::Subscriber(key) })
+        Ok(Membership { hub: self.hub.downgrade(), instance_id, of: MemberOf::Subscriber(key) })
     }
 
     async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
@@ -125,10 +125,19 @@ impl Transport for InProcess {
     }
 }
 
+/// A bridge that was dropped without shutdown leaves no route and no handler behind.
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.get_mut() {
+            self.hub.routes().write().expel(link.instance_id());
+        }
+    }
+}
+
 /// The place of one instance among those of a command or subscriber.
 #[derive(Debug)]
 pub(crate) struct Membership {
-    hub: Hub,
+    hub: WeakHub,
     instance_id: Id,
     of: MemberOf,
 }
@@ -140,17 +149,21 @@ enum MemberOf {
 }
 
 impl Consumer for Membership {
-    /// Leaves the backlog to the other instances; the last one finishes it first, as nobody else would.
-    async fn stop(&self) {
+    /// Leaves the backlog to the other instances. The last one finishes it before a shutdown, as nobody else would; when
+    /// it unregisters, it wants no more.
+    async fn stop(&self, why: Stop) {
+        let Some(hub) = self.hub.upgrade() else { return };
         let unfinished = {
-            let mut routes = self.hub.routes().write();
+            let mut routes = hub.routes().write();
             match &self.of {
                 MemberOf::Command(address) => routes.leave_command(address, &self.instance_id),
                 MemberOf::Subscriber(key) => routes.leave_subscriber(key, &self.instance_id),
             }
         };
-        if let Some(group) = unfinished {
-            group.finish().await;
+        match unfinished {
+            Some(group) if why == Stop::ShutDown => group.finish().await,
+            Some(group) => group.expel(&self.instance_id),
+            None => {}
         }
     }
 

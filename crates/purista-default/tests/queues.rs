@@ -41,5 +41,9 @@ async fn calls_hear_that_their_service_is_gone_wherever_they_wait() {
     service.shutdown(Duration::from_millis(10)).await;
     let [running, queued, waiting] = calls;
     let heard = (running.await.unwrap(), queued.await.unwrap(), waiting.await.unwrap());
-    assert_eq!(heard, (None, None, Some(ErrorKind::NoHandler)), "the service's answer, twice, and the bridge's");
+    assert_eq!(
+        heard,
+        (None, None, Some(ErrorKind::NoHandler)),
+        "the service's answer, twice, and the bridge's"
+    );
 }

@@ -148,9 +148,12 @@ async fn nothing_is_left_at_the_broker(stage: Stage) -> Outcome {
     let full = inspect().await?;
     ensure!(full.connections == 2 && full.routes > 0, "while two bridges are there: {full:?}");
 
-    bridge.shutdown(Duration::ZERO).await;
+    let report = bridge.shutdown(Duration::ZERO).await;
     emitter.shutdown(PATIENCE).await;
     let is_empty = || async { Ok(inspect().await? == BrokerReport::default()) };
-    let emptied = eventually("nothing is left", is_empty).await;
-    emptied.with_context(|| format!("there was {full:?}"))
+    if let Err(error) = eventually("nothing is left", is_empty).await {
+        let left = inspect().await?;
+        return Err(error.context(format!("{full:?} became {left:?}; {report:?}")));
+    }
+    Ok(())
 }

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use purista_core::{
-    Capability, CommandOptions, ErrorKind, EventBridge, Filter, Registration, ShutdownReport, SubscriptionOptions,
+    Capability, CommandOptions, ErrorKind, EventBridge, Filter, Registration, ShutdownReport,
+    SubscriptionOptions,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{task::yield_now, time::Instant};
@@ -281,7 +282,12 @@ async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
     let tells = bridge.capabilities().has(Capability::NoResponder);
     let wanted = if tells { ErrorKind::NoHandler } else { ErrorKind::Timeout };
     ensure!(nobody == Some(wanted), "a call of the unregistered command ended with {nobody:?}");
-    ensure!((events.count(), commands.count()) == (1, 1), "{:?} {:?}", events.payloads(), commands.payloads());
+    ensure!(
+        (events.count(), commands.count()) == (1, 1),
+        "{:?} {:?}",
+        events.payloads(),
+        commands.payloads()
+    );
 
     // What runs finishes.
     latch.open();

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use purista_core::{
     BridgeEvents, BridgeState, Capabilities, Capability, Command, CommandDraft, CommandHandler, EmitOptions,
-    Error, ErrorKind, EventBridge, EventDraft, Filter, Health, Id, InvokeError, InvokeOptions, Message,
-    MessageType, Name, PartyFilter, Payload, Registration, Result, RetryPolicy, ServiceAddress, Sharing,
-    ShutdownReport, Stats, Subscription, SubscriptionHandler, TraceContext, Unregister,
+    Error, ErrorKind, EventBridge, EventDraft, Filter, Granted, Health, Id, InvokeError, InvokeOptions,
+    Message, MessageType, Name, PartyFilter, Payload, Registration, RegistrationControl, Result, RetryPolicy,
+    ServiceAddress, Sharing, ShutdownReport, Stats, Subscription, SubscriptionHandler, TraceContext,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -371,16 +371,19 @@ impl WrongBridge {
         if self.fault != Fault::IgnoresUnregister {
             return registration;
         }
-        let (address, granted) = (registration.address().clone(), *registration.granted());
-        Registration::new(address, granted, Arc::new(IgnoredUnregister))
+        Registration::new(registration.address().clone(), Arc::new(IgnoredUnregister(registration)))
     }
 }
 
 #[derive(Debug)]
-struct IgnoredUnregister;
+struct IgnoredUnregister(Registration);
 
 #[async_trait]
-impl Unregister for IgnoredUnregister {
+impl RegistrationControl for IgnoredUnregister {
+    fn granted(&self) -> Granted {
+        self.0.granted()
+    }
+
     async fn unregister(&self) -> Result<()> {
         Ok(())
     }

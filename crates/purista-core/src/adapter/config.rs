@@ -10,8 +10,8 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// The id of this instance; random by default.
-    pub instance_id: Id,
+    /// The id of this instance; if it is not set, each engine gets a random one.
+    pub instance_id: Option<Id>,
     /// How many calls can be pending; 100,000 by default.
     pub max_pending_calls: usize,
     /// The longest name or id that is sent or registered, in bytes; 255 by default.
@@ -23,7 +23,7 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
-            instance_id: Id::random(),
+            instance_id: None,
             max_pending_calls: 100_000,
             max_identity_len: 255,
             operation_timeout: Duration::from_secs(10),
@@ -42,6 +42,7 @@ impl EngineConfig {
         if self.max_pending_calls == 0 || self.max_identity_len == 0 || self.operation_timeout.is_zero() {
             return Err(Error::invalid_config("limits and times must be greater than zero"));
         }
-        check_identity_len(self.instance_id.len(), self.max_identity_len)
+        let instance_id = self.instance_id.as_ref();
+        instance_id.map_or(Ok(()), |id| check_identity_len(id.len(), self.max_identity_len))
     }
 }

@@ -18,11 +18,12 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     Acknowledgement, Backoff, DeadLetter, Delivery, Engine, Pass, Slot, Transport,
+    limits::check_message,
     registered::{Endpoint, Registered},
 };
 use crate::{
     bridge::EventBridge,
-    error::{HandlerError, Result},
+    error::{Error, HandlerError, Result},
     handler::Context,
     message::{Message, now},
     options::Acknowledge,
@@ -53,9 +54,9 @@ pub(super) fn start<T: Transport>(
     let work = Work {
         engine,
         registered: Arc::clone(registered),
-        starting: registered.starting.enter(),
+        starting: Some(slot.starting),
         place: Some(slot.handler),
-        _in_hand: slot.in_hand,
+        _in_hand: registered.in_hand.enter(),
     };
     match &registered.endpoint {
         Endpoint::Command(..) => poll_once_or_spawn(Box::pin(work.command(delivery))),
@@ -74,7 +75,7 @@ fn poll_once_or_spawn(mut future: Pin<Box<dyn Future<Output = ()> + Send>>) {
     let mut ready = false;
     if nesting < MAX_NESTING {
         NESTING.set(nesting + 1);
-        // The future catches the panics of the handler, so that nothing unwinds past the counter.
+        // Nothing unwinds past the counter: the panics of handlers are caught in there.
         ready = future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_ready();
         NESTING.set(nesting);
     }
@@ -91,7 +92,8 @@ struct Work<T: Transport> {
     starting: Option<Pass>,
     /// The place of a running handler; given up while the message waits for its next attempt.
     place: Option<OwnedSemaphorePermit>,
-    _in_hand: Pass,
+    /// `None` if the registration stopped meanwhile, in which case no handler starts.
+    _in_hand: Option<Pass>,
 }
 
 type Acknowledging = Option<Box<dyn Acknowledgement>>;
@@ -108,33 +110,40 @@ impl<T: Transport> Work<T> {
             counters.expired.increment();
             return self.accept(delivery.acknowledgement).await;
         }
-        if self.registered.granted.acknowledge == Acknowledge::OnReceive {
-            self.accept(delivery.acknowledgement.take()).await;
-        }
         let span = self.span(&message);
+        let mut refusal = StatusCode::BAD_GATEWAY;
         let outcome = if !self.is_addressed_by(&message) {
             counters.refused.increment();
+            None
+        } else if self.is_beyond_limits(&message).is_some() {
+            refusal = StatusCode::BAD_REQUEST;
             None
         } else if self.registered.stopping.is_cancelled() {
             Some(Outcome::Cancelled)
         } else {
+            if !self.accept_on_receive(&mut delivery).await {
+                return;
+            }
             let context = self.context(&delivery, delivery.attempt);
             // Called in there, as it may panic before there is a future.
             let outcome = self.attempt(&span, starting, async { handler.handle(context).await }).await;
-            counters.executed.increment();
+            if !matches!(outcome, Outcome::Cancelled) {
+                counters.executed.increment();
+            }
             Some(outcome)
         };
         if matches!(outcome, Some(Outcome::Cancelled)) {
             counters.released.increment();
             if let Some(acknowledgement) = delivery.acknowledgement {
                 // Another instance will answer.
-                return self.acknowledged(acknowledgement.release().await);
+                self.acknowledge(acknowledgement.release()).await;
+                return;
             }
         }
         if let Some(reply_to) = delivery.reply_to {
             let event_name = definition.options.success_event.clone();
             let mut response = span.in_scope(|| match outcome {
-                None => message.unhandled_error(instance_id, StatusCode::BAD_GATEWAY),
+                None => message.unhandled_error(instance_id, refusal),
                 Some(Outcome::Succeeded(result)) => message.success(instance_id, event_name, result),
                 Some(Outcome::Failed(HandlerError::Handled(error))) => {
                     message.handled_error(instance_id, &error)
@@ -155,7 +164,8 @@ impl<T: Transport> Work<T> {
 
     /// Takes the response shared, as one by value would more than double the size of the future.
     async fn respond(&self, response: Arc<Message>, reply_to: T::ReplyTo) {
-        if let Err(error) = self.engine.transport.respond(response, reply_to).await {
+        let sent = self.engine.transport.respond(response, reply_to);
+        if let Err(error) = self.engine.within_operation_timeout("respond", sent).await {
             self.warn(&error, "a response could not be sent");
         }
     }
@@ -167,10 +177,18 @@ impl<T: Transport> Work<T> {
         })
     }
 
+    /// Checks the names and ids of a message, which a foreign peer may not bound.
+    fn is_beyond_limits(&self, message: &Message) -> Option<Error> {
+        let error = check_message(message, self.engine.config.max_identity_len).err()?;
+        self.counters().malformed.increment();
+        self.warn(&error, "a message is beyond the limits");
+        Some(error)
+    }
+
     async fn subscription(mut self, mut delivery: Delivery<T::ReplyTo>) {
         let registered = Arc::clone(&self.registered);
         let Endpoint::Subscription(definition, handler) = &registered.endpoint else { return };
-        let granted = &registered.granted;
+        let granted = registered.granted();
         let message = Arc::clone(&delivery.message);
         let first_attempt_at = now();
         let mut starting = self.starting.take();
@@ -180,11 +198,23 @@ impl<T: Transport> Work<T> {
             self.counters().filtered.increment();
             return self.accept(delivery.acknowledgement).await;
         }
-        if granted.acknowledge == Acknowledge::OnReceive {
-            self.accept(delivery.acknowledgement.take()).await;
+        if registered.stopping.is_cancelled() {
+            return self.release(delivery.acknowledgement).await;
+        }
+        if !self.accept_on_receive(&mut delivery).await {
+            return;
         }
         let mut attempt = delivery.attempt;
+        let beyond_limits = self.is_beyond_limits(&message);
         let reason = loop {
+            if let Some(error) = beyond_limits {
+                break error.to_string();
+            }
+            if attempt > granted.retry.max_attempts {
+                attempt -= 1;
+                // It was delivered so often that its handlers must have died with their process.
+                break "its attempts were used up without an outcome".to_owned();
+            }
             if registered.stopping.is_cancelled() {
                 return self.release(delivery.acknowledgement).await;
             }
@@ -225,7 +255,8 @@ impl<T: Transport> Work<T> {
     async fn bury(mut self, letter: DeadLetter, acknowledgement: Acknowledging) {
         let mut backoff = Backoff::default();
         loop {
-            match self.engine.transport.keep_dead_letter(letter.clone()).await {
+            let kept = self.engine.transport.keep_dead_letter(letter.clone());
+            match self.engine.within_operation_timeout("dead letter", kept).await {
                 Ok(()) => {
                     self.counters().dead_lettered.increment();
                     return self.accept(acknowledgement).await;
@@ -292,7 +323,7 @@ impl<T: Transport> Work<T> {
         handler: impl Future<Output = Result<R, HandlerError>> + Send,
     ) -> Outcome<R> {
         let cancellation = &self.engine.cancellation;
-        let end = self.registered.granted.handler_timeout.map(|limit| Instant::now() + limit);
+        let end = self.registered.granted().handler_timeout.map(|limit| Instant::now() + limit);
         let out_of_time = async {
             match end {
                 Some(end) => tokio::time::sleep_until(end).await,
@@ -304,22 +335,25 @@ impl<T: Transport> Work<T> {
             tokio::time::sleep(CANCELLATION_PATIENCE).await;
         };
         drop(starting);
-        let handler = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone());
-        let result = tokio::select! {
-            biased;
-            result = handler => Some(result),
-            () = out_of_time => None,
-            () = given_up => return Outcome::Cancelled,
-        };
-        let error = match result {
-            Some(Ok(Ok(value))) => return Outcome::Succeeded(value),
-            Some(Ok(Err(_))) | None if cancellation.is_cancelled() => return Outcome::Cancelled,
-            Some(Ok(Err(error))) => error,
-            Some(Err(panic)) => {
+        let handler = handler.instrument(span.clone());
+        // The handler's future is dropped in there, which may panic as well.
+        let result = AssertUnwindSafe(async {
+            tokio::select! {
+                biased;
+                result = handler => Some(result),
+                () = out_of_time => Some(Err(HandlerError::unhandled("the handler ran out of its time"))),
+                () = given_up => None,
+            }
+        });
+        let error = match result.catch_unwind().await {
+            Ok(Some(Ok(value))) => return Outcome::Succeeded(value),
+            Ok(None) => return Outcome::Cancelled,
+            Ok(Some(Err(_))) if cancellation.is_cancelled() => return Outcome::Cancelled,
+            Ok(Some(Err(error))) => error,
+            Err(panic) => {
                 self.counters().panicked.increment();
                 HandlerError::unhandled(format!("the handler panicked: {}", panic_message(&*panic)))
             }
-            None => HandlerError::unhandled("the handler ran out of its time"),
         };
         self.counters().failed_attempts.increment();
         if let HandlerError::Unhandled(_) = error {
@@ -330,22 +364,36 @@ impl<T: Transport> Work<T> {
 
     async fn accept(&self, acknowledgement: Acknowledging) {
         if let Some(acknowledgement) = acknowledgement {
-            self.acknowledged(acknowledgement.accept().await);
+            self.acknowledge(acknowledgement.accept()).await;
+        }
+    }
+
+    /// Acknowledges a delivery now if it is to be handled at most once. Returns whether it may be handled: if the
+    /// broker does not know, it will deliver it again.
+    async fn accept_on_receive(&self, delivery: &mut Delivery<T::ReplyTo>) -> bool {
+        if self.registered.granted().acknowledge != Acknowledge::OnReceive {
+            return true;
+        }
+        match delivery.acknowledgement.take() {
+            Some(acknowledgement) => self.acknowledge(acknowledgement.accept()).await,
+            None => true,
         }
     }
 
     async fn release(&self, acknowledgement: Acknowledging) {
         self.counters().released.increment();
         if let Some(acknowledgement) = acknowledgement {
-            self.acknowledged(acknowledgement.release().await);
+            self.acknowledge(acknowledgement.release()).await;
         }
     }
 
-    fn acknowledged(&self, result: Result<()>) {
-        if let Err(error) = result {
+    async fn acknowledge(&self, acknowledgement: impl Future<Output = Result<()>> + Send) -> bool {
+        let result = self.engine.within_operation_timeout("acknowledge", acknowledgement).await;
+        if let Err(error) = &result {
             self.counters().failed_acknowledgements.increment();
-            self.warn(&error, "an acknowledgement failed");
+            self.warn(error, "an acknowledgement failed");
         }
+        result.is_ok()
     }
 
     fn counters(&self) -> &Counters {
@@ -356,7 +404,7 @@ impl<T: Transport> Work<T> {
         let address = &self.registered.address;
         self.engine
             .shared
-            .throttle
+            .handler_throttle
             .log(|suppressed| tracing::warn!(bridge = T::NAME, %address, %error, suppressed, "{what}"));
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     capability::{Capabilities, Capability},
     error::{Error, ErrorKind, HandledError, InvokeError, Result},
     events::BridgeEvents,
-    grant::demand,
+    grant::demand_for,
     handler::{CommandHandler, SubscriptionHandler},
     health::{BridgeState, Health},
     message::{Body, CommandDraft, EventDraft, Id, Message},
@@ -43,6 +43,8 @@ pub struct Engine<T: Transport> {
     pub(super) config: EngineConfig,
     pub(super) itself: Weak<Self>,
     pub(super) registrations: Mutex<HashMap<Key, Arc<Registered<T>>>>,
+    /// Registrations that ended and still have something in hand.
+    pub(super) leaving: Mutex<Vec<Arc<Registered<T>>>>,
     /// Held by what changes the set of consumers: one change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
     /// Cancelled when the shutdown begins.
@@ -59,8 +61,11 @@ impl<T: Transport> Engine<T> {
     /// As [`EngineConfig::validate`].
     pub fn new(transport: T, config: EngineConfig) -> Result<Arc<Self>> {
         config.validate()?;
-        let shared =
-            Shared::new(config.instance_id.clone(), config.max_pending_calls, Counters::new(T::NAME));
+        let shared = Shared::new(
+            config.instance_id.clone().unwrap_or_else(Id::random),
+            config.max_pending_calls,
+            Counters::new(T::NAME),
+        );
         Ok(Arc::new_cyclic(|itself| Self {
             transport,
             shared: Arc::new(shared),
@@ -68,6 +73,7 @@ impl<T: Transport> Engine<T> {
             config,
             itself: Weak::clone(itself),
             registrations: Mutex::default(),
+            leaving: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
             report: watch::Sender::new(None),
@@ -88,6 +94,8 @@ impl<T: Transport> Engine<T> {
     fn check_usable(&self, operation: &'static str) -> Result<()> {
         match self.shared.state() {
             BridgeState::Started | BridgeState::Draining => Ok(()),
+            // Handlers run as soon as their consumer is there.
+            BridgeState::Starting if self.shared.is_connected() => Ok(()),
             BridgeState::Created | BridgeState::Starting => {
                 Err(Self::error(ErrorKind::NotStarted, operation))
             }
@@ -96,11 +104,21 @@ impl<T: Transport> Engine<T> {
     }
 
     async fn send_command(&self, command: &Arc<Message>, deadline: Instant) -> Result<Arc<Message>> {
-        let mut call = self.shared.calls.begin(command)?;
+        let mut call = self.shared.calls.begin(command).map_err(|error| error.bridge(T::NAME))?;
+        self.shared.counters.invoked.increment();
         let answer = async {
-            self.transport.request(Arc::clone(command), deadline).await?;
-            self.shared.counters.invoked.increment();
-            call.answer().await
+            let refused = async {
+                match self.transport.request(Arc::clone(command), deadline).await {
+                    Ok(()) => std::future::pending().await,
+                    Err(error) => Err(error),
+                }
+            };
+            // An answer, or the end of the bridge, may come before the broker has confirmed the command.
+            tokio::select! {
+                biased;
+                refused = refused => refused,
+                answer = call.answer() => answer,
+            }
         };
         let answer = timeout_at(deadline, answer).await.unwrap_or_else(|_| {
             self.shared.counters.timed_out.increment();
@@ -133,7 +151,8 @@ impl<T: Transport> EventBridge for Engine<T> {
 
     async fn emit_message(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
         self.check_usable("emit")?;
-        demand(options.must_route, Capability::MustRoute, &self.transport.capabilities())?;
+        demand_for("emit", options.must_route, Capability::MustRoute, &self.transport.capabilities())
+            .map_err(|error| error.bridge(T::NAME))?;
         let deadline = Instant::now() + check_timeout(options.timeout)?;
         let message = Arc::new(draft.stamp(&self.shared.instance_id));
         self.check_limits(&message, "emit")?;
@@ -187,7 +206,9 @@ impl<T: Transport> EventBridge for Engine<T> {
     }
 
     fn stats(&self) -> Stats {
-        let in_hand = self.registrations.lock().values().map(|registered| registered.in_hand.count()).sum();
+        let mut registered = self.registered();
+        registered.extend(self.leaving.lock().iter().cloned());
+        let in_hand = registered.iter().map(|registered| registered.in_hand.count()).sum();
         self.shared.counters.snapshot(self.shared.calls.count(), in_hand)
     }
 

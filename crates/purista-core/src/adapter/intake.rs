@@ -14,7 +14,8 @@ pub struct Intake<T: Transport>(pub(super) Arc<Registered<T>>);
 #[derive(Debug)]
 pub struct Slot {
     pub(super) handler: OwnedSemaphorePermit,
-    pub(super) in_hand: Pass,
+    /// Until the handler starts, so that a stop waits for what is between here and there.
+    pub(super) starting: Pass,
 }
 
 /// Why there is no [`Slot`] at this moment.
@@ -31,7 +32,7 @@ impl<T: Transport> Intake<T> {
     /// Returns how many handlers may run at once.
     #[must_use]
     pub fn max_concurrency(&self) -> usize {
-        self.0.granted.max_concurrency
+        self.0.granted().max_concurrency
     }
 
     /// Gets a slot at once.
@@ -62,8 +63,23 @@ impl<T: Transport> Intake<T> {
         if self.0.engine.strong_count() == 0 {
             return Err(Busy::Stopped);
         }
-        let in_hand = self.0.in_hand.enter().ok_or(Busy::Stopped)?;
-        Ok(Slot { handler, in_hand })
+        let starting = self.0.starting.enter().ok_or(Busy::Stopped)?;
+        Ok(Slot { handler, starting })
+    }
+
+    /// Tells that the registration stopped consuming while the connection lives.
+    pub fn consumer_down(&self) {
+        self.0.shared.consumer_down(self.0.endpoint.key());
+    }
+
+    /// Tells that the registration consumes again.
+    pub fn consumer_up(&self) {
+        self.0.shared.consumer_up(&self.0.endpoint.key());
+    }
+
+    /// Counts messages that are given up as nobody is there any more to get them.
+    pub fn abandoned(&self, messages: usize) {
+        (0..messages).for_each(|_| self.0.shared.counters.abandoned.increment());
     }
 
     /// Has a delivery handled, on a task of its own.

@@ -1,40 +1,27 @@
-//! Start and shutdown of an engine.
+//! Start of an engine, and all that changes its set of consumers.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
-use futures_util::future::join_all;
-use tokio::time::{Instant, timeout_at};
-
-use super::{Engine, Link, Transport, registered::Registered};
+use super::{Engine, Link, Stop, Transport, registered::Registered};
 use crate::{
-    bridge::ShutdownReport,
     error::{ErrorKind, Result},
-    events::BridgeEvent,
     health::BridgeState,
 };
 
-/// How long after its grace period a shutdown may take.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(240);
-
 impl<T: Transport> Engine<T> {
     pub(super) async fn start_once(&self) -> Result<()> {
-        let start = self.change("start", async {
-            match self.shared.state() {
-                BridgeState::Started => return Ok(false),
-                // A start before this one was dropped half-way.
-                BridgeState::Starting => self.reset().await,
-                BridgeState::Created | BridgeState::Draining | BridgeState::ShutDown => {}
+        let started = self.change("start", async |engine: Arc<Self>| {
+            if engine.shared.state() == BridgeState::Started {
+                return Ok(false);
             }
-            let started = self.connect_and_open().await;
+            let started = engine.connect_and_open().await;
             if started.is_err() {
-                self.reset().await;
+                engine.reset().await;
             }
             started.map(|()| true)
         });
-        if start.await? {
-            for registered in self.registered() {
-                self.announce(&registered).await;
-            }
+        if started.await? {
+            self.registered().iter().for_each(|registered| self.announce(registered));
         }
         Ok(())
     }
@@ -45,58 +32,72 @@ impl<T: Transport> Engine<T> {
         }
         let link = Link(Arc::clone(&self.shared));
         self.within_operation_timeout("start", self.transport.connect(link.clone())).await?;
+        // From here on handlers run, and may emit and invoke.
+        link.connected();
         for registered in self.registered() {
-            registered.recheck(&self.transport.capabilities())?;
+            registered.grant_again(&self.transport.capabilities())?;
             self.open(&registered).await?;
         }
-        if self.shared.advance(BridgeState::Started).is_none() {
-            return Err(Self::error(ErrorKind::ShutDown, "start"));
+        match self.shared.advance(BridgeState::Started) {
+            Some(_) => Ok(()),
+            None => Err(Self::error(ErrorKind::ShutDown, "start")),
         }
-        link.connected();
-        Ok(())
     }
 
     /// Undoes what a start that failed has done.
     async fn reset(&self) {
-        for registered in self.registered() {
-            if let Some(consumer) = registered.take_consumer()
-                && let Err(error) = Self::end(&*consumer).await
-            {
-                tracing::debug!(%error, address = %registered.address, "a consumer of a failed start");
+        let undo = async {
+            for registered in self.registered() {
+                if let Some(consumer) = registered.take_consumer() {
+                    Self::end(&*consumer, Stop::Unregistered).await?;
+                }
             }
+            self.transport.disconnect().await
+        };
+        if let Err(error) = self.within_operation_timeout("start", undo).await {
+            tracing::debug!(%error, "a start that failed could not be undone");
         }
-        if let Err(error) = self.transport.disconnect().await {
-            tracing::debug!(%error, "the connection of a failed start");
-        }
+        Link(Arc::clone(&self.shared)).disconnected("the start failed");
         self.shared.advance(BridgeState::Created);
     }
 
-    /// Runs a change of the set of consumers: alone, within its time, and not into a shutdown.
-    pub(super) async fn change<R>(
+    /// Runs a change of the set of consumers: alone, not into a shutdown, and on a task of its own, so that it is never
+    /// left half done.
+    pub(super) async fn change<R, F>(
         &self,
         operation: &'static str,
-        change: impl Future<Output = Result<R>>,
-    ) -> Result<R> {
-        let shut_down = || Self::error(ErrorKind::ShutDown, operation);
-        let timed_change = async {
-            let _alone = self.changing.lock().await;
-            if self.closing.is_cancelled() {
-                return Err(shut_down());
+        change: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> Result<R>
+    where
+        R: Send + 'static,
+        F: Future<Output = Result<R>> + Send,
+    {
+        let shut_down = move || Self::error(ErrorKind::ShutDown, operation);
+        let engine = self.itself.upgrade().ok_or_else(shut_down)?;
+        let task = tokio::spawn(async move {
+            let alone = async {
+                let _alone = engine.changing.lock().await;
+                change(Arc::clone(&engine)).await
+            };
+            tokio::select! {
+                biased;
+                () = engine.closing.cancelled() => Err(shut_down()),
+                result = alone => result,
             }
-            change.await
-        };
-        tokio::select! {
-            biased;
-            () = self.closing.cancelled() => Err(shut_down()),
-            result = timed_change => result,
-        }
+        });
+        task.await.unwrap_or_else(|error| Err(Self::error(ErrorKind::Unexpected, operation).source(error)))
     }
 
+    /// Runs an operation of the transport within its time. One that is ready at once needs no timer.
     pub(super) async fn within_operation_timeout<R>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<R>>,
     ) -> Result<R> {
+        let mut work = pin!(work);
+        if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            return result;
+        }
         tokio::time::timeout(self.config.operation_timeout, work)
             .await
             .unwrap_or_else(|_| Err(Self::error(ErrorKind::Timeout, operation)))
@@ -104,67 +105,5 @@ impl<T: Transport> Engine<T> {
 
     pub(super) fn registered(&self) -> Vec<Arc<Registered<T>>> {
         self.registrations.lock().values().cloned().collect()
-    }
-
-    pub(super) async fn shutdown_once(&self, grace: Duration) -> ShutdownReport {
-        if self.shutdown_begun.set(()).is_ok() {
-            // In one step: a start at this moment either sees the shutdown or is seen by it.
-            let connected = self.shared.advance(BridgeState::Draining) != Some(BridgeState::Created);
-            self.shared.raise(BridgeEvent::Draining);
-            self.closing.cancel();
-            if let Some(engine) = self.itself.upgrade() {
-                tokio::spawn(async move { engine.drain(grace, connected).await });
-            }
-        }
-        let mut report = self.report.subscribe();
-        match report.wait_for(Option::is_some).await {
-            Ok(report) => report.clone().unwrap_or_default(),
-            Err(_) => ShutdownReport::default(),
-        }
-    }
-
-    async fn drain(&self, grace: Duration, connected: bool) {
-        let now = Instant::now();
-        let deadline = now.checked_add(grace).unwrap_or(now + crate::MAX_TIMEOUT);
-        let mut report = ShutdownReport::default();
-        // Changes give way as soon as the shutdown begins, so that this does not wait.
-        let _alone = self.changing.lock().await;
-        let registered = self.registered();
-        let nothing_in_hand = || join_all(registered.iter().map(|registered| registered.in_hand.empty()));
-
-        // Handlers first: they may still call others.
-        let stop = join_all(registered.iter().map(|registered| registered.stop()));
-        let in_time = timeout_at(deadline, async {
-            stop.await;
-            nothing_in_hand().await;
-            self.shared.calls.empty().await;
-        });
-        if in_time.await.is_err() {
-            report.cancelled_handlers = registered.iter().map(|registered| registered.in_hand.count()).sum();
-        }
-        registered.iter().for_each(|registered| registered.halt());
-        self.cancellation.cancel();
-        report.failed_calls = self.shared.calls.close();
-        if connected {
-            let close = async {
-                nothing_in_hand().await;
-                let mut closed = join_all(registered.iter().map(|registered| registered.close())).await;
-                closed.push(self.transport.disconnect().await);
-                closed
-            };
-            match timeout_at(deadline + SHUTDOWN_PATIENCE, close).await {
-                Ok(closed) => {
-                    report
-                        .errors
-                        .extend(closed.into_iter().filter_map(Result::err).map(|error| error.to_string()));
-                }
-                Err(_) => report.errors.push("the connection did not close in time".to_owned()),
-            }
-        }
-        self.registrations.lock().clear();
-        self.shared.advance(BridgeState::ShutDown);
-        Link(Arc::clone(&self.shared)).disconnected("shut down");
-        self.shared.raise(BridgeEvent::ShutDown);
-        self.report.send_replace(Some(report));
     }
 }

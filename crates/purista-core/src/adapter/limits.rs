@@ -33,7 +33,7 @@ pub(super) fn check_endpoint(endpoint: &Endpoint, max: usize) -> Result<()> {
     }
 }
 
-fn check_message(message: &Message, max: usize) -> Result<()> {
+pub(super) fn check_message(message: &Message, max: usize) -> Result<()> {
     let receiver = message.receiver.as_ref();
     check_address(&message.sender.address, max)?;
     receiver.map_or(Ok(()), |receiver| check_address(&receiver.address, max))?;

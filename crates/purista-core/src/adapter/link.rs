@@ -9,12 +9,12 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use super::{PendingCalls, ResponseVerdict, Throttle};
+use super::{PendingCalls, ResponseVerdict, Throttle, registered::Key};
 use crate::{
     error::Error,
     events::{BridgeEvent, BridgeEvents},
     health::{BridgeState, Health},
-    message::{Id, Message, ServiceAddress},
+    message::{Id, Message},
     stats::Counters,
 };
 
@@ -38,10 +38,13 @@ pub(super) struct Shared {
     pub(super) instance_id: Id,
     pub(super) calls: PendingCalls,
     pub(super) counters: Counters,
+    /// For bad input.
     pub(super) throttle: Throttle,
+    /// For handlers, apart from bad input, which must not hide them.
+    pub(super) handler_throttle: Throttle,
     state: AtomicU8,
     connected: AtomicBool,
-    not_consuming: Mutex<BTreeSet<ServiceAddress>>,
+    not_consuming: Mutex<BTreeSet<Key>>,
     events: broadcast::Sender<BridgeEvent>,
 }
 
@@ -52,6 +55,7 @@ impl Shared {
             calls: PendingCalls::new(max_pending_calls),
             counters,
             throttle: Throttle::default(),
+            handler_throttle: Throttle::default(),
             state: AtomicU8::new(BridgeState::Created as u8),
             connected: AtomicBool::new(false),
             not_consuming: Mutex::default(),
@@ -70,9 +74,26 @@ impl Shared {
         Some(STATES[usize::from(before)])
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
     pub(super) fn health(&self) -> Health {
-        let not_consuming = self.not_consuming.lock().iter().cloned().collect();
-        Health::new(self.state(), self.connected.load(Ordering::Acquire), not_consuming)
+        let not_consuming = self.not_consuming.lock().iter().map(|(_, address)| address.clone()).collect();
+        Health::new(self.state(), self.is_connected(), not_consuming)
+    }
+
+    pub(super) fn consumer_down(&self, key: Key) {
+        let address = key.1.clone();
+        if self.not_consuming.lock().insert(key) {
+            self.raise(BridgeEvent::ConsumerDown(address));
+        }
+    }
+
+    pub(super) fn consumer_up(&self, key: &Key) {
+        if self.not_consuming.lock().remove(key) {
+            self.raise(BridgeEvent::ConsumerUp(key.1.clone()));
+        }
     }
 
     pub(super) fn subscribe(&self) -> BridgeEvents {
@@ -130,20 +151,6 @@ impl Link {
     pub fn disconnected(&self, reason: impl Into<String>) {
         if self.0.connected.swap(false, Ordering::AcqRel) {
             self.0.raise(BridgeEvent::Disconnected(reason.into()));
-        }
-    }
-
-    /// Tells that a registration stopped consuming while the connection lives.
-    pub fn consumer_down(&self, address: &ServiceAddress) {
-        if self.0.not_consuming.lock().insert(address.clone()) {
-            self.0.raise(BridgeEvent::ConsumerDown(address.clone()));
-        }
-    }
-
-    /// Tells that the registration consumes again.
-    pub fn consumer_up(&self, address: &ServiceAddress) {
-        if self.0.not_consuming.lock().remove(address) {
-            self.0.raise(BridgeEvent::ConsumerUp(address.clone()));
         }
     }
 

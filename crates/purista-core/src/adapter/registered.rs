@@ -1,13 +1,13 @@
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Engine, Gate, Transport};
+use super::{Consumer, Engine, Gate, Stop, Transport, link::Shared};
 use crate::{
-    capability::{Capabilities, Capability},
-    error::{Error, ErrorKind, Result},
+    capability::Capabilities,
+    error::Result,
     grant::{Granted, grant_command, grant_subscription},
     handler::{CommandHandler, SubscriptionHandler},
     message::ServiceAddress,
@@ -27,7 +27,7 @@ pub(super) enum Endpoint {
 /// What tells registrations of one bridge apart.
 pub(super) type Key = (EndpointKind, ServiceAddress);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum EndpointKind {
     Command,
     Subscription,
@@ -55,9 +55,8 @@ impl Endpoint {
 pub(super) struct Registered<T: Transport> {
     pub(super) endpoint: Endpoint,
     pub(super) address: Arc<ServiceAddress>,
-    pub(super) granted: Granted,
-    /// What the adapter gave when this was granted.
-    granted_under: Capabilities,
+    granted: RwLock<Granted>,
+    pub(super) shared: Arc<Shared>,
     pub(super) engine: Weak<Engine<T>>,
     /// One permit for each handler that may run.
     pub(super) handlers: Arc<Semaphore>,
@@ -73,13 +72,18 @@ pub(super) struct Registered<T: Transport> {
 }
 
 impl<T: Transport> Registered<T> {
-    pub(super) fn new(endpoint: Endpoint, given: Capabilities, engine: Weak<Engine<T>>) -> Result<Self> {
-        let granted = endpoint.grant(&given)?;
+    pub(super) fn new(
+        endpoint: Endpoint,
+        given: &Capabilities,
+        shared: Arc<Shared>,
+        engine: Weak<Engine<T>>,
+    ) -> Result<Self> {
+        let granted = endpoint.grant(given)?;
         Ok(Self {
             address: Arc::new(endpoint.key().1),
             endpoint,
-            granted,
-            granted_under: given,
+            granted: RwLock::new(granted),
+            shared,
             engine,
             handlers: Arc::new(Semaphore::new(granted.max_concurrency)),
             waiting: Arc::new(Semaphore::new(WAITING_ATTEMPTS)),
@@ -90,14 +94,14 @@ impl<T: Transport> Registered<T> {
         })
     }
 
-    /// Checks that the live broker gives what was granted.
-    pub(super) fn recheck(&self, given: &Capabilities) -> Result<()> {
-        if self.endpoint.grant(given)? == self.granted {
-            return Ok(());
-        }
-        let lost = self.granted_under.iter().find(|capability| !given.has(*capability));
-        Err(Error::new(ErrorKind::Unsupported(lost.unwrap_or(Capability::DurableSubscriptions)), "start")
-            .context(format!("{} was granted more than the broker gives", self.address)))
+    pub(super) fn granted(&self) -> Granted {
+        *self.granted.read()
+    }
+
+    /// Grants anew what the live broker gives: all that was asked for, or it fails; for the rest the best there is.
+    pub(super) fn grant_again(&self, given: &Capabilities) -> Result<()> {
+        *self.granted.write() = self.endpoint.grant(given)?;
+        Ok(())
     }
 
     fn consumer(&self) -> Option<Arc<T::Consumer>> {
@@ -114,9 +118,9 @@ impl<T: Transport> Registered<T> {
     }
 
     /// Takes no more deliveries. Those that it has taken have started when this returns.
-    pub(super) async fn stop(&self) {
+    pub(super) async fn stop(&self, why: Stop) {
         if let Some(consumer) = self.consumer() {
-            consumer.stop().await;
+            consumer.stop(why).await;
         }
         self.starting.empty().await;
         self.halt();
@@ -131,7 +135,8 @@ impl<T: Transport> Registered<T> {
 
     /// Ends the consumer after its last acknowledgement.
     pub(super) async fn close(&self) -> Result<()> {
-        match self.consumer() {
+        self.shared.consumer_up(&self.endpoint.key());
+        match self.take_consumer() {
             Some(consumer) => consumer.close().await,
             None => Ok(()),
         }
@@ -140,6 +145,9 @@ impl<T: Transport> Registered<T> {
 
 impl<T: Transport> std::fmt::Debug for Registered<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registered").field("address", &self.address).field("granted", &self.granted).finish()
+        f.debug_struct("Registered")
+            .field("address", &self.address)
+            .field("granted", &self.granted())
+            .finish()
     }
 }

@@ -4,19 +4,20 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 
+use tokio::time::Instant;
+
 use super::{
-    Consumer, Engine, Intake, Transport,
+    Consumer, Engine, Intake, Publish, Stop, Transport,
     limits::check_endpoint,
     registered::{Endpoint, Registered},
 };
 use crate::{
-    bridge::{EventBridge as _, Registration, Unregister},
+    bridge::{Registration, RegistrationControl},
     capability::Capability,
     error::{ErrorKind, Result},
-    grant::demand,
+    grant::{Granted, demand_for},
     health::BridgeState,
     message::{EventDraft, Id, MessageType, Payload},
-    options::EmitOptions,
 };
 
 impl<T: Transport> Engine<T> {
@@ -24,35 +25,31 @@ impl<T: Transport> Engine<T> {
         let key = endpoint.key();
         check_endpoint(&endpoint, self.config.max_identity_len)?;
         let given = self.transport.capabilities();
-        let registered = Arc::new(Registered::new(endpoint, given, Weak::clone(&self.itself))?);
-        let live = self
-            .change("register", async {
-                if self.registrations.lock().contains_key(&key) {
-                    return Err(
-                        Self::error(ErrorKind::AlreadyRegistered, "register").context(key.1.to_string())
-                    );
-                }
-                let live = self.shared.state() == BridgeState::Started;
-                demand(live, Capability::RegisterAfterStart, &given)?;
-                if live {
-                    self.open(&registered).await?;
-                }
-                self.registrations.lock().insert(key.clone(), Arc::clone(&registered));
-                Ok(live)
-            })
-            .await
-            .map_err(|error| error.bridge(T::NAME))?;
-        if live {
-            self.announce(&registered).await;
+        let (shared, itself) = (Arc::clone(&self.shared), Weak::clone(&self.itself));
+        let registered = Registered::new(endpoint, &given, shared, itself).map(Arc::new);
+        let registered = registered.map_err(|error| error.bridge(T::NAME))?;
+        let (address, added) = (key.1.clone(), Arc::clone(&registered));
+        let live = self.change("register", async move |engine: Arc<Self>| {
+            if engine.registrations.lock().contains_key(&key) {
+                return Err(Self::error(ErrorKind::AlreadyRegistered, "register").context(key.1.to_string()));
+            }
+            let live = engine.shared.state() == BridgeState::Started;
+            demand_for("register", live, Capability::RegisterAfterStart, &given)?;
+            if live {
+                engine.open(&added).await?;
+            }
+            engine.registrations.lock().insert(key, added);
+            Ok(live)
+        });
+        if live.await? {
+            self.announce(&registered);
         }
-        let granted = registered.granted;
-        let handle = Handle { engine: Weak::clone(&self.itself), registered };
-        Ok(Registration::new(key.1, granted, Arc::new(handle)))
+        Ok(Registration::new(address, Arc::new(Handle { engine: Weak::clone(&self.itself), registered })))
     }
 
     pub(super) async fn open(&self, registered: &Arc<Registered<T>>) -> Result<()> {
         let intake = Intake(Arc::clone(registered));
-        let granted = &registered.granted;
+        let granted = &registered.granted();
         let consumer = self
             .within_operation_timeout("register", async {
                 match &registered.endpoint {
@@ -70,49 +67,64 @@ impl<T: Transport> Engine<T> {
     }
 
     /// Tells everyone that a command is served (wire format, section 1). Nothing depends on it.
-    pub(super) async fn announce(&self, registered: &Registered<T>) {
-        let Endpoint::Command(command, _) = &registered.endpoint else { return };
+    pub(super) fn announce(&self, registered: &Registered<T>) {
+        let (Endpoint::Command(command, _), Some(engine)) = (&registered.endpoint, self.itself.upgrade())
+        else {
+            return;
+        };
         let info = EventDraft::info(&command.address, MessageType::InfoServiceFunctionAdded);
         let metadata = Payload::json(&serde_json::json!({
             "expose": { "contentTypeRequest": "application/json", "contentTypeResponse": "application/json" }
         }));
         let (Some(info), Ok(metadata)) = (info, metadata) else { return };
-        let info = info.with_trace_id(Id::random()).with_payload(metadata);
-        if let Err(error) = self.emit_message(info, &EmitOptions::default()).await {
-            tracing::debug!(%error, address = %command.address, "a command could not be announced");
-        }
+        let info = info.with_trace_id(Id::random()).with_payload(metadata).stamp(&self.shared.instance_id);
+        tokio::spawn(async move {
+            let deadline = Instant::now() + engine.config.operation_timeout;
+            let publish = engine.transport.publish(Arc::new(info), Publish::new(deadline, false));
+            if let Err(error) = engine.within_operation_timeout("announce", publish).await {
+                tracing::debug!(%error, "a command could not be announced");
+            }
+        });
     }
 
     async fn unregister(&self, registered: &Arc<Registered<T>>) -> Result<()> {
-        demand(true, Capability::Unregister, &self.transport.capabilities())?;
-        let key = registered.endpoint.key();
-        let ended = self.change("unregister", async {
-            let is_there =
-                self.registrations.lock().get(&key).is_some_and(|known| Arc::ptr_eq(known, registered));
-            if !is_there {
+        if self.shared.state() == BridgeState::ShutDown {
+            return Ok(());
+        }
+        let registered = Arc::clone(registered);
+        self.change("unregister", async move |engine: Arc<Self>| {
+            demand_for("unregister", true, Capability::Unregister, &engine.transport.capabilities())?;
+            let key = registered.endpoint.key();
+            let is_it = |known: &Arc<Registered<T>>| Arc::ptr_eq(known, &registered);
+            if !engine.registrations.lock().get(&key).is_some_and(is_it) {
                 return Ok(());
             }
-            registered.stop().await;
-            self.registrations.lock().remove(&key);
-            let registered = Arc::clone(registered);
-            tokio::spawn(async move {
-                registered.in_hand.empty().await;
-                if let Err(error) = registered.close().await {
-                    tracing::warn!(%error, address = %registered.address, "a consumer could not be closed");
-                }
-            });
-            Ok(())
-        });
-        match ended.await {
-            // After a shutdown nothing is delivered any more, which is what was asked for.
-            Err(error) if error.kind() == ErrorKind::ShutDown => Ok(()),
-            result => result,
-        }
+            engine.leaving.lock().push(Arc::clone(&registered));
+            engine.registrations.lock().remove(&key);
+            let stop = async {
+                registered.stop(Stop::Unregistered).await;
+                Ok(())
+            };
+            let stopped = engine.within_operation_timeout("unregister", stop).await;
+            registered.halt();
+            tokio::spawn(engine.close_when_done(registered));
+            stopped
+        })
+        .await
     }
 
-    /// Ends a consumer that has nothing in hand.
-    pub(super) async fn end(consumer: &T::Consumer) -> Result<()> {
-        consumer.stop().await;
+    /// Ends the consumer of a registration that takes no more work, when nothing of it is in hand.
+    async fn close_when_done(self: Arc<Self>, registered: Arc<Registered<T>>) {
+        registered.in_hand.empty().await;
+        if let Err(error) = self.within_operation_timeout("unregister", registered.close()).await {
+            tracing::warn!(%error, address = %registered.address, "a consumer could not be closed");
+        }
+        self.leaving.lock().retain(|leaving| !Arc::ptr_eq(leaving, &registered));
+    }
+
+    /// Ends a consumer at once.
+    pub(super) async fn end(consumer: &T::Consumer, why: Stop) -> Result<()> {
+        consumer.stop(why).await;
         consumer.close().await
     }
 }
@@ -125,7 +137,11 @@ struct Handle<T: Transport> {
 }
 
 #[async_trait]
-impl<T: Transport> Unregister for Handle<T> {
+impl<T: Transport> RegistrationControl for Handle<T> {
+    fn granted(&self) -> Granted {
+        self.registered.granted()
+    }
+
     async fn unregister(&self) -> Result<()> {
         match self.engine.upgrade() {
             Some(engine) => engine.unregister(&self.registered).await,

@@ -15,8 +15,10 @@ use crate::{
 
 /// What an adapter brings: how messages map onto one broker. All the rest is in [`Engine`](super::Engine).
 ///
-/// No method needs a time limit of its own or checks what the engine has checked: the engine drops a future whose time
-/// is over, and calls nothing but [`capabilities`](Self::capabilities) before [`connect`](Self::connect) succeeded.
+/// No method needs a time limit of its own or checks what the engine has checked. The engine drops a future whose time
+/// is over; what was begun must then leave nothing consuming. It calls nothing but
+/// [`capabilities`](Self::capabilities) before [`connect`](Self::connect) succeeded, and
+/// [`disconnect`](Self::disconnect) after one that failed or was dropped.
 pub trait Transport: Debug + Send + Sync + Sized + 'static {
     /// Consumes one registration's messages.
     type Consumer: Consumer;
@@ -88,11 +90,22 @@ impl Publish {
     }
 }
 
+/// Why a [`Consumer`] stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stop {
+    /// The registration ends; its bridge goes on.
+    Unregistered,
+    /// The bridge shuts down.
+    ShutDown,
+}
+
 /// The consuming end of one registration.
 pub trait Consumer: Send + Sync + 'static {
     /// Takes no more deliveries, and gives back to the broker what was not handed to the intake. Deliveries that were
-    /// can still be acknowledged. On a shutdown, this is dropped when the grace period is over.
-    fn stop(&self) -> impl Future<Output = ()> + Send;
+    /// can still be acknowledged. Drops the slots that it holds. This is dropped when its time is over: on a shutdown,
+    /// at the end of the grace period.
+    fn stop(&self, why: Stop) -> impl Future<Output = ()> + Send;
 
     /// Ends it after the last acknowledgement, and leaves nothing on the broker but what is durable.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;

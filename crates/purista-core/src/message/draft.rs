@@ -89,13 +89,17 @@ macro_rules! header_setters {
             self
         }
 
-        /// Takes over principal, tenant, trace id and trace context of the message that caused this one.
+        /// Takes over principal, tenant, trace id and trace context of the message that caused this one, where they are
+        /// not set.
         #[must_use]
         pub fn caused_by(mut self, cause: &Message) -> Self {
-            self.header.principal_id.clone_from(&cause.principal_id);
-            self.header.tenant_id.clone_from(&cause.tenant_id);
-            self.header.trace_id.clone_from(&cause.trace_id);
-            self.header.trace_context = cause.trace_context.next();
+            let header = &mut self.header;
+            header.principal_id = header.principal_id.take().or_else(|| cause.principal_id.clone());
+            header.tenant_id = header.tenant_id.take().or_else(|| cause.tenant_id.clone());
+            header.trace_id = header.trace_id.take().or_else(|| cause.trace_id.clone());
+            if header.trace_context.is_empty() {
+                header.trace_context = cause.trace_context.next();
+            }
             self
         }
     };

@@ -68,7 +68,10 @@ impl Message {
     ) -> Self {
         self.answer(instance_id, None, |trace_id| {
             let error = ErrorPayload { status, message, data, trace_id: Some(trace_id.clone()) };
-            Body::CommandErrorResponse { handled, payload: Payload::json(&error).ok() }
+            let bare = || Payload::json(&ErrorPayload { data: None, ..error.clone() }).ok();
+            // Data at the limit of depth is one level too deep in here.
+            let payload = Payload::json(&error).ok().or_else(bare);
+            Body::CommandErrorResponse { handled, payload }
         })
     }
 

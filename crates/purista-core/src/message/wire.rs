@@ -19,6 +19,9 @@ use crate::{
     trace::TraceContext,
 };
 
+/// The longest trace context in bytes that is taken over; a longer one counts as none.
+const MAX_OTP: usize = 8 * 1024;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire<'a> {
@@ -197,7 +200,10 @@ impl Wire<'_> {
             principal_id: self.principal_id,
             tenant_id: self.tenant_id,
             event_name: self.event_name,
-            trace_context: self.otp.map_or(TraceContext::EMPTY, TraceContext::from_otp),
+            trace_context: self
+                .otp
+                .filter(|otp| otp.len() <= MAX_OTP)
+                .map_or(TraceContext::EMPTY, TraceContext::from_otp),
             sender: Sender::new(
                 ServiceAddress::new(sender.service_name, sender.service_version, sender.service_target),
                 sender.instance_id,

@@ -2,6 +2,8 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[cfg(test)]
+mod acknowledge;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod dispatch;
@@ -11,6 +13,8 @@ mod failures;
 mod races;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod slow;
 
 use std::{
     future::Future,

@@ -1,138 +1,19 @@
 //! Start, registration and shutdown at the same time, in 100 orders of their steps each.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-};
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
-use parking_lot::Mutex;
 use purista_core::{
-    BridgeState, Capabilities, Capability, Command, CommandHandler, Context, EmitOptions, ErrorKind,
-    EventBridge as _, Filter, Granted, HandlerError, Message, Payload, Registration, Result, Subscription,
-    SubscriptionHandler,
-    adapter::{Consumer, DeadLetter, Engine, EngineConfig, Intake, Link, Publish, Transport, async_trait},
+    BridgeState, Command, CommandHandler, Context, EmitOptions, ErrorKind, EventBridge as _, Filter,
+    HandlerError, Payload, Registration, Result, Subscription, SubscriptionHandler,
+    adapter::{Engine, async_trait},
 };
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use tokio::{task::yield_now, time::Instant};
 
-use super::{event, ms};
+use super::{
+    event, ms,
+    slow::{Slow, slow_bridge},
+};
 
 const SEEDS: u64 = 100;
-
-/// A broker that takes its time: each step of it lets others go first, as often as chance has it.
-#[derive(Clone, Debug)]
-struct Slow(Arc<State>);
-
-#[derive(Debug)]
-struct State {
-    chance: Mutex<StdRng>,
-    connected: AtomicBool,
-    connects: AtomicUsize,
-    consumers: AtomicUsize,
-}
-
-impl Slow {
-    fn new(seed: u64) -> Self {
-        Self(Arc::new(State {
-            chance: Mutex::new(StdRng::seed_from_u64(seed)),
-            connected: AtomicBool::new(false),
-            connects: AtomicUsize::new(0),
-            consumers: AtomicUsize::new(0),
-        }))
-    }
-
-    async fn step(&self) {
-        let others = self.0.chance.lock().random_range(0..6);
-        for _ in 0..others {
-            yield_now().await;
-        }
-    }
-
-    async fn consume(&self) -> Result<Consuming> {
-        assert!(self.0.connected.load(SeqCst), "consumes without a connection");
-        self.step().await;
-        self.0.consumers.fetch_add(1, SeqCst);
-        Ok(Consuming { broker: self.clone(), closed: AtomicBool::new(false) })
-    }
-}
-
-#[derive(Debug)]
-struct Consuming {
-    broker: Slow,
-    closed: AtomicBool,
-}
-
-impl Consumer for Consuming {
-    async fn stop(&self) {
-        self.broker.step().await;
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.broker.step().await;
-        assert!(!self.closed.swap(true, SeqCst), "closed twice");
-        self.broker.0.consumers.fetch_sub(1, SeqCst);
-        Ok(())
-    }
-}
-
-impl Transport for Slow {
-    type Consumer = Consuming;
-    type ReplyTo = ();
-
-    const NAME: &'static str = "slow";
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::NONE
-            .with(Capability::RegisterAfterStart)
-            .with(Capability::SharedSubscriptions)
-            .with(Capability::Unregister)
-    }
-
-    async fn connect(&self, _link: Link) -> Result<()> {
-        self.step().await;
-        self.0.connected.store(true, SeqCst);
-        self.0.connects.fetch_add(1, SeqCst);
-        self.step().await;
-        Ok(())
-    }
-
-    async fn publish(&self, _message: Arc<Message>, _publish: Publish) -> Result<()> {
-        self.step().await;
-        Ok(())
-    }
-
-    async fn request(&self, _command: Arc<Message>, _deadline: Instant) -> Result<()> {
-        self.step().await;
-        Ok(())
-    }
-
-    async fn respond(&self, _response: Arc<Message>, (): ()) -> Result<()> {
-        Ok(())
-    }
-
-    async fn consume_command(&self, _: &Command, _: &Granted, _: Intake<Self>) -> Result<Consuming> {
-        self.consume().await
-    }
-
-    async fn consume_subscription(
-        &self,
-        _: &Subscription,
-        _: &Granted,
-        _: Intake<Self>,
-    ) -> Result<Consuming> {
-        self.consume().await
-    }
-
-    async fn keep_dead_letter(&self, _letter: DeadLetter) -> Result<()> {
-        Ok(())
-    }
-
-    async fn disconnect(&self) -> Result<()> {
-        self.step().await;
-        self.0.connected.store(false, SeqCst);
-        Ok(())
-    }
-}
 
 /// Does nothing, which is not the point here.
 struct Idle;
@@ -170,12 +51,6 @@ fn shut_down_at_worst<T>(result: Result<T>) -> bool {
     }
 }
 
-fn bridge(seed: u64) -> (Slow, Arc<Engine<Slow>>) {
-    let slow = Slow::new(seed);
-    let engine = Engine::new(slow.clone(), EngineConfig::default()).expect("defaults are valid");
-    (slow, engine)
-}
-
 fn assert_nothing_left(slow: &Slow, engine: &Engine<Slow>, seed: u64) {
     assert_eq!(engine.health().state, BridgeState::ShutDown, "seed {seed}");
     assert!(!engine.health().connected && !slow.0.connected.load(SeqCst), "still connected with seed {seed}");
@@ -186,7 +61,7 @@ fn assert_nothing_left(slow: &Slow, engine: &Engine<Slow>, seed: u64) {
 async fn a_start_and_a_shutdown_leave_nothing_behind() {
     let mut started = 0;
     for seed in 0..SEEDS {
-        let (slow, engine) = bridge(seed);
+        let (slow, engine) = slow_bridge(seed);
         register(&engine, "Early").await.unwrap();
         let start = async {
             slow.step().await;
@@ -213,7 +88,7 @@ async fn a_start_and_a_shutdown_leave_nothing_behind() {
 async fn registrations_amid_start_and_shutdown_leave_nothing_behind() {
     let mut registered = 0;
     for seed in 0..SEEDS {
-        let (slow, engine) = bridge(seed);
+        let (slow, engine) = slow_bridge(seed);
         let run = |first: &'static str| {
             let (slow, engine) = (slow.clone(), Arc::clone(&engine));
             async move {
@@ -257,7 +132,7 @@ async fn registrations_amid_start_and_shutdown_leave_nothing_behind() {
 async fn a_start_that_was_dropped_can_be_tried_again() {
     let mut dropped = 0;
     for seed in 0..SEEDS {
-        let (slow, engine) = bridge(seed);
+        let (slow, engine) = slow_bridge(seed);
         register(&engine, "Early").await.unwrap();
         let patience = async {
             for _ in 0..seed % 8 {
@@ -278,4 +153,32 @@ async fn a_start_that_was_dropped_can_be_tried_again() {
         assert_nothing_left(&slow, &engine, seed);
     }
     assert!((10..90).contains(&dropped), "{dropped}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_failed_leaves_nothing_behind_and_can_be_tried_again() {
+    for seed in 0..SEEDS {
+        let (slow, engine) = slow_bridge(seed);
+        register(&engine, "One").await.unwrap();
+        register(&engine, "Other").await.unwrap();
+        slow.0.refusals.store(1, SeqCst);
+        let (first, second) = tokio::join!(engine.start(), engine.start());
+        // The one that came first failed, the other one tried again.
+        assert_eq!(first.unwrap_err().kind(), ErrorKind::Forbidden, "seed {seed}");
+        second.unwrap();
+        assert_eq!(slow.0.consumers.load(SeqCst), 4, "seed {seed}");
+        assert!(engine.shutdown(ms(1_000)).await.is_clean(), "seed {seed}");
+        assert_nothing_left(&slow, &engine, seed);
+
+        let (slow, engine) = slow_bridge(seed);
+        register(&engine, "One").await.unwrap();
+        slow.0.refusals.store(1, SeqCst);
+        engine.start().await.unwrap_err();
+        assert!(!slow.0.connected.load(SeqCst), "still connected with seed {seed}");
+        assert_eq!(
+            (slow.0.consumers.load(SeqCst), engine.health().state),
+            (0, BridgeState::Created),
+            "seed {seed}"
+        );
+    }
 }
