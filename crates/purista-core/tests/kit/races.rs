@@ -96,7 +96,7 @@ async fn registrations_amid_start_and_shutdown_leave_nothing_behind() {
                 let result = register(&engine, first).await;
                 slow.step().await;
                 if let Ok(registrations) = &result {
-                    registrations[0].unregister().await.expect("unregisters");
+                    shut_down_at_worst(registrations[0].unregister().await);
                 }
                 result
             }

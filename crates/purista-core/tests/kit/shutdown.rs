@@ -184,17 +184,18 @@ async fn attempts_that_wait_are_given_back_at_once_to_another_instance() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_without_room_is_given_back() {
-    let hub = Hub::new(HubConfig::default().with_dead_letter_capacity(0));
+    let hub = Hub::new(HubConfig::default().with_dead_letter_capacity(1));
     let bridge = bridge_on(&hub);
     let no_retry = SubscriptionOptions::default().with_retry(RetryPolicy::NEVER);
     serve(&*bridge, watch(no_retry, |_ctx: Context, _n: u32| async { Err(HandlerError::unhandled("no")) }))
         .await;
     emit(&bridge, 1).await;
+    emit(&bridge, 2).await;
     sleep(30_000).await;
     let (took, report) = timed(bridge.shutdown(ms(10_000))).await;
     assert_eq!((took, report.is_clean()), (ms(0), true));
     let stats = bridge.stats();
-    assert_eq!((stats.released, stats.dead_lettered, stats.handled), (1, 0, 0));
+    assert_eq!((stats.released, stats.dead_lettered, stats.handled), (1, 1, 0));
     assert_balanced(&stats);
 }
 
