@@ -165,7 +165,8 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
 
     /// Stops taking work, waits up to `grace` for what runs, then cancels the rest, and disconnects.
     ///
-    /// Subscriptions stop first, then commands, so that what runs can still invoke commands of this bridge. Can be called
+    /// Subscriptions stop first, then commands, so that a subscription's handler can still invoke commands of this bridge;
+    /// a command's handler that invokes one is told [`NoHandler`](crate::ErrorKind::NoHandler). Can be called
     /// in any state and more than once: the first call counts, every caller gets the same report. Returns within 250 ms
     /// after the grace period, which is one day at the most.
     ///
