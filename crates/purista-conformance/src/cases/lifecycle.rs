@@ -259,7 +259,7 @@ async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
     let bridge = stage.new_bridge()?;
     let witness = stage.collect(&*bridge, "witness", "event").await?;
     let (latch, events, commands) = (Latch::new(), Collector::new(), Collector::new());
-    let (filter, options) = (Filter::event(stage.unique("event")), transient());
+    let (filter, options) = (Filter::event(stage.unique("event")), transient().with_max_concurrency(1));
     let subscription =
         stage.subscribe(&*bridge, "leaving", filter, options, latch.subscription(&events)).await?;
     let command =
@@ -269,14 +269,16 @@ async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
     stage.emit(&*bridge, "event", "running").await?;
     let call = stage.calling(&bridge, "leaving", "running");
     latch.reached(2).await?;
+    stage.emit_each(&*bridge, "event", 0..5).await?;
+    witness.at_least(6).await?;
 
-    // It returns while handlers run, and none starts after that.
+    // It returns while handlers run and events wait, and no handler starts after that.
     for registration in [&subscription, &command] {
         let unregister = tokio::time::timeout(PATIENCE, registration.unregister());
         unregister.await.context("unregister waits for a handler")??;
     }
-    stage.emit_each(&*bridge, "event", 0..10).await?;
-    witness.at_least(11).await?;
+    stage.emit_each(&*bridge, "event", 5..15).await?;
+    witness.at_least(16).await?;
     let nobody = stage.invoke_within(&*bridge, "leaving", &0, Duration::from_millis(500)).await;
     let nobody = nobody.err().and_then(|error| error.bridge_kind());
     let tells = bridge.capabilities().has(Capability::NoResponder);
@@ -292,7 +294,7 @@ async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
     // What runs finishes.
     latch.open();
     call.await??;
-    eventually("what ran is handled", || async { Ok(bridge.stats().handled == 1 + 11) }).await?;
+    eventually("what ran is handled", || async { Ok(bridge.stats().handled == 1 + 16) }).await?;
     let are_gone = || async { Ok(stage.deployment().inspect().await?.routes < before) };
     eventually("the routes are gone", are_gone).await?;
     if bridge.capabilities().has(Capability::RegisterAfterStart) {

@@ -25,7 +25,7 @@ use crate::{
     bridge::EventBridge,
     error::{Error, HandlerError, Result},
     handler::Context,
-    message::{Message, now},
+    message::{Message, Name, Payload, now},
     options::Acknowledge,
     stats::Counters,
     status::StatusCode,
@@ -103,7 +103,6 @@ impl<T: Transport> Work<T> {
         let starting = self.starting.take();
         let Endpoint::Command(definition, handler) = &self.registered.endpoint else { return };
         let message = Arc::clone(&delivery.message);
-        let instance_id = &self.engine.shared.instance_id;
         let counters = &self.engine.shared.counters;
 
         if delivery.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -111,15 +110,13 @@ impl<T: Transport> Work<T> {
             return self.accept(delivery.acknowledgement).await;
         }
         let span = self.span(&message);
-        let mut refusal = StatusCode::BAD_GATEWAY;
         let outcome = if !self.is_addressed_by(&message) {
             counters.refused.increment();
-            None
+            Err(StatusCode::BAD_GATEWAY)
         } else if self.is_beyond_limits(&message).is_some() {
-            refusal = StatusCode::BAD_REQUEST;
-            None
+            Err(StatusCode::BAD_REQUEST)
         } else if self.registered.stopping.is_cancelled() {
-            Some(Outcome::Cancelled)
+            Ok(Outcome::Cancelled)
         } else {
             if !self.accept_on_receive(&mut delivery).await {
                 return;
@@ -130,44 +127,48 @@ impl<T: Transport> Work<T> {
             if !matches!(outcome, Outcome::Cancelled) {
                 counters.executed.increment();
             }
-            Some(outcome)
+            Ok(outcome)
         };
-        if matches!(outcome, Some(Outcome::Cancelled)) {
+        if matches!(outcome, Ok(Outcome::Cancelled)) {
             counters.released.increment();
-            if let Some(acknowledgement) = delivery.acknowledgement {
+            if let Some(acknowledgement) = delivery.acknowledgement.take() {
                 // Another instance will answer.
                 self.acknowledge(acknowledgement.release()).await;
                 return;
             }
         }
-        if let Some(reply_to) = delivery.reply_to {
-            let event_name = definition.options.success_event.clone();
-            let mut response = span.in_scope(|| match outcome {
-                None => message.unhandled_error(instance_id, refusal),
-                Some(Outcome::Succeeded(result)) => message.success(instance_id, event_name, result),
-                Some(Outcome::Failed(HandlerError::Handled(error))) => {
-                    message.handled_error(instance_id, &error)
-                }
-                Some(Outcome::Failed(HandlerError::Unhandled(_))) => {
-                    message.unhandled_error(instance_id, StatusCode::INTERNAL_SERVER_ERROR)
-                }
-                Some(Outcome::Cancelled) => message.unavailable(instance_id),
-            });
-            let limit = self.engine.transport.capabilities().max_payload();
-            if response.payload_len() > limit {
-                response = message.unhandled_error(instance_id, StatusCode::PAYLOAD_TOO_LARGE);
+        if let Some(reply_to) = delivery.reply_to.take() {
+            let event_name = definition.options.success_event.as_ref();
+            let response = span.in_scope(|| self.response(&message, outcome, event_name));
+            let sent = self.engine.transport.respond(response, reply_to);
+            if let Err(error) = self.engine.within_operation_timeout("respond", sent).await {
+                self.warn(&error, "a response could not be sent");
             }
-            self.respond(Arc::new(response), reply_to).await;
         }
-        self.accept(delivery.acknowledgement).await;
+        self.accept(delivery.acknowledgement.take()).await;
     }
 
-    /// Takes the response shared, as one by value would more than double the size of the future.
-    async fn respond(&self, response: Arc<Message>, reply_to: T::ReplyTo) {
-        let sent = self.engine.transport.respond(response, reply_to);
-        if let Err(error) = self.engine.within_operation_timeout("respond", sent).await {
-            self.warn(&error, "a response could not be sent");
+    /// Makes the answer; at once shared, as a message by value would be the largest part of the future.
+    fn response(
+        &self,
+        command: &Message,
+        outcome: Result<Outcome<Option<Payload>>, StatusCode>,
+        event_name: Option<&Name>,
+    ) -> Arc<Message> {
+        let instance_id = &self.engine.shared.instance_id;
+        let response = match outcome {
+            Err(refusal) => command.unhandled_error(instance_id, refusal),
+            Ok(Outcome::Succeeded(result)) => command.success(instance_id, event_name.cloned(), result),
+            Ok(Outcome::Failed(HandlerError::Handled(error))) => command.handled_error(instance_id, &error),
+            Ok(Outcome::Failed(HandlerError::Unhandled(_))) => {
+                command.unhandled_error(instance_id, StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Ok(Outcome::Cancelled) => command.unavailable(instance_id),
+        };
+        if response.payload_len() > self.engine.transport.capabilities().max_payload() {
+            return Arc::new(command.unhandled_error(instance_id, StatusCode::PAYLOAD_TOO_LARGE));
         }
+        Arc::new(response)
     }
 
     fn is_addressed_by(&self, message: &Message) -> bool {
@@ -326,13 +327,14 @@ impl<T: Transport> Work<T> {
         let end = self.registered.granted().handler_timeout.map(|limit| Instant::now() + limit);
         let out_of_time = async {
             match end {
-                Some(end) => tokio::time::sleep_until(end).await,
+                // The timers are boxed: they are rare, and would make up half of the future.
+                Some(end) => Box::pin(tokio::time::sleep_until(end)).await,
                 None => std::future::pending().await,
             }
         };
         let given_up = async {
             cancellation.cancelled().await;
-            tokio::time::sleep(CANCELLATION_PATIENCE).await;
+            Box::pin(tokio::time::sleep(CANCELLATION_PATIENCE)).await;
         };
         drop(starting);
         let handler = handler.instrument(span.clone());

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -106,24 +106,23 @@ impl<T: Transport> Engine<T> {
     async fn send_command(&self, command: &Arc<Message>, deadline: Instant) -> Result<Arc<Message>> {
         let mut call = self.shared.calls.begin(command).map_err(|error| error.bridge(T::NAME))?;
         self.shared.counters.invoked.increment();
-        let answer = async {
-            let refused = async {
-                match self.transport.request(Arc::clone(command), deadline).await {
-                    Ok(()) => std::future::pending().await,
-                    Err(error) => Err(error),
-                }
-            };
-            // An answer, or the end of the bridge, may come before the broker has confirmed the command.
-            tokio::select! {
-                biased;
-                refused = refused => refused,
-                answer = call.answer() => answer,
+        let refused = async {
+            match self.transport.request(Arc::clone(command), deadline).await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => Err(error),
             }
         };
-        let answer = timeout_at(deadline, answer).await.unwrap_or_else(|_| {
-            self.shared.counters.timed_out.increment();
-            Err(Self::error(ErrorKind::Timeout, "invoke"))
-        });
+        let answer = tokio::select! {
+            biased;
+            refused = refused => refused,
+            // An answer, or the end of the bridge, may come before the broker has confirmed the command.
+            answer = call.answer() => answer,
+            // The timer is made in there, when there is something to wait for.
+            () = async { sleep_until(deadline).await } => {
+                self.shared.counters.timed_out.increment();
+                Err(Self::error(ErrorKind::Timeout, "invoke"))
+            }
+        };
         if answer.is_ok() {
             self.shared.counters.answered.increment();
         }
@@ -157,9 +156,10 @@ impl<T: Transport> EventBridge for Engine<T> {
         let message = Arc::new(draft.stamp(&self.shared.instance_id));
         self.check_limits(&message, "emit")?;
         let publish = Publish::new(deadline, options.must_route);
-        match timeout_at(deadline, self.transport.publish(Arc::clone(&message), publish)).await {
-            Ok(result) => result?,
-            Err(_) => return Err(Self::error(ErrorKind::Timeout, "emit")),
+        tokio::select! {
+            biased;
+            published = self.transport.publish(Arc::clone(&message), publish) => published?,
+            () = async { sleep_until(deadline).await } => return Err(Self::error(ErrorKind::Timeout, "emit")),
         }
         self.shared.counters.emitted.increment();
         Ok(message)

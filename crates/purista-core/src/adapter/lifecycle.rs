@@ -98,9 +98,13 @@ impl<T: Transport> Engine<T> {
         if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
             return result;
         }
-        tokio::time::timeout(self.config.operation_timeout, work)
-            .await
-            .unwrap_or_else(|_| Err(Self::error(ErrorKind::Timeout, operation)))
+        // Boxed, so that what is ready at once does not carry room for it.
+        let out_of_time = Box::pin(tokio::time::sleep(self.config.operation_timeout));
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = out_of_time => Err(Self::error(ErrorKind::Timeout, operation)),
+        }
     }
 
     pub(super) fn registered(&self) -> Vec<Arc<Registered<T>>> {

@@ -4,7 +4,7 @@ use super::{Engine, Transport, registered::Endpoint};
 use crate::{
     error::{ErrorKind, Result},
     matcher::check_identity_len,
-    message::{Id, Message, ServiceAddress},
+    message::{Id, Message, Name, ServiceAddress},
 };
 
 impl<T: Transport> Engine<T> {
@@ -34,23 +34,23 @@ pub(super) fn check_endpoint(endpoint: &Endpoint, max: usize) -> Result<()> {
 }
 
 pub(super) fn check_message(message: &Message, max: usize) -> Result<()> {
-    let receiver = message.receiver.as_ref();
+    let check_name =
+        |name: &Option<Name>| name.as_ref().map_or(Ok(()), |name| check_identity_len(name.len(), max));
+    let check_id = |id: &Option<Id>| id.as_ref().map_or(Ok(()), |id| check_identity_len(id.len(), max));
     check_address(&message.sender.address, max)?;
-    receiver.map_or(Ok(()), |receiver| check_address(&receiver.address, max))?;
-    let names = [&message.principal_id, &message.tenant_id, &message.event_name];
-    let ids = [
-        message.trace_id.as_ref(),
-        message.correlation_id.as_ref(),
-        receiver.and_then(|receiver| receiver.instance_id.as_ref()),
-    ];
-    let lengths =
-        names.into_iter().flatten().map(|name| name.len()).chain(ids.into_iter().flatten().map(Id::len));
-    lengths.into_iter().try_for_each(|length| check_identity_len(length, max))
+    if let Some(receiver) = &message.receiver {
+        check_address(&receiver.address, max)?;
+        check_id(&receiver.instance_id)?;
+    }
+    check_name(&message.principal_id)?;
+    check_name(&message.tenant_id)?;
+    check_name(&message.event_name)?;
+    check_id(&message.trace_id)?;
+    check_id(&message.correlation_id)
 }
 
 fn check_address(address: &ServiceAddress, max: usize) -> Result<()> {
-    let ServiceAddress { service_name, service_version, service_target } = address;
-    [service_name, service_version, service_target]
-        .into_iter()
-        .try_for_each(|name| check_identity_len(name.len(), max))
+    check_identity_len(address.service_name.len(), max)?;
+    check_identity_len(address.service_version.len(), max)?;
+    check_identity_len(address.service_target.len(), max)
 }
