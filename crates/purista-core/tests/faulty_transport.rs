@@ -285,8 +285,8 @@ async fn what_runs_before_the_start_is_complete_may_emit() {
         }
     };
     let service = Service::new("Watch", "1")
-        .subscription("early", Filter::event("happened"), handler)
-        .subscription("late", Filter::event("happened"), |_: Context, _: Option<u8>| async { Ok(()) });
+        .subscription("one", Filter::event("happened"), handler.clone())
+        .subscription("other", Filter::event("happened"), handler);
     let bridge = bridge_with(Fault::DeliversDuringStart);
     let mut start = pin!(bridge.serve([service]));
     tokio::select! {

@@ -10,6 +10,7 @@ use purista_core::{
     Error, ErrorKind, InvokeOptions, Message, MessageType, Result, ServiceAddress,
     adapter::{DeadLetter, Link},
 };
+use smallvec::SmallVec;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -264,8 +265,12 @@ impl Hub {
     pub(crate) async fn request(&self, command: Arc<Message>, caller: Link, deadline: Instant) -> Result<()> {
         let no_handler = || Error::new(ErrorKind::NoHandler, "invoke");
         let receiver = command.receiver.as_ref().ok_or_else(no_handler)?;
-        let group = self.0.routes.read().commands.get(&receiver.address).cloned().ok_or_else(no_handler)?;
-        self.observe(Arc::clone(&command)).await;
+        let (group, observers) = {
+            let routes = self.0.routes.read();
+            let group = routes.commands.get(&receiver.address).cloned().ok_or_else(no_handler)?;
+            (group, routes.matching(&command))
+        };
+        self.give_to_observers(observers, &command).await;
         let item = Item::command(Arc::clone(&command), caller, deadline);
         let taken = match &receiver.instance_id {
             Some(instance_id) => group.offer_to(instance_id, item).await,
@@ -274,14 +279,19 @@ impl Hub {
         if taken { Ok(()) } else { Err(no_handler()) }
     }
 
-    /// Gives a command or response to the subscribers that match. Those without room get it later, as it must not wait
-    /// for them.
+    /// Gives a command or response to the subscribers that match.
     pub(crate) async fn observe(&self, message: Arc<Message>) {
-        let groups = self.0.routes.read().matching(&message);
-        let (_, full) = offer_now(groups, &message);
+        let observers = self.0.routes.read().matching(&message);
+        self.give_to_observers(observers, &message).await;
+    }
+
+    /// Gives a command or response to subscribers. Those without room get it later, as it must not wait for them.
+    async fn give_to_observers(&self, observers: SmallVec<[Arc<Group>; 4]>, message: &Arc<Message>) {
+        let (_, full) = offer_now(observers, message);
         if full.is_empty() {
             return;
         }
+        let message = Arc::clone(message);
         let Ok(waiting) = Arc::clone(&self.0.waiting_for_observers).acquire_owned().await else { return };
         tokio::spawn(async move {
             let deadline = Instant::now() + OBSERVER_PATIENCE;

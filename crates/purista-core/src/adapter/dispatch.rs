@@ -6,7 +6,7 @@ use std::{
     fmt::Display,
     future::Future,
     panic::AssertUnwindSafe,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context as TaskContext, Waker},
     time::Duration,
@@ -140,7 +140,7 @@ impl<T: Transport> Work<T> {
         if let Some(reply_to) = delivery.reply_to.take() {
             let event_name = definition.options.success_event.as_ref();
             let response = span.in_scope(|| self.response(&message, outcome, event_name));
-            let sent = self.engine.transport.respond(response, reply_to);
+            let sent = pin!(self.engine.transport.respond(response, reply_to));
             if let Err(error) = self.engine.within_operation_timeout("respond", sent).await {
                 self.warn(&error, "a response could not be sent");
             }
@@ -325,24 +325,23 @@ impl<T: Transport> Work<T> {
     ) -> Outcome<R> {
         let cancellation = &self.engine.cancellation;
         let end = self.registered.granted().handler_timeout.map(|limit| Instant::now() + limit);
-        let out_of_time = async {
-            match end {
-                // The timers are boxed: they are rare, and would make up half of the future.
-                Some(end) => Box::pin(tokio::time::sleep_until(end)).await,
-                None => std::future::pending().await,
-            }
-        };
-        let given_up = async {
-            cancellation.cancelled().await;
-            Box::pin(tokio::time::sleep(CANCELLATION_PATIENCE)).await;
-        };
         drop(starting);
-        let handler = handler.instrument(span.clone());
         // The handler's future is dropped in there, which may panic as well.
         let result = AssertUnwindSafe(async {
+            let out_of_time = async {
+                match end {
+                    // The timers are boxed: they are rare, and would make up half of the future.
+                    Some(end) => Box::pin(tokio::time::sleep_until(end)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let given_up = async {
+                cancellation.cancelled().await;
+                Box::pin(tokio::time::sleep(CANCELLATION_PATIENCE)).await;
+            };
             tokio::select! {
                 biased;
-                result = handler => Some(result),
+                result = handler.instrument(span.clone()) => Some(result),
                 () = out_of_time => Some(Err(HandlerError::unhandled("the handler ran out of its time"))),
                 () = given_up => None,
             }
