@@ -22,6 +22,7 @@
 //!
 #![doc = include_str!("../wrong-bridges.md")]
 
+mod broker;
 pub mod case;
 mod cases;
 pub mod catalogue;
@@ -34,6 +35,7 @@ mod report;
 mod runner;
 mod stage;
 
+pub use broker::{Broker, BrokerCertificate, ClientCertificate, Login, NetworkFault, SECRET, Security};
 pub use ledger::{Ledger, LedgerReport};
 pub use probe::{Collector, Latch, on_command, on_event};
 pub use profile::{BrokerReport, Deployment, DeploymentOptions, Profile};

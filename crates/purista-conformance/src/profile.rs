@@ -1,8 +1,10 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use purista_core::{EventBridge, Result, ServiceAddress, adapter::DeadLetter};
+
+use crate::broker::{Broker, Security};
 
 /// One adapter on one kind of broker, configured one way.
 #[async_trait]
@@ -16,6 +18,13 @@ pub trait Profile: Send + Sync + 'static {
     ///
     /// Why the broker is not there, with the command that installs it.
     async fn deploy(&self, options: &DeploymentOptions) -> Result<Arc<dyn Deployment>>;
+
+    /// Finds the place that another process prepared, by its [`location`](Deployment::location).
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be reached.
+    async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>>;
 
     /// Names rows that this kind of broker cannot show, with the reason. Rows behind a capability that the adapter does
     /// not claim need not be named.
@@ -36,6 +45,14 @@ pub struct DeploymentOptions {
     pub dead_letter_capacity: Option<usize>,
     /// The largest payload in bytes.
     pub max_payload: Option<usize>,
+    /// Whether the trial needs a broker of its own, to break it: [`Deployment::broker`].
+    pub own_broker: bool,
+    /// Within which time a bridge and its broker notice that the other one is silent; within twice that, they act.
+    pub keep_alive: Option<Duration>,
+    /// How long the broker waits for an acknowledgement or a sign of life before it delivers again.
+    pub lease: Option<Duration>,
+    /// How the broker is secured, and whether the bridges are right about it.
+    pub security: Option<Security>,
 }
 
 /// The place of one trial: a broker, or a part of one that is isolated from the others.
@@ -77,6 +94,12 @@ pub trait Deployment: Send + Sync + 'static {
     ///
     /// Why the broker could not be asked.
     async fn inspect(&self) -> Result<BrokerReport>;
+
+    /// Returns the broker, if it belongs to this deployment alone.
+    fn broker(&self) -> Option<&dyn Broker>;
+
+    /// Returns where another process finds this deployment: what [`Profile::reach`] takes; `None` if none can.
+    fn location(&self) -> Option<String>;
 }
 
 /// What is on the broker for one trial.

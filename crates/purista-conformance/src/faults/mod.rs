@@ -13,7 +13,10 @@ use bytes::Bytes;
 use purista_core::{EventBridge, Result, ServiceAddress, adapter::DeadLetter};
 
 use self::bridge::WrongBridge;
-use crate::profile::{BrokerReport, Deployment, DeploymentOptions, Profile};
+use crate::{
+    broker::Broker,
+    profile::{BrokerReport, Deployment, DeploymentOptions, Profile},
+};
 
 macro_rules! faults {
     ($($fault:ident, $does:literal, caught by $row:literal;)*) => {
@@ -127,6 +130,10 @@ impl Profile for Wrong {
     async fn deploy(&self, options: &DeploymentOptions) -> Result<Arc<dyn Deployment>> {
         Ok(Arc::new(WrongDeployment { inner: self.profile.deploy(options).await?, fault: self.fault }))
     }
+
+    async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>> {
+        Ok(Arc::new(WrongDeployment { inner: self.profile.reach(location).await?, fault: self.fault }))
+    }
 }
 
 struct WrongDeployment {
@@ -154,6 +161,14 @@ impl Deployment for WrongDeployment {
 
     async fn inspect(&self) -> Result<BrokerReport> {
         self.inner.inspect().await
+    }
+
+    fn broker(&self) -> Option<&dyn Broker> {
+        self.inner.broker()
+    }
+
+    fn location(&self) -> Option<String> {
+        self.inner.location()
     }
 }
 

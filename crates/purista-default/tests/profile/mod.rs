@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use purista_conformance::{BrokerReport, Deployment, DeploymentOptions, Profile};
+use purista_conformance::{Broker, BrokerReport, Deployment, DeploymentOptions, Profile};
 use purista_core::{
-    ErrorKind, EventBridge, Result, ServiceAddress,
+    Error, ErrorKind, EventBridge, Result, ServiceAddress,
     adapter::{DeadLetter, async_trait},
 };
 use purista_default::{DefaultEventBridge, Hub, HubConfig};
@@ -22,6 +22,10 @@ impl Profile for DefaultProfile {
         config.dead_letter_capacity = options.dead_letter_capacity.unwrap_or(config.dead_letter_capacity);
         config.max_payload = options.max_payload.unwrap_or(config.max_payload);
         Ok(Arc::new(InProcess { hub: Hub::new(config), max_pending_calls: options.max_pending_calls }))
+    }
+
+    async fn reach(&self, _location: &str) -> Result<Arc<dyn Deployment>> {
+        Err(Error::new(ErrorKind::Unavailable, "reach").context("a hub lives within one process"))
     }
 }
 
@@ -58,5 +62,13 @@ impl Deployment for InProcess {
     async fn inspect(&self) -> Result<BrokerReport> {
         let report = self.hub.report();
         Ok(BrokerReport::new(report.bridges, report.commands + report.subscribers, report.queued))
+    }
+
+    fn broker(&self) -> Option<&dyn Broker> {
+        None
+    }
+
+    fn location(&self) -> Option<String> {
+        None
     }
 }
