@@ -56,6 +56,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Creates [`PayloadTooLarge`](Self::PayloadTooLarge).
+    #[must_use]
+    pub const fn payload_too_large(size: usize, limit: usize) -> Self {
+        Self::PayloadTooLarge { size, limit }
+    }
+
     /// Returns whether trying again later may help.
     #[must_use]
     pub const fn is_temporary(self) -> bool {

@@ -56,9 +56,6 @@ pub(crate) fn grant_subscription(
     options: &SubscriptionOptions,
     given: &Capabilities,
 ) -> Result<Granted, Error> {
-    let durable = options.durable.unwrap_or(given.has(Capability::DurableSubscriptions));
-    demand(durable, Capability::DurableSubscriptions, given)?;
-
     let sharing = options.sharing.unwrap_or(if given.has(Capability::SharedSubscriptions) {
         Sharing::Shared
     } else {
@@ -66,6 +63,11 @@ pub(crate) fn grant_subscription(
     });
     demand(sharing == Sharing::Shared, Capability::SharedSubscriptions, given)?;
     demand(sharing == Sharing::Broadcast, Capability::BroadcastSubscriptions, given)?;
+
+    // A broadcast waits for one certain instance, which most often never comes back under its id.
+    let kept_by_default = given.has(Capability::DurableSubscriptions) && sharing == Sharing::Shared;
+    let durable = options.durable.unwrap_or(kept_by_default);
+    demand(durable, Capability::DurableSubscriptions, given)?;
 
     let acknowledge = options.acknowledge.unwrap_or(if given.has(Capability::ManualAcknowledgement) {
         Acknowledge::AfterHandler

@@ -219,7 +219,8 @@ impl CommandOptions {
 pub struct SubscriptionOptions {
     /// How many handlers run at once; [`DEFAULT_CONCURRENCY`](crate::DEFAULT_CONCURRENCY) by default.
     pub max_concurrency: Option<usize>,
-    /// Whether messages wait at the broker while the service is away; by default if the adapter can.
+    /// Whether messages wait at the broker while the service is away; by default if the adapter can and the instances
+    /// share. A durable broadcast needs an instance id that is configured, as its messages wait for that instance.
     pub durable: Option<bool>,
     /// When a message is acknowledged; after the handler by default if the adapter can.
     pub acknowledge: Option<Acknowledge>,

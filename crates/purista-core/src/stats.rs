@@ -76,6 +76,8 @@ counters! {
     released,
     /// Messages that waited for a handler when their last subscriber went away, and were never delivered.
     abandoned,
+    /// Messages lost as too many waited, where the broker gives no back-pressure.
+    overflowed,
     /// Commands refused: their exact address is not registered here.
     refused,
     /// Deliveries that were no message.

@@ -160,7 +160,7 @@ impl Acknowledgement for Unacceptable {
         Err(Error::new(ErrorKind::Unavailable, "acknowledge"))
     }
 
-    async fn release(self: Box<Self>) -> Result<()> {
+    async fn release(self: Box<Self>, _failed_attempts: u32) -> Result<()> {
         Ok(())
     }
 }

@@ -308,7 +308,7 @@ impl Acknowledgement for Taken {
         Ok(())
     }
 
-    async fn release(self: Box<Self>) -> Result<()> {
+    async fn release(self: Box<Self>, _failed_attempts: u32) -> Result<()> {
         if let Some(group) = self.group.upgrade() {
             group.put_back(self.message);
         }

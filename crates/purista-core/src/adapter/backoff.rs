@@ -40,6 +40,13 @@ impl Backoff {
         delay.mul_f64(rand::random_range(0.5..=1.0))
     }
 
+    /// Returns how long to wait after a number of tries that failed, for who counts them.
+    #[must_use]
+    pub fn delay_after(&self, failures: usize) -> Duration {
+        let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(31);
+        Self::new(self.initial.saturating_mul(1 << doublings), self.longest).next_delay()
+    }
+
     /// Starts over, after a success.
     pub const fn reset(&mut self) {
         self.next = self.initial;

@@ -14,6 +14,8 @@ pub struct EngineConfig {
     pub instance_id: Option<Id>,
     /// How many calls can be pending; 100,000 by default.
     pub max_pending_calls: usize,
+    /// How many emits can wait for the broker; 100,000 by default.
+    pub max_pending_emits: usize,
     /// The longest name or id that is sent or registered, in bytes; 255 by default.
     pub max_identity_len: usize,
     /// How long connecting, and each broker operation of a registration, may take; 10 s by default.
@@ -25,6 +27,7 @@ impl Default for EngineConfig {
         Self {
             instance_id: None,
             max_pending_calls: 100_000,
+            max_pending_emits: 100_000,
             max_identity_len: 255,
             operation_timeout: Duration::from_secs(10),
         }
@@ -39,7 +42,8 @@ impl EngineConfig {
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a limit or time of zero,
     /// [`InvalidMessage`](crate::ErrorKind::InvalidMessage) for an instance id that is empty or too long.
     pub fn validate(&self) -> Result<()> {
-        if self.max_pending_calls == 0 || self.max_identity_len == 0 || self.operation_timeout.is_zero() {
+        let limits = [self.max_pending_calls, self.max_pending_emits, self.max_identity_len];
+        if limits.contains(&0) || self.operation_timeout.is_zero() {
             return Err(Error::invalid_config("limits and times must be greater than zero"));
         }
         let instance_id = self.instance_id.as_ref();

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     cell::Cell,
+    convert::Infallible,
     fmt::Display,
     future::Future,
     panic::AssertUnwindSafe,
@@ -112,7 +113,7 @@ impl<T: Transport> Work<T> {
         let span = self.span(&message);
         let outcome = if !self.is_addressed_by(&message) {
             counters.refused.increment();
-            Err(StatusCode::BAD_GATEWAY)
+            return self.refuse(&message, delivery).await;
         } else if self.is_beyond_limits(&message).is_some() {
             Err(StatusCode::BAD_REQUEST)
         } else if self.registered.stopping.is_cancelled() {
@@ -123,7 +124,9 @@ impl<T: Transport> Work<T> {
             }
             let context = self.context(&delivery, delivery.attempt);
             // Called in there, as it may panic before there is a future.
-            let outcome = self.attempt(&span, starting, async { handler.handle(context).await }).await;
+            let acknowledgement = delivery.acknowledgement.as_deref();
+            let handled = async { handler.handle(context).await };
+            let outcome = self.attempt(&span, starting, acknowledgement, handled).await;
             if !matches!(outcome, Outcome::Cancelled) {
                 counters.executed.increment();
             }
@@ -133,7 +136,7 @@ impl<T: Transport> Work<T> {
             counters.released.increment();
             if let Some(acknowledgement) = delivery.acknowledgement.take() {
                 // Another instance will answer.
-                self.acknowledge(acknowledgement.release()).await;
+                self.acknowledge(acknowledgement.release(0)).await;
                 return;
             }
         }
@@ -146,6 +149,18 @@ impl<T: Transport> Work<T> {
             }
         }
         self.accept(delivery.acknowledgement.take()).await;
+    }
+
+    /// Tells a caller that its command is not the one that is registered.
+    async fn refuse(&self, message: &Message, delivery: Delivery<T::ReplyTo>) {
+        if let Some(reply_to) = delivery.reply_to {
+            let refusal = message.unhandled_error(&self.engine.shared.instance_id, StatusCode::BAD_GATEWAY);
+            let sent = self.engine.transport.refuse(Arc::new(refusal), reply_to);
+            if let Err(error) = self.engine.within_operation_timeout("respond", Box::pin(sent)).await {
+                self.warn(&error, "a refusal could not be sent");
+            }
+        }
+        self.accept(delivery.acknowledgement).await;
     }
 
     /// Makes the answer; at once shared, as a message by value would be the largest part of the future.
@@ -200,7 +215,7 @@ impl<T: Transport> Work<T> {
             return self.accept(delivery.acknowledgement).await;
         }
         if registered.stopping.is_cancelled() {
-            return self.release(delivery.acknowledgement).await;
+            return self.release(delivery.acknowledgement, delivery.attempt - 1).await;
         }
         if !self.accept_on_receive(&mut delivery).await {
             return;
@@ -217,21 +232,22 @@ impl<T: Transport> Work<T> {
                 break "its attempts were used up without an outcome".to_owned();
             }
             if registered.stopping.is_cancelled() {
-                return self.release(delivery.acknowledgement).await;
+                return self.release(delivery.acknowledgement, attempt - 1).await;
             }
             let context = self.context(&delivery, attempt);
             let handled = async { handler.handle(context).await };
-            match self.attempt(&self.span(&message), starting.take(), handled).await {
+            let acknowledgement = delivery.acknowledgement.as_deref();
+            match self.attempt(&self.span(&message), starting.take(), acknowledgement, handled).await {
                 Outcome::Succeeded(()) => {
                     self.counters().handled.increment();
                     return self.accept(delivery.acknowledgement).await;
                 }
-                Outcome::Cancelled => return self.release(delivery.acknowledgement).await,
+                Outcome::Cancelled => return self.release(delivery.acknowledgement, attempt - 1).await,
                 Outcome::Failed(error) if attempt >= granted.retry.max_attempts => break error.to_string(),
                 Outcome::Failed(_) => {}
             }
-            if !self.wait(granted.retry.delay_after(attempt)).await {
-                return self.release(delivery.acknowledgement).await;
+            if !self.wait(granted.retry.delay_after(attempt), acknowledgement).await {
+                return self.release(delivery.acknowledgement, attempt).await;
             }
             attempt += 1;
         };
@@ -267,25 +283,29 @@ impl<T: Transport> Work<T> {
                     self.warn(&error, "a dead letter could not be kept");
                 }
             }
-            if !self.wait(backoff.next_delay()).await {
-                return self.release(acknowledgement).await;
+            if !self.wait(backoff.next_delay(), acknowledgement.as_deref()).await {
+                return self.release(acknowledgement, letter.attempts).await;
             }
         }
     }
 
     /// Waits, without a running handler's place if there is room to wait elsewhere. Returns whether the registration
     /// still takes work.
-    async fn wait(&mut self, delay: Duration) -> bool {
+    async fn wait(&mut self, delay: Duration, acknowledgement: Option<&dyn Acknowledgement>) -> bool {
         let elsewhere = Arc::clone(&self.registered.waiting).try_acquire_owned();
         if elsewhere.is_ok() {
             self.place = None;
         }
+        let its_turn = async {
+            tokio::time::sleep(delay).await;
+            if self.place.is_none() {
+                self.place = Arc::clone(&self.registered.handlers).acquire_owned().await.ok();
+            }
+        };
         tokio::select! {
             () = self.registered.stopping.cancelled() => return false,
-            () = tokio::time::sleep(delay) => {}
-        }
-        if self.place.is_none() {
-            self.place = Arc::clone(&self.registered.handlers).acquire_owned().await.ok();
+            () = its_turn => {}
+            never = extend_lease(acknowledgement) => match never {},
         }
         self.place.is_some()
     }
@@ -321,6 +341,7 @@ impl<T: Transport> Work<T> {
         &self,
         span: &Span,
         starting: Option<Pass>,
+        acknowledgement: Option<&dyn Acknowledgement>,
         handler: impl Future<Output = Result<R, HandlerError>> + Send,
     ) -> Outcome<R> {
         let cancellation = &self.engine.cancellation;
@@ -344,6 +365,7 @@ impl<T: Transport> Work<T> {
                 result = handler.instrument(span.clone()) => Some(result),
                 () = out_of_time => Some(Err(HandlerError::unhandled("the handler ran out of its time"))),
                 () = given_up => None,
+                never = extend_lease(acknowledgement) => match never {},
             }
         });
         let error = match result.catch_unwind().await {
@@ -381,10 +403,10 @@ impl<T: Transport> Work<T> {
         }
     }
 
-    async fn release(&self, acknowledgement: Acknowledging) {
+    async fn release(&self, acknowledgement: Acknowledging, failed_attempts: u32) {
         self.counters().released.increment();
         if let Some(acknowledgement) = acknowledgement {
-            self.acknowledge(acknowledgement.release()).await;
+            self.acknowledge(acknowledgement.release(failed_attempts)).await;
         }
     }
 
@@ -407,6 +429,20 @@ impl<T: Transport> Work<T> {
             .shared
             .handler_throttle
             .log(|suppressed| tracing::warn!(bridge = T::NAME, %address, %error, suppressed, "{what}"));
+    }
+}
+
+/// Keeps the broker waiting while a message is in hand.
+async fn extend_lease(acknowledgement: Option<&dyn Acknowledgement>) -> Infallible {
+    let leased =
+        acknowledgement.and_then(|acknowledgement| Some((acknowledgement, acknowledgement.lease()?)));
+    let Some((acknowledgement, lease)) = leased else { return std::future::pending().await };
+    loop {
+        // Boxed, as most handlers are done before.
+        Box::pin(tokio::time::sleep(lease / 3)).await;
+        if let Err(error) = acknowledgement.extend().await {
+            tracing::debug!(%error, "a lease could not be extended");
+        }
     }
 }
 

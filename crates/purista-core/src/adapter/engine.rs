@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    EngineConfig, Publish, Transport,
+    EngineConfig, Gate, Publish, Transport,
     link::Shared,
     registered::{Endpoint, Key, Registered},
 };
@@ -51,6 +51,8 @@ pub struct Engine<T: Transport> {
     pub(super) closing: CancellationToken,
     pub(super) report: watch::Sender<Option<ShutdownReport>>,
     pub(super) shutdown_begun: OnceLock<()>,
+    /// The emits that wait for the broker.
+    emits: Arc<Gate>,
 }
 
 impl<T: Transport> Engine<T> {
@@ -78,6 +80,7 @@ impl<T: Transport> Engine<T> {
             closing: CancellationToken::new(),
             report: watch::Sender::new(None),
             shutdown_begun: OnceLock::new(),
+            emits: Gate::new(),
         }))
     }
 
@@ -120,7 +123,9 @@ impl<T: Transport> Engine<T> {
             // The timer is made in there, when there is something to wait for.
             () = async { sleep_until(deadline).await } => {
                 self.shared.counters.timed_out.increment();
-                Err(Self::error(ErrorKind::Timeout, "invoke"))
+                let refused = call.was_refused();
+                let kind = if refused { ErrorKind::NoHandler } else { ErrorKind::Timeout };
+                Err(Self::error(kind, "invoke"))
             }
         };
         if answer.is_ok() {
@@ -155,6 +160,10 @@ impl<T: Transport> EventBridge for Engine<T> {
         let deadline = Instant::now() + check_timeout(options.timeout)?;
         let message = Arc::new(draft.stamp(&self.shared.instance_id));
         self.check_limits(&message, "emit")?;
+        let _waiting = self.emits.enter();
+        if self.emits.count() > self.config.max_pending_emits {
+            return Err(Self::error(ErrorKind::Backpressure, "emit").context("too many emits wait"));
+        }
         let publish = Publish::new(deadline, options.must_route);
         tokio::select! {
             biased;

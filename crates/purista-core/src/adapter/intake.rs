@@ -82,6 +82,16 @@ impl<T: Transport> Intake<T> {
         (0..messages).for_each(|_| self.0.shared.counters.abandoned.increment());
     }
 
+    /// Counts and logs a message that is lost, as there is no more room to let it wait: only where the broker gives no
+    /// back-pressure.
+    pub fn overflowed(&self) {
+        let shared = &self.0.shared;
+        shared.counters.overflowed.increment();
+        shared.handler_throttle.log(|suppressed| {
+            tracing::warn!(address = %self.0.address, suppressed, "no room for a message: it is lost");
+        });
+    }
+
     /// Has a delivery handled, on a task of its own.
     ///
     /// A command's handler is polled once right here before that, so that one which needs no waiting costs no task.

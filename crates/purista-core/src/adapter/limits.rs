@@ -13,7 +13,7 @@ impl<T: Transport> Engine<T> {
         check_message(message, self.config.max_identity_len).map_err(|error| error.bridge(T::NAME))?;
         let (size, limit) = (message.payload_len(), self.transport.capabilities().max_payload());
         if size > limit {
-            return Err(Self::error(ErrorKind::PayloadTooLarge { size, limit }, operation));
+            return Err(Self::error(ErrorKind::payload_too_large(size, limit), operation));
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     events::{BridgeEvent, BridgeEvents},
     health::{BridgeState, Health},
-    message::{Id, Message},
+    message::{Id, Message, ServiceAddress},
     stats::Counters,
 };
 
@@ -116,10 +116,32 @@ impl Link {
 
     /// Hands over a response that arrived for this bridge.
     pub fn respond(&self, response: Arc<Message>) {
-        let counters = &self.0.counters;
         let correlation_id = response.correlation_id.clone();
         let from = response.sender.address.clone();
-        match self.0.calls.respond(response) {
+        self.judge(self.0.calls.respond(response), correlation_id, &from);
+    }
+
+    /// Hands over a response that says that the command came to the wrong address, as several share its route. The call
+    /// waits on for whom it is meant; it ends with [`NoHandler`](crate::ErrorKind::NoHandler) if nobody else answers
+    /// within its time limit.
+    pub fn refused(&self, refusal: &Message) {
+        let verdict = self.0.calls.refuse(refusal);
+        self.judge(verdict, refusal.correlation_id.clone(), &refusal.sender.address);
+    }
+
+    /// Fails the call with this correlation id, if it is pending.
+    pub fn fail_call(&self, correlation_id: &Id, error: Error) {
+        self.0.calls.fail(correlation_id, error);
+    }
+
+    /// Fails all calls that are pending: those that were sent over a connection which is lost.
+    pub fn fail_calls(&self, error: &Error) {
+        self.0.calls.fail_all(error);
+    }
+
+    fn judge(&self, verdict: ResponseVerdict, correlation_id: Option<Id>, from: &ServiceAddress) {
+        let counters = &self.0.counters;
+        match verdict {
             ResponseVerdict::Answered => {}
             ResponseVerdict::Late => {
                 counters.late_responses.increment();

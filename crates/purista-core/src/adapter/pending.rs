@@ -41,6 +41,8 @@ struct Call {
     correlation_id: Id,
     responder: Receiver,
     tenant_id: Option<Name>,
+    /// Someone who shares the route has said that it is not for them.
+    refused: bool,
     answer: oneshot::Sender<Result<Arc<Message>>>,
 }
 
@@ -100,6 +102,7 @@ impl PendingCalls {
             correlation_id: correlation_id.clone(),
             responder: receiver.clone(),
             tenant_id: command.tenant_id.clone(),
+            refused: false,
             answer: sender,
         };
         let (hash, shard) = self.locate(correlation_id);
@@ -136,22 +139,44 @@ impl PendingCalls {
         }
     }
 
+    /// Notes that someone who shares the route of a command refused it. The call waits on for whom it is meant.
+    pub fn refuse(&self, refusal: &Message) -> ResponseVerdict {
+        let Some(correlation_id) = &refusal.correlation_id else { return ResponseVerdict::Late };
+        let (hash, shard) = self.locate(correlation_id);
+        let mut shard = shard.lock();
+        let Entry::Occupied(mut call) = self.entry(&mut shard, hash, correlation_id) else {
+            return ResponseVerdict::Late;
+        };
+        if !call.get().is_answered_by(refusal) {
+            return ResponseVerdict::Forged;
+        }
+        call.get_mut().refused = true;
+        ResponseVerdict::Answered
+    }
+
+    /// Fails one call; returns whether it was pending.
+    pub fn fail(&self, correlation_id: &Id, error: Error) -> bool {
+        let (hash, shard) = self.locate(correlation_id);
+        let mut shard = shard.lock();
+        let Entry::Occupied(call) = self.entry(&mut shard, hash, correlation_id) else { return false };
+        let (call, _) = call.remove();
+        drop(shard);
+        call.answer.send(Err(error)).is_ok()
+    }
+
+    /// Fails all calls that are pending now, and returns how many there were.
+    pub fn fail_all(&self, error: &Error) -> usize {
+        let calls = self.shards.iter().flat_map(|shard| std::mem::take(&mut shard.lock().calls));
+        calls.filter_map(|call| call.answer.send(Err(error.clone())).ok()).count()
+    }
+
     /// Fails all calls with [`ShutDown`](ErrorKind::ShutDown), lets no more begin, and returns how many there were.
     pub fn close(&self) -> usize {
         self.inside.close();
-        let mut failed = 0;
         for shard in &self.shards {
-            let calls = {
-                let mut shard = shard.lock();
-                shard.closed = true;
-                std::mem::take(&mut shard.calls)
-            };
-            for call in calls {
-                failed +=
-                    usize::from(call.answer.send(Err(Error::new(ErrorKind::ShutDown, "invoke"))).is_ok());
-            }
+            shard.lock().closed = true;
         }
-        failed
+        self.fail_all(&Error::new(ErrorKind::ShutDown, "invoke"))
     }
 
     /// Returns how many calls are pending.
@@ -194,6 +219,17 @@ impl Call {
 }
 
 impl PendingCall<'_> {
+    /// Returns whether someone refused the command for whom it was not meant.
+    #[must_use]
+    pub fn was_refused(&self) -> bool {
+        let (hash, shard) = self.calls.locate(self.correlation_id);
+        let mut shard = shard.lock();
+        match self.calls.entry(&mut shard, hash, self.correlation_id) {
+            Entry::Occupied(call) => call.get().refused,
+            Entry::Vacant(_) => false,
+        }
+    }
+
     /// Waits for the answer.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use crate::{
     grant::{Granted, demand_for},
     health::BridgeState,
     message::{EventDraft, Id, MessageType, Payload},
+    options::Sharing,
 };
 
 impl<T: Transport> Engine<T> {
@@ -28,6 +29,11 @@ impl<T: Transport> Engine<T> {
         let (shared, itself) = (Arc::clone(&self.shared), Weak::clone(&self.itself));
         let registered = Registered::new(endpoint, &given, shared, itself).map(Arc::new);
         let registered = registered.map_err(|error| error.bridge(T::NAME))?;
+        let granted = registered.granted();
+        if granted.durable && granted.sharing == Sharing::Broadcast && self.config.instance_id.is_none() {
+            let error = Self::error(ErrorKind::InvalidConfig, "register");
+            return Err(error.context("a durable broadcast needs a bridge with a configured instance id"));
+        }
         let (address, added) = (key.1.clone(), Arc::clone(&registered));
         let live = self.change("register", async move |engine: Arc<Self>| {
             if engine.registrations.lock().contains_key(&key) {

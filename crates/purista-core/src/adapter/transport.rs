@@ -1,4 +1,4 @@
-use std::{fmt::Debug, future::Future, sync::Arc};
+use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -50,6 +50,16 @@ pub trait Transport: Debug + Send + Sync + Sized + 'static {
         response: Arc<Message>,
         reply_to: Self::ReplyTo,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Tells a caller that its command came to the wrong address. Where addresses share a route, the response has to be
+    /// marked, and handed to [`Link::refused`] at the other end: the right one may answer as well.
+    fn refuse(
+        &self,
+        refusal: Arc<Message>,
+        reply_to: Self::ReplyTo,
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.respond(refusal, reply_to)
+    }
 
     /// Starts to consume a command. Returns when the broker routes it to us.
     fn consume_command(
@@ -151,6 +161,13 @@ impl<R> Delivery<R> {
         self
     }
 
+    /// Keeps the bytes that came from the wire, for a dead letter.
+    #[must_use]
+    pub fn with_original(mut self, original: Bytes) -> Self {
+        self.original = Some(original);
+        self
+    }
+
     /// Sets how often it was delivered.
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
@@ -165,6 +182,18 @@ pub trait Acknowledgement: Debug + Send + Sync + 'static {
     /// It is done with: the broker may forget it.
     async fn accept(self: Box<Self>) -> Result<()>;
 
-    /// It was not handled: the broker delivers it again, to whoever is there, and counts no attempt where it can.
-    async fn release(self: Box<Self>) -> Result<()>;
+    /// It was not handled: the broker delivers it again, to whoever is there. After so many attempts that failed; the
+    /// next one is the one after these, where the broker can keep the count.
+    async fn release(self: Box<Self>, failed_attempts: u32) -> Result<()>;
+
+    /// Returns how long the broker waits for an acknowledgement or an [`extend`](Self::extend) before it delivers the
+    /// message again; `None` if it waits as long as the connection lives.
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Asks the broker to wait on.
+    async fn extend(&self) -> Result<()> {
+        Ok(())
+    }
 }

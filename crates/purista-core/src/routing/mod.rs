@@ -14,4 +14,4 @@ mod render;
 mod token;
 
 pub use address::{Address, Endpoint, Pattern};
-pub use token::{AddressStyle, injective_name};
+pub use token::{AddressStyle, bounded_name, injective_name};

@@ -1,5 +1,7 @@
 //! Renders single values: as tokens of an address, or as parts of an identity.
 
+use sha2::{Digest as _, Sha256};
+
 use super::case;
 
 /// Starts the escaped form of a value. No conversion produces it, and every style reserves it.
@@ -23,6 +25,7 @@ pub struct AddressStyle {
     pub(super) empty_marker: &'static str,
     /// One bit per ASCII character that must not appear in a token.
     unsafe_ascii: u128,
+    max_token_len: usize,
 }
 
 impl AddressStyle {
@@ -65,7 +68,20 @@ impl AddressStyle {
             assert!(unsafe_ascii & bit(character) == 0, "the marker must not contain anything reserved");
             index += 1;
         }
-        Self { separator, wildcard, empty_marker, unsafe_ascii }
+        Self { separator, wildcard, empty_marker, unsafe_ascii, max_token_len: usize::MAX }
+    }
+
+    /// Limits the tokens in bytes, for a broker that limits its addresses. A value whose token were longer renders to `~~`
+    /// and 32 hexadecimal digits of its SHA-256 digest.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that does not fit into the limit. In a `const`, this is a compile error.
+    #[must_use]
+    pub const fn with_max_token_len(mut self, bytes: usize) -> Self {
+        assert!(bytes >= 2 + DIGEST_DIGITS, "a digest must fit");
+        self.max_token_len = bytes;
+        self
     }
 
     /// Renders one value as a token: in snake case, escaped, or as the empty marker if absent.
@@ -96,6 +112,11 @@ impl AddressStyle {
         if token.is_empty() || token == self.empty_marker {
             out.truncate(start);
             append_escaped(out, value);
+        }
+        if out.len() - start > self.max_token_len {
+            out.truncate(start);
+            out.extend([ESCAPE; 2]);
+            append_digest(out, value);
         }
     }
 
@@ -146,6 +167,13 @@ fn append_escaped(out: &mut String, value: &str) {
     }
 }
 
+/// How many hexadecimal digits stand for a text that is too long: 128 bits.
+const DIGEST_DIGITS: usize = 32;
+
+fn append_digest(out: &mut String, value: &str) {
+    Sha256::digest(value).iter().take(DIGEST_DIGITS / 2).for_each(|byte| append_hex(out, *byte));
+}
+
 fn append_hex(out: &mut String, byte: u8) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.push(char::from(DIGITS[usize::from(byte >> 4)]));
@@ -176,6 +204,29 @@ pub fn injective_name(parts: &[&str]) -> String {
             name.push('-');
         }
         append_part(&mut name, part);
+    }
+    name
+}
+
+/// Joins parts as [`injective_name`] does, and keeps the name within a limit in bytes.
+///
+/// A name that were longer is cut, and ends with `_h` and 32 hexadecimal digits of the whole name's SHA-256 digest: a form
+/// that no shorter name has. The limit must leave room for these 34 bytes.
+///
+/// ```
+/// use purista_core::routing::bounded_name;
+///
+/// assert_eq!(bounded_name(&["User", "1", "signUp"], 64), "User-1-signUp");
+/// assert_eq!(bounded_name(&["User", &"1".repeat(100)], 64).len(), 64);
+/// ```
+#[must_use]
+pub fn bounded_name(parts: &[&str], limit: usize) -> String {
+    let mut name = injective_name(parts);
+    if name.len() > limit {
+        let whole = name.clone();
+        name.truncate(limit.saturating_sub(2 + DIGEST_DIGITS));
+        name.push_str("_h");
+        append_digest(&mut name, &whole);
     }
     name
 }

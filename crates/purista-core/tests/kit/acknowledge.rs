@@ -35,7 +35,7 @@ impl Acknowledgement for Noting {
         self.note("accepted")
     }
 
-    async fn release(self: Box<Self>) -> Result<()> {
+    async fn release(self: Box<Self>, _failed_attempts: u32) -> Result<()> {
         self.note("released")
     }
 }

@@ -1,0 +1,1 @@
+//! The PURISTA event bridge for NATS.
