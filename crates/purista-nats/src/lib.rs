@@ -1,1 +1,23 @@
-//! The PURISTA event bridge for NATS.
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod bridge;
+mod builder;
+mod codec;
+mod config;
+mod connection;
+mod consumer;
+mod core_consumer;
+mod durable;
+mod error;
+mod jetstream;
+mod pull_consumer;
+mod releases;
+mod replies;
+mod streams;
+mod subscription;
+mod transport;
+
+pub use bridge::NatsBridge;
+pub use builder::NatsBridgeBuilder;
+pub use config::JetStreamConfig;

@@ -35,6 +35,12 @@ impl<T: Transport> Intake<T> {
         self.0.granted().max_concurrency
     }
 
+    /// Returns how many more handlers may start now.
+    #[must_use]
+    pub fn free_slots(&self) -> usize {
+        self.0.handlers.available_permits()
+    }
+
     /// Gets a slot at once.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     events::{BridgeEvent, BridgeEvents},
     health::{BridgeState, Health},
-    message::{Id, Message, ServiceAddress},
+    message::{Id, Message, Receiver, ServiceAddress},
     stats::Counters,
 };
 
@@ -136,7 +136,12 @@ impl Link {
 
     /// Fails all calls that are pending: those that were sent over a connection which is lost.
     pub fn fail_calls(&self, error: &Error) {
-        self.0.calls.fail_all(error);
+        self.fail_calls_to(|_| true, error);
+    }
+
+    /// Fails the pending calls of some receivers.
+    pub fn fail_calls_to(&self, is_it: impl Fn(&Receiver) -> bool, error: &Error) {
+        self.0.calls.fail_where(is_it, error);
     }
 
     fn judge(&self, verdict: ResponseVerdict, correlation_id: Option<Id>, from: &ServiceAddress) {

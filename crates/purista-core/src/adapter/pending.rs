@@ -164,10 +164,14 @@ impl PendingCalls {
         call.answer.send(Err(error)).is_ok()
     }
 
-    /// Fails all calls that are pending now, and returns how many there were.
-    pub fn fail_all(&self, error: &Error) -> usize {
-        let calls = self.shards.iter().flat_map(|shard| std::mem::take(&mut shard.lock().calls));
-        calls.filter_map(|call| call.answer.send(Err(error.clone())).ok()).count()
+    /// Fails the calls of some receivers that are pending now, and returns how many there were.
+    pub fn fail_where(&self, is_it: impl Fn(&Receiver) -> bool, error: &Error) -> usize {
+        let mut failed = 0;
+        for shard in &self.shards {
+            let calls: Vec<_> = shard.lock().calls.extract_if(|call| is_it(&call.responder)).collect();
+            failed += calls.into_iter().filter_map(|call| call.answer.send(Err(error.clone())).ok()).count();
+        }
+        failed
     }
 
     /// Fails all calls with [`ShutDown`](ErrorKind::ShutDown), lets no more begin, and returns how many there were.
@@ -176,7 +180,7 @@ impl PendingCalls {
         for shard in &self.shards {
             shard.lock().closed = true;
         }
-        self.fail_all(&Error::new(ErrorKind::ShutDown, "invoke"))
+        self.fail_where(|_| true, &Error::new(ErrorKind::ShutDown, "invoke"))
     }
 
     /// Returns how many calls are pending.

@@ -1,0 +1,262 @@
+use std::{env, path::PathBuf, time::Duration};
+
+use purista_core::{
+    Id, Result,
+    adapter::{Engine, EngineConfig},
+};
+
+use crate::{
+    JetStreamConfig, NatsBridge,
+    config::{Config, Credentials, invalid},
+    transport::NatsTransport,
+};
+
+/// Configures a [`NatsBridge`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct NatsBridgeBuilder {
+    config: Result<Config>,
+    engine: EngineConfig,
+}
+
+impl NatsBridgeBuilder {
+    pub(crate) fn new(servers: String) -> Self {
+        Self { config: Config::new(&servers), engine: EngineConfig::default() }
+    }
+
+    /// Takes over what the environment says:
+    ///
+    /// | variable | as |
+    /// |---|---|
+    /// | `PURISTA_NATS_URL` | the servers, needed |
+    /// | `PURISTA_NATS_USER`, `PURISTA_NATS_PASSWORD` | [`user_and_password`](Self::user_and_password) |
+    /// | `PURISTA_NATS_TOKEN` | [`token`](Self::token) |
+    /// | `PURISTA_NATS_NKEY` | [`nkey`](Self::nkey) |
+    /// | `PURISTA_NATS_CREDENTIALS` | [`credentials_file`](Self::credentials_file) |
+    /// | `PURISTA_NATS_CA` | [`root_certificates`](Self::root_certificates) |
+    /// | `PURISTA_NATS_CERTIFICATE`, `PURISTA_NATS_KEY` | [`client_certificate`](Self::client_certificate) |
+    /// | `PURISTA_NATS_PREFIX` | [`prefix`](Self::prefix) |
+    /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, or one of two variables that belong
+    /// together is missing.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let pair = |one: &str, other: &str| match (variable(one), variable(other)) {
+            (Some(one), Some(other)) => Ok(Some((one, other))),
+            (None, None) => Ok(None),
+            _ => Err(invalid(&format!("{one} and {other} belong together"))),
+        };
+        let servers = variable("PURISTA_NATS_URL").ok_or_else(|| invalid("PURISTA_NATS_URL is not set"))?;
+        let mut builder = Self::new(servers);
+        if let Some((user, password)) = pair("PURISTA_NATS_USER", "PURISTA_NATS_PASSWORD")? {
+            builder = builder.user_and_password(user, password);
+        }
+        if let Some((certificate, key)) = pair("PURISTA_NATS_CERTIFICATE", "PURISTA_NATS_KEY")? {
+            builder = builder.client_certificate(certificate, key);
+        }
+        let single: [(&str, fn(Self, String) -> Self); 6] = [
+            ("PURISTA_NATS_TOKEN", Self::token),
+            ("PURISTA_NATS_NKEY", Self::nkey),
+            ("PURISTA_NATS_CREDENTIALS", Self::credentials_file),
+            ("PURISTA_NATS_CA", Self::root_certificates),
+            ("PURISTA_NATS_PREFIX", Self::prefix),
+            ("PURISTA_INSTANCE_ID", Self::instance_id),
+        ];
+        for (name, set) in single {
+            if let Some(value) = variable(name) {
+                builder = set(builder, value);
+            }
+        }
+        Ok(builder)
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            set(config);
+        }
+        self
+    }
+
+    /// Shows a user name and a password to the server.
+    pub fn user_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        let credentials = Credentials::UserAndPassword(user.into(), password.into().into());
+        self.set(|config| config.credentials = credentials)
+    }
+
+    /// Shows a token to the server.
+    pub fn token(self, token: impl Into<String>) -> Self {
+        self.set(|config| config.credentials = Credentials::Token(token.into().into()))
+    }
+
+    /// Proves an identity by the seed of its NKey.
+    pub fn nkey(self, seed: impl Into<String>) -> Self {
+        self.set(|config| config.credentials = Credentials::NKey(seed.into().into()))
+    }
+
+    /// Proves an identity by the JWT and seed in a credentials file, which is read at the start.
+    pub fn credentials_file(self, path: impl Into<PathBuf>) -> Self {
+        self.set(|config| config.credentials = Credentials::File(path.into()))
+    }
+
+    /// Trusts the authorities in a PEM file beside those of the system, and requires an encrypted connection.
+    pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
+        self.set(|config| config.root_certificates = Some(path.into())).require_tls()
+    }
+
+    /// Shows a certificate to the server, from PEM files, and requires an encrypted connection.
+    pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.set(|config| config.client_certificate = Some((certificate.into(), key.into()))).require_tls()
+    }
+
+    /// Requires an encrypted connection, as `tls://` in a URL does.
+    pub fn require_tls(self) -> Self {
+        self.set(|config| config.tls_required = true)
+    }
+
+    /// Sets the id of this instance, unique among all that run; random by default.
+    pub fn instance_id(mut self, instance_id: impl Into<Id>) -> Self {
+        self.engine.instance_id = Some(instance_id.into());
+        self
+    }
+
+    /// Sets what all subjects and names begin with, to separate systems that share a server; `purista` by default, as
+    /// with the TypeScript original. At most 64 bytes.
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        self.set(|config| config.prefix = prefix.into())
+    }
+
+    /// Sets what inboxes begin with, for servers that restrict them; `_INBOX` by default.
+    pub fn inbox_prefix(self, prefix: impl Into<String>) -> Self {
+        self.set(|config| config.inbox_prefix = prefix.into())
+    }
+
+    /// Limits how long one attempt to connect to a server takes; 5 s by default.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.set(|config| config.connect_timeout = timeout)
+    }
+
+    /// Sets how often the server is asked for a sign of life when it is silent; 5 s by default. After three times that
+    /// without one the connection counts as lost.
+    pub fn ping_interval(self, interval: Duration) -> Self {
+        self.set(|config| config.ping_interval = interval)
+    }
+
+    /// Limits the pause between two attempts to connect again, which starts at 100 ms; 2 s by default.
+    pub fn max_reconnect_delay(self, delay: Duration) -> Self {
+        self.set(|config| config.max_reconnect_delay = delay)
+    }
+
+    /// Limits how long connecting, and each operation of a registration at the server, may take; 10 s by default.
+    pub const fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.operation_timeout = timeout;
+        self
+    }
+
+    /// Limits how many messages, and how many bytes, wait in this process for one command, or one subscription without
+    /// JetStream; 65,536 and 64 MiB by default. What comes beyond that is refused to its caller, or lost and counted.
+    pub fn pending_limits(self, messages: usize, bytes: usize) -> Self {
+        self.set(|config| (config.pending_messages, config.pending_bytes) = (messages, bytes))
+    }
+
+    /// Limits payload and parameter together, in bytes; by default what the server takes, less room for the envelope.
+    pub fn max_payload(self, bytes: usize) -> Self {
+        self.set(|config| config.max_payload = bytes)
+    }
+
+    /// Limits how many calls can be pending; 100,000 by default.
+    pub const fn max_pending_calls(mut self, calls: usize) -> Self {
+        self.engine.max_pending_calls = calls;
+        self
+    }
+
+    /// Limits how many emits can wait for the server; 100,000 by default.
+    pub const fn max_pending_emits(mut self, emits: usize) -> Self {
+        self.engine.max_pending_emits = emits;
+        self
+    }
+
+    /// Limits names and ids that are sent or registered, in bytes; 255 by default.
+    pub const fn max_identity_len(mut self, bytes: usize) -> Self {
+        self.engine.max_identity_len = bytes;
+        self
+    }
+
+    /// Configures what is kept in JetStream.
+    pub fn jetstream(self, jetstream: JetStreamConfig) -> Self {
+        self.set(|config| config.jetstream = Some(jetstream))
+    }
+
+    /// Uses core NATS only, even if the server has JetStream: what must be kept is refused with `Unsupported`.
+    pub fn without_jetstream(self) -> Self {
+        self.set(|config| config.jetstream = None)
+    }
+
+    /// Creates the bridge, which connects at its start.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value cannot be,
+    /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
+    pub fn build(self) -> Result<NatsBridge> {
+        let config = self.config?;
+        config.validate()?;
+        Ok(NatsBridge { engine: Engine::new(NatsTransport::new(config), self.engine)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<NatsBridgeBuilder> {
+        NatsBridgeBuilder::from_variables(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_configures() {
+        let builder = from(&[
+            ("PURISTA_NATS_URL", "host"),
+            ("PURISTA_NATS_USER", "ada"),
+            ("PURISTA_NATS_PASSWORD", "hidden"),
+            ("PURISTA_NATS_CA", "ca.pem"),
+            ("PURISTA_NATS_PREFIX", "acme"),
+        ]);
+        let config = builder.unwrap().config.unwrap();
+        assert!(matches!(&config.credentials, Credentials::UserAndPassword(user, _) if user == "ada"));
+        assert!(config.tls_required);
+        assert_eq!(config.prefix, "acme");
+        assert!(!format!("{config:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn half_of_a_pair_is_refused() {
+        assert!(from(&[]).is_err());
+        assert!(from(&[("PURISTA_NATS_URL", "host"), ("PURISTA_NATS_USER", "ada")]).is_err());
+        assert!(from(&[("PURISTA_NATS_URL", "host"), ("PURISTA_NATS_KEY", "key.pem")]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let builder = || NatsBridge::builder("host");
+        assert!(builder().build().is_ok());
+        let broken = [
+            NatsBridge::builder("http://host"),
+            builder().prefix(""),
+            builder().inbox_prefix("a b"),
+            builder().connect_timeout(Duration::ZERO),
+            builder().pending_limits(0, 1),
+            builder().jetstream(JetStreamConfig::default().with_replicas(6)),
+            builder().jetstream(JetStreamConfig::default().with_max_bytes(0)),
+            builder().max_pending_calls(0),
+        ];
+        assert!(broken.into_iter().all(|builder| builder.build().is_err()));
+    }
+}

@@ -1,0 +1,260 @@
+use std::{fmt, path::PathBuf, time::Duration};
+
+use async_nats::ServerAddr;
+use purista_core::{Error, ErrorKind, Result};
+use secrecy::SecretString;
+
+/// What a bridge keeps in JetStream, and how.
+///
+/// The limits hold for streams that the bridge creates. One that exists keeps its own, if it fits otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JetStreamConfig {
+    /// How many bytes wait for subscribers at the most; 1 GiB by default. `emit` waits for room beyond that.
+    pub max_bytes: u64,
+    /// How many messages wait for subscribers at the most; unlimited by default.
+    pub max_messages: Option<u64>,
+    /// How long a message waits for a subscriber at the most; unlimited by default. What is older is lost.
+    pub max_age: Option<Duration>,
+    /// How many dead letters are kept; 100,000 by default. Beyond that, messages wait unacknowledged for room.
+    pub max_dead_letters: u64,
+    /// How many servers of a cluster keep each message, 1 to 5; 1 by default.
+    pub replicas: usize,
+    /// Within which time the server recognises a message that is published again; 2 minutes by default.
+    pub duplicate_window: Duration,
+    /// How long the server waits for an acknowledgement before it delivers again; 10 s by default. A handler that takes
+    /// longer is reported as in progress.
+    pub ack_wait: Duration,
+}
+
+impl Default for JetStreamConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 30,
+            max_messages: None,
+            max_age: None,
+            max_dead_letters: 100_000,
+            replicas: 1,
+            duplicate_window: Duration::from_secs(120),
+            ack_wait: Duration::from_secs(10),
+        }
+    }
+}
+
+impl JetStreamConfig {
+    /// Limits the bytes that wait for subscribers.
+    #[must_use]
+    pub const fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Limits the messages that wait for subscribers.
+    #[must_use]
+    pub const fn with_max_messages(mut self, messages: u64) -> Self {
+        self.max_messages = Some(messages);
+        self
+    }
+
+    /// Limits how long a message waits for a subscriber.
+    #[must_use]
+    pub const fn with_max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    /// Limits the dead letters that are kept.
+    #[must_use]
+    pub const fn with_max_dead_letters(mut self, letters: u64) -> Self {
+        self.max_dead_letters = letters;
+        self
+    }
+
+    /// Sets how many servers of a cluster keep each message.
+    #[must_use]
+    pub const fn with_replicas(mut self, servers: usize) -> Self {
+        self.replicas = servers;
+        self
+    }
+
+    /// Sets within which time the server recognises a message that is published again.
+    #[must_use]
+    pub const fn with_duplicate_window(mut self, window: Duration) -> Self {
+        self.duplicate_window = window;
+        self
+    }
+
+    /// Sets how long the server waits for an acknowledgement.
+    #[must_use]
+    pub const fn with_ack_wait(mut self, wait: Duration) -> Self {
+        self.ack_wait = wait;
+        self
+    }
+
+    fn validate(&self) -> Result<()> {
+        let limits = [self.max_bytes, self.max_messages.unwrap_or(1), self.max_dead_letters];
+        let times = [self.max_age.unwrap_or(Duration::MAX), self.duplicate_window, self.ack_wait];
+        // A larger number has no form in the server's configuration.
+        if limits.iter().any(|limit| *limit == 0 || i64::try_from(*limit).is_err()) {
+            return Err(invalid("limits of JetStream must be greater than zero"));
+        }
+        // The server counts in steps of 100 ms.
+        if times.iter().any(|time| *time < Duration::from_millis(100)) {
+            return Err(invalid("times of JetStream must be at least 100 ms"));
+        }
+        if !(1..=5).contains(&self.replicas) {
+            return Err(invalid("JetStream has 1 to 5 replicas"));
+        }
+        Ok(())
+    }
+}
+
+/// All that is configured about the connection and the mapping.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) servers: Vec<Server>,
+    pub(crate) credentials: Credentials,
+    pub(crate) tls_required: bool,
+    pub(crate) root_certificates: Option<PathBuf>,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) prefix: String,
+    pub(crate) inbox_prefix: String,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) ping_interval: Duration,
+    pub(crate) max_reconnect_delay: Duration,
+    pub(crate) pending_messages: usize,
+    pub(crate) pending_bytes: usize,
+    pub(crate) max_payload: usize,
+    pub(crate) jetstream: Option<JetStreamConfig>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Credentials {
+    #[default]
+    None,
+    UserAndPassword(String, SecretString),
+    Token(SecretString),
+    NKey(SecretString),
+    File(PathBuf),
+}
+
+/// The address of a server, without credentials.
+#[derive(Clone)]
+pub(crate) struct Server(pub(crate) ServerAddr);
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.0.scheme(), self.0.host(), self.0.port())
+    }
+}
+
+impl Config {
+    /// Takes the defaults, for a list of URLs. User and password move from the first URL that has them.
+    pub(crate) fn new(servers: &str) -> Result<Self> {
+        let mut credentials = Credentials::None;
+        let mut addresses = Vec::new();
+        for url in servers.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+            // The error repeats no URL, as that may hold a password.
+            let address: ServerAddr = url.parse().map_err(|_| invalid("a server's URL is malformed"))?;
+            let mut url = address.clone().into_inner();
+            if let (Credentials::None, true) = (&credentials, address.has_user_pass()) {
+                let decoded = |text: &str| {
+                    let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+                    decoded.map(String::from).map_err(|_| invalid("user or password is not UTF-8"))
+                };
+                let user = decoded(url.username())?;
+                credentials = match url.password() {
+                    Some(password) => Credentials::UserAndPassword(user, decoded(password)?.into()),
+                    None => Credentials::Token(user.into()),
+                };
+            }
+            let _cannot_fail = (url.set_username(""), url.set_password(None));
+            let address = ServerAddr::from_url(url).map_err(|_| invalid("a server's URL is malformed"))?;
+            if !matches!(address.scheme(), "nats" | "tls") {
+                return Err(invalid("a server's URL begins with nats:// or tls://"));
+            }
+            addresses.push(Server(address));
+        }
+        if addresses.is_empty() {
+            return Err(invalid("there is no server"));
+        }
+        Ok(Self {
+            tls_required: addresses.iter().any(|server| server.0.scheme() == "tls"),
+            servers: addresses,
+            credentials,
+            root_certificates: None,
+            client_certificate: None,
+            prefix: "purista".to_owned(),
+            inbox_prefix: "_INBOX".to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(5),
+            max_reconnect_delay: Duration::from_secs(2),
+            pending_messages: 65_536,
+            pending_bytes: 64 << 20,
+            max_payload: usize::MAX,
+            jetstream: Some(JetStreamConfig::default()),
+        })
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        let limits = [self.pending_messages, self.pending_bytes, self.max_payload];
+        let times = [self.connect_timeout, self.ping_interval, self.max_reconnect_delay];
+        if limits.contains(&0) || times.iter().any(Duration::is_zero) {
+            return Err(invalid("limits and times must be greater than zero"));
+        }
+        let is_subject = |text: &str| {
+            let token = |token: &str| {
+                !token.is_empty()
+                    && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>".contains(&byte))
+            };
+            text.len() <= 64 && text.split('.').all(token)
+        };
+        if !is_subject(&self.inbox_prefix) {
+            return Err(invalid("the inbox prefix is no subject of up to 64 characters"));
+        }
+        if self.prefix.is_empty() || self.prefix.len() > 64 {
+            return Err(invalid("the prefix has 1 to 64 characters"));
+        }
+        self.jetstream.as_ref().map_or(Ok(()), JetStreamConfig::validate)
+    }
+}
+
+pub(crate) fn invalid(context: &str) -> Error {
+    Error::new(ErrorKind::InvalidConfig, "configure").bridge(crate::transport::NAME).context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn credentials_leave_the_url() {
+        let config = Config::new("nats://ada:p%40ss@one:4223, tls://two").unwrap();
+        assert_eq!(format!("{:?}", config.servers), "[nats://one:4223, tls://two:4222]");
+        assert!(config.tls_required);
+        let Credentials::UserAndPassword(user, password) = &config.credentials else { panic!("{config:?}") };
+        assert_eq!((user.as_str(), password.expose_secret()), ("ada", "p@ss"));
+        assert!(!format!("{config:?}").contains("p@ss"), "{config:?}");
+    }
+
+    #[test]
+    fn malformed_urls_are_refused_without_repeating_them() {
+        for url in ["", " , ", "http://secret@host", "nats://secret@host:port", "ws://secret@host"] {
+            let error = Config::new(url).expect_err(url);
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_checked() {
+        let with = |inbox_prefix: &str| {
+            let config = Config::new("host").unwrap();
+            Config { inbox_prefix: inbox_prefix.to_owned(), ..config }.validate().is_ok()
+        };
+        assert!(with("_INBOX_service.a"));
+        assert!(!["", ".", "a..b", "a.*", ">", "a b", "a\r\nb"].into_iter().any(with));
+    }
+}

@@ -1,0 +1,492 @@
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap, ServerError, StatusCode, Subject, Subscriber, connection::State,
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use purista_core::{
+    Error, ErrorKind, Id, Message, Result,
+    adapter::{Backoff, Link, async_trait},
+};
+use secrecy::ExposeSecret as _;
+use tokio::{
+    sync::{mpsc, watch},
+    time::interval,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    address::{Names, command_suffix},
+    codec::is_refusal,
+    config::{Config, Credentials, JetStreamConfig},
+    error::{Violation, error, from_connect, from_publish, violation},
+    replies::{Outcome, Replies, Reply},
+};
+
+/// How often the state of the connection is compared with what its events told.
+const RECONCILE: Duration = Duration::from_millis(500);
+
+/// How long it may take to restore everything on a new connection before that is tried again.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The length of a correlation id, by which answers to commands are told from other replies.
+const CORRELATION_ID_LEN: usize = 32;
+
+/// One connection to the server, which the client restores when it is lost.
+pub(crate) struct Connection {
+    client: Client,
+    jetstream: OnceLock<JetStreamConfig>,
+    pub(crate) names: Names,
+    /// What the subjects of all replies to this connection begin with, with a dot at the end.
+    inbox: String,
+    replies: Arc<Replies>,
+    link: Link,
+    is_up: AtomicBool,
+    up: watch::Sender<bool>,
+    forbidden_subscriptions: Mutex<HashSet<String>>,
+    restored: Mutex<Vec<Weak<dyn Restore>>>,
+    next_inbox: AtomicU64,
+    closing: CancellationToken,
+    /// Ends the tasks of a connection that is dropped without a shutdown.
+    _tasks: DropGuard,
+}
+
+/// What has to be restored before the connection counts as up again.
+#[async_trait]
+pub(crate) trait Restore: Send + Sync {
+    /// Restores it on the new connection. Returns whether the server had forgotten it.
+    async fn restore(&self) -> Result<bool>;
+}
+
+impl Connection {
+    pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
+        let closing = CancellationToken::new();
+        let (events, told) = mpsc::channel(128);
+        let was_connected = Arc::new(AtomicBool::new(false));
+        let delay = reconnect_delay(config, Arc::clone(&was_connected), closing.clone());
+        let options = options(config, &link, events).await?.reconnect_delay_callback(delay);
+        let servers: Vec<_> = config.servers.iter().map(|server| server.0.clone()).collect();
+        let client = options.connect(servers).await.map_err(from_connect)?;
+        was_connected.store(true, Ordering::Release);
+
+        let inbox = format!("{}.{}.", config.inbox_prefix, Id::random());
+        let subscriber = client.subscribe(format!("{inbox}*")).await.map_err(from_subscribe)?;
+        let replies = Arc::new(Replies::default());
+        let connection = Arc::new(Self {
+            client,
+            jetstream: OnceLock::new(),
+            names: Names::new(&config.prefix),
+            inbox,
+            replies: Arc::clone(&replies),
+            link: link.clone(),
+            is_up: AtomicBool::new(true),
+            up: watch::Sender::new(true),
+            forbidden_subscriptions: Mutex::default(),
+            restored: Mutex::default(),
+            next_inbox: AtomicU64::new(0),
+            closing: closing.clone(),
+            _tasks: closing.clone().drop_guard(),
+        });
+        let reader = Reader { prefix: connection.inbox.len(), replies, link };
+        tokio::spawn(reader.read(subscriber, closing.clone()));
+        let id = connection.id();
+        tokio::spawn(supervise(Arc::downgrade(&connection), told, closing, id));
+        connection.round_trip().await?;
+        if let Some(jetstream) = &config.jetstream
+            && connection.has_jetstream().await?
+        {
+            let _only_here = connection.jetstream.set(jetstream.clone());
+        }
+        Ok(connection)
+    }
+
+    /// Returns how JetStream is used, if the server has it and it is wanted.
+    pub(crate) fn jetstream(&self) -> Option<&JetStreamConfig> {
+        self.jetstream.get()
+    }
+
+    /// Returns the largest message that the server takes, headers included.
+    pub(crate) fn max_message(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    pub(crate) const fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Acquire)
+    }
+
+    /// Waits until the connection is up. Cancel safe.
+    ///
+    /// Nothing is handed to the client before: it would send it when the connection is back, however late that is.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        if self.is_up() {
+            return Ok(());
+        }
+        let mut up = self.up.subscribe();
+        tokio::select! {
+            _up = up.wait_for(|up| *up) => Ok(()),
+            () = self.closing.cancelled() => Err(error(ErrorKind::ShutDown, "send")),
+        }
+    }
+
+    /// Publishes a message. Returns when it is on its way to the server.
+    pub(crate) async fn publish(
+        &self,
+        subject: Subject,
+        reply_to: Option<Subject>,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<()> {
+        let client = &self.client;
+        let size = payload.len();
+        let sent = match (reply_to, headers) {
+            (None, None) => client.publish(subject, payload).await,
+            (None, Some(headers)) => client.publish_with_headers(subject, headers, payload).await,
+            (Some(reply_to), None) => client.publish_with_reply(subject, reply_to, payload).await,
+            (Some(reply_to), Some(headers)) => {
+                client.publish_with_reply_and_headers(subject, reply_to, headers, payload).await
+            }
+        };
+        sent.map_err(|cause| {
+            if cause.kind() == async_nats::PublishErrorKind::MaxPayloadExceeded {
+                let kind = ErrorKind::payload_too_large(size, self.max_message());
+                return error(kind, "send").source(cause);
+            }
+            from_publish(cause, "send")
+        })
+    }
+
+    /// Publishes a message with an inbox for its reply.
+    pub(crate) async fn publish_for_reply(
+        &self,
+        subject: Subject,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<Reply> {
+        let reply = self.replies.expect(subject.clone());
+        let reply_to = self.inbox_of(reply.token());
+        self.publish(subject, Some(reply_to.into()), headers, payload).await?;
+        Ok(reply)
+    }
+
+    /// Returns the inbox for one reply: to something that was published, or, by its correlation id, to a command.
+    pub(crate) fn inbox_of(&self, token: impl fmt::Display) -> String {
+        format!("{}{token}", self.inbox)
+    }
+
+    /// Returns an inbox that is not read by the connection itself.
+    pub(crate) fn new_inbox(&self) -> String {
+        format!("{}pull.{}", self.inbox, self.next_inbox.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Waits until the server has done all that was sent before, and all that it has sent before has arrived.
+    pub(crate) async fn round_trip(&self) -> Result<()> {
+        let mut reply = self.replies.expect(Subject::from_static(""));
+        self.publish(self.inbox_of(reply.token()).into(), None, None, Bytes::new()).await?;
+        match reply.outcome().await {
+            Outcome::Reply(_) => Ok(()),
+            Outcome::Lost | Outcome::Forbidden => Err(error(ErrorKind::Unavailable, "send")),
+        }
+    }
+
+    /// Publishes a message, and returns whether the server had somebody to give it to.
+    pub(crate) async fn publish_to_somebody(
+        &self,
+        subject: Subject,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<bool> {
+        let mut reply = self.publish_for_reply(subject, headers, payload).await?;
+        self.round_trip().await?;
+        // The server says that nobody is there before it does anything else.
+        match reply.try_outcome() {
+            Some(Outcome::Reply(message)) => Ok(message.status != Some(StatusCode::NO_RESPONDERS)),
+            Some(Outcome::Forbidden) => Err(error(ErrorKind::Forbidden, "send")),
+            Some(Outcome::Lost) => Err(error(ErrorKind::Unavailable, "send")),
+            None => Ok(true),
+        }
+    }
+
+    /// Subscribes; returns when the server routes to us.
+    pub(crate) async fn subscribe(&self, subject: String, queue_group: Option<String>) -> Result<Subscriber> {
+        self.forbidden_subscriptions.lock().remove(&subject);
+        let subscriber = match queue_group {
+            Some(group) => self.client.queue_subscribe(subject.clone(), group).await,
+            None => self.client.subscribe(subject.clone()).await,
+        };
+        let subscriber = subscriber.map_err(from_subscribe)?;
+        self.round_trip().await?;
+        // A refusal comes before the first round trip is over, on another way: the second one gives it time.
+        self.round_trip().await?;
+        if self.forbidden_subscriptions.lock().remove(&subject) {
+            return Err(error(ErrorKind::Forbidden, "register"));
+        }
+        Ok(subscriber)
+    }
+
+    /// Restores something each time that the connection was lost, as long as it is there.
+    pub(crate) fn keep_restored(&self, what: Weak<dyn Restore>) {
+        let mut restored = self.restored.lock();
+        restored.retain(|known| known.strong_count() > 0);
+        restored.push(what);
+    }
+
+    /// Sends what is under way and disconnects.
+    pub(crate) async fn close(&self) -> Result<()> {
+        // Also when this is dropped half-way.
+        let _closing = self.closing.clone().drop_guard();
+        if !self.is_up() {
+            return Ok(());
+        }
+        let sent = self.round_trip().await;
+        // Anything that still holds a client would keep the connection open otherwise.
+        let _closed_already = self.client.drain().await;
+        sent
+    }
+
+    fn went_down(&self) {
+        self.is_up.store(false, Ordering::Release);
+        self.up.send_replace(false);
+        self.replies.lose_all();
+        self.link.fail_calls(&error(ErrorKind::Unavailable, "invoke").context("the connection was lost"));
+        self.link.disconnected("the connection to the server was lost");
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    fn id(&self) -> ConnectionId {
+        let info = self.client.server_info();
+        (info.server_id, info.client_id)
+    }
+
+    fn came_up(&self) {
+        self.is_up.store(true, Ordering::Release);
+        self.up.send_replace(true);
+        self.link.connected();
+    }
+
+    async fn restore(&self) -> Result<()> {
+        self.round_trip().await?;
+        let restored: Vec<_> = self.restored.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut was_forgotten = false;
+        for what in restored {
+            was_forgotten |= what.restore().await?;
+        }
+        if was_forgotten {
+            self.link.session_lost();
+        }
+        Ok(())
+    }
+
+    fn refused_by_server(&self, text: &str) {
+        match violation(text) {
+            Some(Violation::Publish(subject)) => {
+                self.replies.forbid(subject);
+                self.link.fail_calls_to(
+                    |receiver| {
+                        subject.ends_with(&format!(".{}", command_suffix(&self.names, &receiver.address)))
+                    },
+                    &error(ErrorKind::Forbidden, "invoke"),
+                );
+            }
+            Some(Violation::Subscription(subject)) => {
+                self.forbidden_subscriptions.lock().insert(subject.to_owned());
+            }
+            None => {}
+        }
+        tracing::warn!(error = text, "the server refused something");
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("is_up", &self.is_up()).finish_non_exhaustive()
+    }
+}
+
+fn from_subscribe(cause: async_nats::SubscribeError) -> Error {
+    error(ErrorKind::Unavailable, "register").source(cause)
+}
+
+async fn options(config: &Config, link: &Link, events: mpsc::Sender<Event>) -> Result<ConnectOptions> {
+    let name = link.instance_id().to_string();
+    let mut options = ConnectOptions::new()
+        // A name with control characters would break the handshake's log lines at the server.
+        .name(name.escape_debug().to_string())
+        .connection_timeout(config.connect_timeout)
+        .ping_interval(config.ping_interval)
+        .subscription_capacity(config.pending_messages)
+        .request_timeout(Some(config.connect_timeout))
+        .custom_inbox_prefix(&config.inbox_prefix)
+        // All our subjects are escaped.
+        .skip_subject_validation(true)
+        .require_tls(config.tls_required)
+        .event_callback(move |event| {
+            let events = events.clone();
+            async move {
+                // Nobody listens any more once the connection is closing.
+                let _closing = events.send(event).await;
+            }
+        });
+    if let Some(path) = &config.root_certificates {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let Some((certificate, key)) = &config.client_certificate {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(match &config.credentials {
+        Credentials::None => options,
+        Credentials::UserAndPassword(user, password) => {
+            options.user_and_password(user.clone(), password.expose_secret().to_owned())
+        }
+        Credentials::Token(token) => options.token(token.expose_secret().to_owned()),
+        Credentials::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
+        Credentials::File(path) => options.credentials_file(path).await.map_err(|cause| {
+            error(ErrorKind::InvalidConfig, "start")
+                .context("the credentials file cannot be read")
+                .source(cause)
+        })?,
+    })
+}
+
+/// Returns how long to wait before the next attempt to connect.
+fn reconnect_delay(
+    config: &Config,
+    was_connected: Arc<AtomicBool>,
+    closing: CancellationToken,
+) -> impl Fn(usize) -> Duration + use<> {
+    let backoff = Backoff::new(Duration::from_millis(100), config.max_reconnect_delay);
+    move |attempt| {
+        if closing.is_cancelled() {
+            stop_client();
+        }
+        // At the start, each server is tried once without a pause.
+        if was_connected.load(Ordering::Acquire) { backoff.delay_after(attempt) } else { Duration::ZERO }
+    }
+}
+
+/// Ends the client's task, which tries to connect for ever and cannot be told to stop while it does.
+fn stop_client() {
+    if cfg!(panic = "unwind") {
+        // Unwinds the task without a word to the panic hook.
+        std::panic::resume_unwind(Box::new("the bridge shut down"));
+    }
+}
+
+/// Follows the state of the connection, and restores what is on it.
+async fn supervise(
+    connection: Weak<Connection>,
+    mut events: mpsc::Receiver<Event>,
+    closing: CancellationToken,
+    mut known: ConnectionId,
+) {
+    let mut reconcile = interval(RECONCILE);
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+    loop {
+        let Some(current) = connection.upgrade() else { return };
+        // Without a strong reference, so that a bridge that was dropped is noticed.
+        let restoring = (!current.is_up() && current.is_connected()).then(|| current);
+        let event = tokio::select! {
+            biased;
+            () = closing.cancelled() => return,
+            event = events.recv() => event,
+            outcome = restore(restoring.as_deref()) => {
+                if outcome {
+                    backoff.reset();
+                    if let Some(connection) = &restoring {
+                        known = connection.id();
+                        connection.came_up();
+                    }
+                } else {
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+                continue;
+            }
+            _tick = reconcile.tick(), if restoring.is_none() => None,
+        };
+        let Some(connection) = connection.upgrade() else { return };
+        match event {
+            Some(Event::ServerError(ServerError::Other(text))) => connection.refused_by_server(&text),
+            Some(Event::Disconnected) => connection.went_down(),
+            Some(_) => {}
+            // Events can be lost when many come at once.
+            None if connection.is_up() && (!connection.is_connected() || connection.id() != known) => {
+                connection.went_down();
+            }
+            None => {}
+        }
+    }
+}
+
+/// Tells one connection of the client from the next.
+type ConnectionId = (String, u64);
+
+async fn restore(connection: Option<&Connection>) -> bool {
+    let Some(connection) = connection else { return std::future::pending().await };
+    match tokio::time::timeout(RESTORE_TIMEOUT, connection.restore()).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a new connection could not be restored");
+            false
+        }
+        Err(_) => {
+            tracing::debug!("a new connection could not be restored in time");
+            false
+        }
+    }
+}
+
+/// Reads all replies to the connection.
+struct Reader {
+    /// The length of what their subjects begin with.
+    prefix: usize,
+    replies: Arc<Replies>,
+    link: Link,
+}
+
+impl Reader {
+    async fn read(self, mut subscriber: Subscriber, closing: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                message = subscriber.next() => match message {
+                    Some(message) => self.hand_over(message),
+                    None => return,
+                },
+                () = closing.cancelled() => return,
+            }
+        }
+    }
+
+    fn hand_over(&self, message: async_nats::Message) {
+        let subject = message.subject.clone();
+        let Some(token) = subject.as_str().get(self.prefix..) else { return };
+        if token.len() != CORRELATION_ID_LEN {
+            return self.replies.deliver(token, message);
+        }
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            return self.link.fail_call(&Id::from(token), error(ErrorKind::NoHandler, "invoke"));
+        }
+        let refusal = is_refusal(&message);
+        match Message::decode(message.payload) {
+            Ok(response) if refusal => self.link.refused(&response),
+            Ok(response) => self.link.respond(Arc::new(response)),
+            Err(error) => self.link.malformed(&error),
+        }
+    }
+}

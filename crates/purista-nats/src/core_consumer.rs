@@ -1,0 +1,311 @@
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
+
+use async_nats::Subject;
+use bytes::Bytes;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use purista_core::{
+    Error, Message, Result, ServiceAddress,
+    adapter::{Delivery, Intake, Slot, Stop},
+};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    codec::{deadline, hand_over_headers, handed_over_reply_to},
+    connection::Connection,
+    consumer::{ConsumerTask, StopSignal},
+    subscription::Subscription,
+    transport::NatsTransport,
+};
+
+/// What a core consumer listens to.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreConsumerSpec {
+    /// The command that is served; `None` for a subscription.
+    pub(crate) command: Option<ServiceAddress>,
+    pub(crate) subject: String,
+    /// The group that shares the messages; `None` if each instance gets them.
+    pub(crate) queue_group: Option<String>,
+    /// Where messages go that one instance of the group hands over to another.
+    pub(crate) hand_over: String,
+    pub(crate) pending_messages: usize,
+    pub(crate) pending_bytes: usize,
+}
+
+/// Consumes messages of core NATS, which the server pushes as they come: what cannot be handled at once waits here.
+#[derive(Debug)]
+pub(crate) struct CoreConsumer(ConsumerTask);
+
+/// A message that waits for its handler.
+#[derive(Debug)]
+struct Item {
+    message: Arc<Message>,
+    original: Bytes,
+    reply_to: Option<Subject>,
+    deadline: Option<Instant>,
+}
+
+/// The messages that wait for one consumer.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    items: Mutex<Items>,
+    /// Told when another consumer has put something in.
+    came: Notify,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Items {
+    waiting: VecDeque<Item>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn push(&self, item: Item) -> Result<(), Item> {
+        let mut items = self.items.lock();
+        let bytes = items.bytes + item.original.len();
+        if items.waiting.len() >= self.max_messages || bytes > self.max_bytes {
+            return Err(item);
+        }
+        items.bytes = bytes;
+        items.waiting.push_back(item);
+        Ok(())
+    }
+
+    fn pop(&self) -> Option<Item> {
+        let mut items = self.items.lock();
+        let item = items.waiting.pop_front()?;
+        items.bytes -= item.original.len();
+        Some(item)
+    }
+
+    fn put_back(&self, item: Item) {
+        let mut items = self.items.lock();
+        items.bytes += item.original.len();
+        items.waiting.push_front(item);
+    }
+
+    fn len(&self) -> usize {
+        self.items.lock().waiting.len()
+    }
+}
+
+/// The backlogs of a bridge's commands. Several commands can have the same subject, and then the server may give one's
+/// messages to another.
+#[derive(Debug, Default)]
+pub(crate) struct Backlogs(Mutex<HashMap<ServiceAddress, Weak<Backlog>>>);
+
+impl Backlogs {
+    fn insert(&self, command: &ServiceAddress, backlog: &Arc<Backlog>) {
+        self.0.lock().insert(command.clone(), Arc::downgrade(backlog));
+    }
+
+    fn remove(&self, command: &ServiceAddress, backlog: &Arc<Backlog>) {
+        let mut known = self.0.lock();
+        if known.get(command).is_some_and(|known| known.as_ptr() == Arc::as_ptr(backlog)) {
+            known.remove(command);
+        }
+    }
+
+    fn find(&self, command: &ServiceAddress) -> Option<Arc<Backlog>> {
+        self.0.lock().get(command)?.upgrade()
+    }
+}
+
+impl CoreConsumer {
+    /// Starts to consume; returns when the server routes to us.
+    pub(crate) async fn open(
+        connection: Arc<Connection>,
+        spec: CoreConsumerSpec,
+        intake: Intake<NatsTransport>,
+        backlogs: Arc<Backlogs>,
+    ) -> Result<Self> {
+        let group = spec.queue_group.clone();
+        let subscriber = connection.subscribe(spec.subject.clone(), group.clone()).await?;
+        let handed_over = match &group {
+            Some(_) => Some(connection.subscribe(spec.hand_over.clone(), group).await?),
+            None => None,
+        };
+        let backlog = Arc::new(Backlog {
+            items: Mutex::default(),
+            came: Notify::new(),
+            max_messages: spec.pending_messages,
+            max_bytes: spec.pending_bytes,
+        });
+        if let Some(command) = &spec.command {
+            backlogs.insert(command, &backlog);
+        }
+        let task = Task {
+            connection,
+            spec,
+            intake,
+            backlog,
+            backlogs,
+            subscription: Subscription::new(subscriber),
+            handed_over: handed_over.map(Subscription::new),
+        };
+        Ok(Self(ConsumerTask::spawn(|stop| task.run(stop))))
+    }
+
+    /// Takes nothing more, and hands over what waits to another instance. What nobody takes is handled here before a
+    /// shutdown.
+    pub(crate) async fn stop(&self, why: Stop) {
+        self.0.stop(why).await;
+    }
+}
+
+struct Task {
+    connection: Arc<Connection>,
+    spec: CoreConsumerSpec,
+    intake: Intake<NatsTransport>,
+    backlog: Arc<Backlog>,
+    backlogs: Arc<Backlogs>,
+    subscription: Subscription,
+    handed_over: Option<Subscription>,
+}
+
+impl Task {
+    async fn run(mut self, mut stop: StopSignal) {
+        let why = loop {
+            let has_work = self.backlog.len() > 0;
+            tokio::select! {
+                biased;
+                why = stop.told() => break why,
+                message = self.subscription.next() => match message {
+                    Some(message) => self.take(message),
+                    None => return self.intake.consumer_down(),
+                },
+                message = next_of(&mut self.handed_over) => match message {
+                    Some(message) => self.take(message),
+                    None => return self.intake.consumer_down(),
+                },
+                () = self.backlog.came.notified() => {}
+                slot = self.intake.slot(), if has_work => match slot {
+                    Some(slot) => self.deliver(slot),
+                    None => return,
+                },
+            }
+        };
+        self.finish(why).await;
+    }
+
+    /// Takes a message over at once, so that the client never has to drop one.
+    fn take(&self, message: async_nats::Message) {
+        let arrived = Instant::now();
+        let deadline = deadline(&message, arrived);
+        let handed_over = handed_over_reply_to(&message).map(Subject::from);
+        // Of a hand-over, the reply subject is only for the server to tell that nobody is there.
+        let is_handed_over = message.subject.as_str() == self.spec.hand_over;
+        let reply_to = if is_handed_over { handed_over } else { message.reply };
+        let decoded = match Message::decode(message.payload.clone()) {
+            Ok(decoded) => Arc::new(decoded),
+            Err(error) => return self.connection.link().malformed(&error),
+        };
+        let item = Item { message: decoded, original: message.payload, reply_to, deadline };
+        if let Some(other) = self.other_backlog(&item.message) {
+            match other.push(item) {
+                Ok(()) => other.came.notify_one(),
+                Err(item) => self.overflow(item),
+            }
+            return;
+        }
+        if let Err(item) = self.backlog.push(item) {
+            return self.overflow(item);
+        }
+        if let Ok(slot) = self.intake.try_slot() {
+            self.deliver(slot);
+        }
+    }
+
+    /// Finds the command of this bridge that a message is meant for, if it is another one on the same subject.
+    fn other_backlog(&self, message: &Message) -> Option<Arc<Backlog>> {
+        let own = self.spec.command.as_ref()?;
+        let meant = &message.receiver.as_ref()?.address;
+        if meant == own { None } else { self.backlogs.find(meant) }
+    }
+
+    fn overflow(&self, item: Item) {
+        self.intake.overflowed();
+        self.answer_unavailable(item);
+    }
+
+    fn answer_unavailable(&self, item: Item) {
+        let Some(reply_to) = item.reply_to.filter(|_| self.spec.command.is_some()) else { return };
+        let connection = Arc::clone(&self.connection);
+        let response = item.message.unavailable(connection.link().instance_id()).encode();
+        tokio::spawn(async move {
+            if let Err(error) = connection.publish(reply_to, None, None, response).await {
+                tracing::debug!(%error, "a caller could not be told that there is no room");
+            }
+        });
+    }
+
+    /// Delivers what came first.
+    fn deliver(&self, slot: Slot) {
+        let Some(item) = self.backlog.pop() else { return };
+        let Item { message, original, reply_to, deadline } = item;
+        let delivery = Delivery::new(message).with_original(original);
+        self.intake.deliver(
+            slot,
+            match reply_to {
+                Some(reply_to) if self.spec.command.is_some() => delivery.with_reply_to(reply_to, deadline),
+                _ => delivery,
+            },
+        );
+    }
+
+    async fn finish(&mut self, why: Stop) {
+        let mut last = Vec::new();
+        if let Some(handed_over) = &mut self.handed_over {
+            handed_over.drain(&self.connection, |message| last.push(message)).await;
+        }
+        self.subscription.drain(&self.connection, |message| last.push(message)).await;
+        last.into_iter().for_each(|message| self.take(message));
+        if let Some(command) = &self.spec.command {
+            self.backlogs.remove(command, &self.backlog);
+        }
+
+        if self.spec.queue_group.is_some() {
+            while let Some(item) = self.backlog.pop() {
+                match self.hand_over(&item).await {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => {
+                        self.backlog.put_back(item);
+                        break;
+                    }
+                }
+            }
+        }
+        while self.backlog.len() > 0 {
+            if why == Stop::Unregistered {
+                self.intake.abandoned(self.backlog.len());
+                while let Some(item) = self.backlog.pop() {
+                    self.answer_unavailable(item);
+                }
+                return;
+            }
+            match self.intake.slot().await {
+                Some(slot) => self.deliver(slot),
+                None => return,
+            }
+        }
+    }
+
+    async fn hand_over(&self, item: &Item) -> Result<bool, Error> {
+        let reply_to = item.reply_to.as_ref().map(Subject::as_str);
+        let headers = hand_over_headers(reply_to, item.deadline);
+        let subject = self.spec.hand_over.clone().into();
+        self.connection.publish_to_somebody(subject, Some(headers), item.original.clone()).await
+    }
+}
+
+async fn next_of(subscription: &mut Option<Subscription>) -> Option<async_nats::Message> {
+    match subscription {
+        Some(subscription) => subscription.next().await,
+        None => std::future::pending().await,
+    }
+}

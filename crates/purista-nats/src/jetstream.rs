@@ -1,0 +1,155 @@
+//! Requests to JetStream's API, and publishes that it acknowledges.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap, StatusCode, Subject,
+    jetstream::{self, ErrorCode, response::Response},
+};
+use bytes::Bytes;
+use purista_core::{ErrorKind, Result, adapter::Backoff};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::{
+    connection::Connection,
+    error::{error, refused},
+    replies::Outcome,
+    streams::{StreamKind, ensure},
+};
+
+/// How long the API may take to answer.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After how long a publish without an acknowledgement is sent again; the server recognises it if it has it.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(2);
+
+/// What is published to a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Publication {
+    pub(crate) stream: StreamKind,
+    pub(crate) subject: Subject,
+    /// With the id by which the server recognises the message when it is published again.
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+}
+
+/// The server's answer to a publish.
+#[derive(Deserialize)]
+struct PublishAnswer {
+    #[serde(rename = "seq")]
+    sequence: Option<u64>,
+    error: Option<jetstream::Error>,
+}
+
+enum Verdict {
+    Acknowledged,
+    /// There is no room, or no leader, at the moment.
+    Busy(jetstream::Error),
+    NoStream,
+    Refused(jetstream::Error),
+    Again,
+}
+
+impl Connection {
+    /// Asks JetStream's API. The inner result is its answer.
+    pub(crate) async fn api<T: DeserializeOwned>(
+        &self,
+        request: &str,
+        body: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<Result<T, jetstream::Error>> {
+        match self.ask(request, body).await? {
+            Some(message) => match serde_json::from_slice(&message.payload) {
+                Ok(Response::Ok(answer)) => Ok(Ok(answer)),
+                Ok(Response::Err { error }) => Ok(Err(error)),
+                Err(cause) => Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
+            },
+            None => Err(error(ErrorKind::Unavailable, "JetStream").context("the server has none")),
+        }
+    }
+
+    /// Asks JetStream's API; `None` if nobody is there to answer.
+    pub(crate) async fn ask(
+        &self,
+        request: &str,
+        body: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<Option<async_nats::Message>> {
+        let body = serde_json::to_vec(body)
+            .map_err(|cause| error(ErrorKind::Unexpected, "JetStream").source(cause))?;
+        let subject = Subject::from(format!("$JS.API.{request}"));
+        let mut reply = self.publish_for_reply(subject, None, body.into()).await?;
+        match timeout(API_TIMEOUT, reply.outcome()).await {
+            Ok(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => Ok(None),
+            Ok(Outcome::Reply(message)) => Ok(Some(message)),
+            Ok(Outcome::Forbidden) => Err(error(ErrorKind::Forbidden, "JetStream")),
+            Ok(Outcome::Lost) => Err(error(ErrorKind::Unavailable, "JetStream")),
+            Err(_) => Err(error(ErrorKind::Timeout, "JetStream")),
+        }
+    }
+
+    /// Returns whether the server has JetStream for us.
+    pub(crate) async fn has_jetstream(&self) -> Result<bool> {
+        match self.ask("INFO", &()).await? {
+            None => Ok(false),
+            Some(message) => {
+                let answer = serde_json::from_slice::<Response<serde_json::Value>>(&message.payload);
+                Ok(matches!(answer, Ok(Response::Ok(_))))
+            }
+        }
+    }
+
+    /// Publishes to a stream; returns when the server has acknowledged that it keeps the message, or knows that nobody
+    /// wants it kept. Lost connections and lost acknowledgements are made up for.
+    pub(crate) async fn publish_kept(&self, publication: &Publication, deadline: Instant) -> Result<()> {
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
+        loop {
+            let busy = match self.try_publish(publication).await? {
+                Verdict::Acknowledged => return Ok(()),
+                Verdict::Again => None,
+                Verdict::NoStream => {
+                    // It was deleted, or it is the first one of its kind.
+                    ensure(self, publication.stream).await?;
+                    None
+                }
+                Verdict::Busy(busy) => Some(busy),
+                Verdict::Refused(refusal)
+                    if refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM =>
+                {
+                    let kind = ErrorKind::payload_too_large(publication.payload.len(), self.max_message());
+                    return Err(error(kind, "emit").context(refusal.to_string()));
+                }
+                Verdict::Refused(refusal) => return Err(refused(refusal, "emit")),
+            };
+            let pause = backoff.next_delay();
+            if let Some(busy) = busy.filter(|_| Instant::now() + pause >= deadline) {
+                sleep_until(deadline).await;
+                return Err(error(ErrorKind::Backpressure, "emit").context(busy.to_string()));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn try_publish(&self, publication: &Publication) -> Result<Verdict> {
+        self.ready().await?;
+        let Publication { subject, headers, payload, .. } = publication.clone();
+        let mut reply = self.publish_for_reply(subject, Some(headers), payload).await?;
+        match timeout(PUBLISH_AGAIN, reply.outcome()).await {
+            Ok(Outcome::Reply(message)) => Ok(verdict(&message)),
+            Ok(Outcome::Forbidden) => Err(error(ErrorKind::Forbidden, "emit")),
+            Ok(Outcome::Lost) | Err(_) => Ok(Verdict::Again),
+        }
+    }
+}
+
+fn verdict(message: &async_nats::Message) -> Verdict {
+    if message.status == Some(StatusCode::NO_RESPONDERS) {
+        return Verdict::NoStream;
+    }
+    match serde_json::from_slice(&message.payload) {
+        Ok(PublishAnswer { sequence: Some(_), error: None }) => Verdict::Acknowledged,
+        Ok(PublishAnswer { error: Some(error), .. }) if error.code() == 503 => Verdict::Busy(error),
+        Ok(PublishAnswer { error: Some(error), .. }) => Verdict::Refused(error),
+        // Some subscriber has answered, which is not asked of it: the acknowledgement is lost with that.
+        Ok(_) | Err(_) => Verdict::Again,
+    }
+}

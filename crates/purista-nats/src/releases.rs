@@ -1,0 +1,78 @@
+//! How often a message had failed when an instance gave it back.
+//!
+//! The server counts deliveries. A message that was given back unhandled was delivered, and no attempt was made; one that
+//! failed three times here was delivered once. So what the count was is noted beside the stream.
+
+use async_nats::{StatusCode, Subject};
+use bytes::Bytes;
+use purista_core::Result;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{
+    codec::{DeliveryInfo, message_id_headers},
+    connection::Connection,
+    jetstream::Publication,
+    streams::StreamKind,
+};
+
+/// What is noted of a message that is given back.
+#[derive(Debug, Serialize, Deserialize)]
+struct Release {
+    /// How often it had been delivered.
+    deliveries: u32,
+    /// How many attempts had failed.
+    failed_attempts: u32,
+}
+
+fn subject(connection: &Connection, consumer: &str, sequence: u64) -> String {
+    connection.names.of_consumer("released", &format!("{consumer}.{sequence}"))
+}
+
+/// Notes how often a message had failed, unless the server's count tells that anyway.
+pub(crate) async fn note(
+    connection: &Connection,
+    consumer: &str,
+    info: DeliveryInfo,
+    failed_attempts: u32,
+) -> Result<()> {
+    if failed_attempts == info.delivered {
+        return Ok(());
+    }
+    let release = Release { deliveries: info.delivered, failed_attempts };
+    let subject = subject(connection, consumer, info.sequence);
+    let publication = Publication {
+        stream: StreamKind::Releases,
+        headers: message_id_headers(&format!("{subject}.{}", info.delivered)),
+        subject: Subject::from(subject),
+        payload: Bytes::from(serde_json::to_vec(&release).unwrap_or_default()),
+    };
+    connection.publish_kept(&publication, Instant::now()).await
+}
+
+/// Returns which attempt a delivery is for.
+pub(crate) async fn attempt(connection: &Connection, consumer: &str, info: DeliveryInfo) -> u32 {
+    if info.delivered <= 1 {
+        return 1;
+    }
+    match noted(connection, consumer, info.sequence).await {
+        Some(release) if release.deliveries < info.delivered => {
+            release.failed_attempts + (info.delivered - release.deliveries)
+        }
+        _ => info.delivered,
+    }
+}
+
+async fn noted(connection: &Connection, consumer: &str, sequence: u64) -> Option<Release> {
+    let stream = StreamKind::Releases.name(&connection.names);
+    let subject = subject(connection, consumer, sequence);
+    let request = format!("DIRECT.GET.{stream}.{subject}");
+    let message = connection.ask(&request, &Empty {}).await.ok()??;
+    if message.status.is_some_and(|status| status != StatusCode::OK) {
+        return None;
+    }
+    serde_json::from_slice(&message.payload).ok()
+}
+
+#[derive(Serialize)]
+struct Empty {}

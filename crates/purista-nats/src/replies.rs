@@ -1,0 +1,100 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_nats::{Message, Subject};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// What waits for a reply of the server or of another bridge. The answers to commands wait in the engine.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    waiting: Mutex<HashMap<u64, Waiting>>,
+    next: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// What was published and waits for its reply.
+    subject: Subject,
+    sender: oneshot::Sender<Outcome>,
+}
+
+/// What became of a publish that asks for a reply.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The reply, which may be the server's word that nobody is there.
+    Reply(Message),
+    /// The connection broke before.
+    Lost,
+    /// The server does not allow it.
+    Forbidden,
+}
+
+/// A reply that is waited for; dropping it gives it up.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    replies: Arc<Replies>,
+    token: u64,
+    receiver: oneshot::Receiver<Outcome>,
+}
+
+impl Replies {
+    /// Begins to wait for the reply to a publish.
+    pub(crate) fn expect(self: &Arc<Self>, subject: Subject) -> Reply {
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().insert(token, Waiting { subject, sender });
+        Reply { replies: Arc::clone(self), token, receiver }
+    }
+
+    /// Hands over a reply by its token.
+    pub(crate) fn deliver(&self, token: &str, message: Message) {
+        let waiting = token.parse().ok().and_then(|token: u64| self.waiting.lock().remove(&token));
+        if let Some(waiting) = waiting {
+            // Who waited may have given up at this moment.
+            let _given_up = waiting.sender.send(Outcome::Reply(message));
+        }
+    }
+
+    /// Tells all who wait that the connection is lost.
+    pub(crate) fn lose_all(&self) {
+        for (_, waiting) in std::mem::take(&mut *self.waiting.lock()) {
+            let _given_up = waiting.sender.send(Outcome::Lost);
+        }
+    }
+
+    /// Tells who published to a subject that it is not allowed.
+    pub(crate) fn forbid(&self, subject: &str) {
+        let forbidden: Vec<_> =
+            self.waiting.lock().extract_if(|_, waiting| waiting.subject.as_str() == subject).collect();
+        for (_, waiting) in forbidden {
+            let _given_up = waiting.sender.send(Outcome::Forbidden);
+        }
+    }
+}
+
+impl Reply {
+    /// Returns the last token of the subject that the reply comes to.
+    pub(crate) const fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Waits for the reply. Cancel safe.
+    pub(crate) async fn outcome(&mut self) -> Outcome {
+        (&mut self.receiver).await.unwrap_or(Outcome::Lost)
+    }
+
+    /// Returns the reply if it is there.
+    pub(crate) fn try_outcome(&mut self) -> Option<Outcome> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.replies.waiting.lock().remove(&self.token);
+    }
+}

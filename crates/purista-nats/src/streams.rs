@@ -1,0 +1,280 @@
+use async_nats::jetstream::{
+    self, ErrorCode,
+    stream::{Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType},
+};
+use purista_core::{ErrorKind, MessageType, Result};
+
+use serde::Deserialize;
+
+use crate::{
+    address::Names,
+    config::JetStreamConfig,
+    connection::Connection,
+    error::{error, refused},
+};
+
+/// The release of a message is known for so long, if nobody takes the message meanwhile.
+const RELEASES_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
+
+/// All of these together take about 10 MB.
+const MAX_RELEASES: i64 = 100_000;
+
+/// One stream of the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum StreamKind {
+    /// What is emitted.
+    Events,
+    /// What is emitted, and the answers to commands, once somebody wants to have them kept.
+    EventsAndResponses,
+    /// Commands, for subscriptions that want them kept. It never acknowledges, as that would answer the command.
+    Commands,
+    /// What no attempt could handle.
+    DeadLetters,
+    /// How often messages had failed that were given back.
+    Releases,
+}
+
+impl StreamKind {
+    pub(crate) fn name(self, names: &Names) -> String {
+        names.stream(match self {
+            Self::Events | Self::EventsAndResponses => "events",
+            Self::Commands => "commands",
+            Self::DeadLetters => "dead-letters",
+            Self::Releases => "releases",
+        })
+    }
+
+    fn subjects(self, names: &Names) -> Vec<String> {
+        let all_of = |types: &[MessageType]| -> Vec<_> {
+            types.iter().map(|message_type| names.all_of_type(*message_type)).collect()
+        };
+        let emitted = || {
+            MessageType::ALL
+                .iter()
+                .copied()
+                .filter(|message_type| message_type.is_info() || *message_type == MessageType::CustomMessage)
+        };
+        match self {
+            Self::Events => all_of(&emitted().collect::<Vec<_>>()),
+            Self::EventsAndResponses => {
+                let responses = [MessageType::CommandSuccessResponse, MessageType::CommandErrorResponse];
+                all_of(&emitted().chain(responses).collect::<Vec<_>>())
+            }
+            Self::Commands => all_of(&[MessageType::Command]),
+            Self::DeadLetters => vec![names.of_any_consumer("dead_letter")],
+            Self::Releases => vec![names.of_any_consumer("released")],
+        }
+    }
+
+    fn config(self, names: &Names, config: &JetStreamConfig) -> StreamConfig {
+        let limit = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(-1));
+        let base = StreamConfig {
+            name: self.name(names),
+            description: Some("PURISTA".to_owned()),
+            subjects: self.subjects(names),
+            storage: StorageType::File,
+            num_replicas: config.replicas,
+            duplicate_window: config.duplicate_window,
+            discard: DiscardPolicy::New,
+            max_messages: -1,
+            max_bytes: limit(Some(config.max_bytes)),
+            max_messages_per_subject: -1,
+            max_consumers: -1,
+            ..StreamConfig::default()
+        };
+        match self {
+            Self::Events | Self::EventsAndResponses | Self::Commands => StreamConfig {
+                retention: RetentionPolicy::Interest,
+                max_messages: limit(config.max_messages),
+                max_age: config.max_age.unwrap_or_default(),
+                no_ack: self == Self::Commands,
+                // The window must not be longer than the age.
+                duplicate_window: config
+                    .max_age
+                    .map_or(config.duplicate_window, |age| age.min(config.duplicate_window)),
+                ..base
+            },
+            Self::DeadLetters => StreamConfig { max_messages: limit(Some(config.max_dead_letters)), ..base },
+            Self::Releases => StreamConfig {
+                max_messages: MAX_RELEASES,
+                max_messages_per_subject: 1,
+                max_age: RELEASES_KEPT,
+                discard: DiscardPolicy::Old,
+                allow_direct: true,
+                ..base
+            },
+        }
+    }
+}
+
+/// Creates a stream, or adopts one that exists if it keeps what it has to. Its limits may differ.
+pub(crate) async fn ensure(connection: &Connection, kind: StreamKind) -> Result<()> {
+    let Some(config) = connection.jetstream() else { return Ok(()) };
+    let wanted = kind.config(&connection.names, config);
+    let name = &wanted.name;
+    let found = match find(connection, name).await? {
+        Some(found) => found,
+        None => match connection.api::<Found>(&format!("STREAM.CREATE.{name}"), &wanted).await? {
+            Ok(_) => return Ok(()),
+            // Another instance may have been faster, with other limits.
+            Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+                find(connection, name).await?.ok_or_else(|| mismatch(name, refusal))?
+            }
+            Err(refusal) => return Err(mismatch(name, refusal)),
+        },
+    };
+    check(&wanted, &found)?;
+    let missing = missing_subjects(&wanted, &found);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let subjects = found.subjects.iter().cloned().chain(missing).collect();
+    let more = StreamConfig { subjects, ..found };
+    let updated = connection.api::<Found>(&format!("STREAM.UPDATE.{name}"), &more).await?;
+    updated.map(drop).map_err(|refusal| mismatch(name, refusal))
+}
+
+/// Refuses to start where a foreign stream would answer commands with its own acknowledgements.
+pub(crate) async fn check_commands(connection: &Connection) -> Result<CommandsKept> {
+    if connection.jetstream().is_none() {
+        return Ok(CommandsKept(false));
+    }
+    let commands = connection.names.all_of_type(MessageType::Command);
+    let body = serde_json::json!({ "subject": commands });
+    let known: Known = match connection.api("STREAM.NAMES", &body).await? {
+        Ok(known) => known,
+        Err(refusal) => return Err(refused(refusal, "start")),
+    };
+    let Some(name) = known.streams.into_iter().flatten().next() else { return Ok(CommandsKept(false)) };
+    if find(connection, &name).await?.is_some_and(|found| !found.no_ack) {
+        let context = format!("the stream {name} acknowledges commands, which answers them: set its no_ack");
+        return Err(error(ErrorKind::TopologyMismatch, "start").context(context));
+    }
+    Ok(CommandsKept(true))
+}
+
+#[derive(Deserialize)]
+struct Found {
+    config: StreamConfig,
+}
+
+#[derive(Deserialize)]
+struct Known {
+    streams: Option<Vec<String>>,
+}
+
+async fn find(connection: &Connection, name: &str) -> Result<Option<StreamConfig>> {
+    match connection.api::<Found>(&format!("STREAM.INFO.{name}"), &()).await? {
+        Ok(found) => Ok(Some(found.config)),
+        Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+        Err(refusal) => Err(refused(refusal, "start")),
+    }
+}
+
+fn mismatch(name: &str, refusal: jetstream::Error) -> purista_core::Error {
+    let kind = match refusal.error_code() {
+        ErrorCode::STREAM_NAME_EXIST | ErrorCode::STREAM_SUBJECT_OVERLAP => ErrorKind::TopologyMismatch,
+        _ => ErrorKind::Unexpected,
+    };
+    error(kind, "start").context(format!("the stream {name}: {refusal}"))
+}
+
+/// Whether commands are kept in a stream. The server cannot tell then that nobody serves one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommandsKept(pub(crate) bool);
+
+/// Checks what a stream's limits do not change.
+fn check(wanted: &StreamConfig, found: &StreamConfig) -> Result<()> {
+    let differs = [
+        ("retention", wanted.retention != found.retention),
+        ("no_ack", wanted.no_ack != found.no_ack),
+        ("discard", wanted.discard != found.discard),
+        ("sealed", found.sealed),
+        ("mirror", found.mirror.is_some()),
+        ("max_msgs_per_subject", wanted.max_messages_per_subject != found.max_messages_per_subject),
+        ("allow_direct", wanted.allow_direct && !found.allow_direct),
+    ];
+    match differs.iter().find(|(_, differs)| *differs) {
+        None => Ok(()),
+        Some((what, _)) => {
+            let context = format!("the stream {} has another {what}", wanted.name);
+            Err(error(ErrorKind::TopologyMismatch, "start").context(context))
+        }
+    }
+}
+
+fn missing_subjects(wanted: &StreamConfig, found: &StreamConfig) -> Vec<String> {
+    let covered = |subject: &String| found.subjects.iter().any(|known| covers(known, subject));
+    wanted.subjects.iter().filter(|subject| !covered(subject)).cloned().collect()
+}
+
+/// Returns whether all subjects of one pattern are subjects of the other.
+pub(crate) fn covers(pattern: &str, narrower: &str) -> bool {
+    let (mut wide, mut narrow) = (pattern.split('.'), narrower.split('.'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_keep_what_they_are_for() {
+        let (names, config) = (Names::new("purista"), JetStreamConfig::default());
+        let events = StreamKind::Events.config(&names, &config);
+        assert_eq!(events.name, "purista-events");
+        assert_eq!(events.subjects.len(), 9);
+        assert!(events.subjects.contains(&"purista.custom_message.>".to_owned()));
+        let more = StreamKind::EventsAndResponses.config(&names, &config);
+        assert_eq!(missing_subjects(&more, &events).len(), 2);
+        assert!(missing_subjects(&events, &more).is_empty());
+        let captures_commands = |kind: StreamKind| {
+            let config = kind.config(&names, &config);
+            !config.no_ack && config.subjects.iter().any(|subject| covers(subject, "purista.command.a"))
+        };
+        use StreamKind::{Commands, DeadLetters, Events, EventsAndResponses, Releases};
+        assert!(
+            ![Events, EventsAndResponses, Commands, DeadLetters, Releases].into_iter().any(captures_commands)
+        );
+    }
+
+    #[test]
+    fn a_stream_that_differs_is_refused_and_one_with_other_limits_is_not() {
+        let (names, config) = (Names::new("purista"), JetStreamConfig::default());
+        let wanted = StreamKind::Events.config(&names, &config);
+        let other_limits = StreamConfig { max_bytes: 1, max_messages: 1, num_replicas: 3, ..wanted.clone() };
+        assert!(check(&wanted, &other_limits).is_ok());
+        for differs in [
+            StreamConfig { retention: RetentionPolicy::Limits, ..wanted.clone() },
+            StreamConfig { no_ack: true, ..wanted.clone() },
+            StreamConfig { discard: DiscardPolicy::Old, ..wanted.clone() },
+            StreamConfig { sealed: true, ..wanted.clone() },
+        ] {
+            assert_eq!(check(&wanted, &differs).unwrap_err().kind(), ErrorKind::TopologyMismatch);
+        }
+    }
+
+    #[test]
+    fn patterns_cover_their_own() {
+        for (wide, narrow, covered) in [
+            ("a.>", "a.b.>", true),
+            ("a.>", "a.b", true),
+            ("a.*", "a.b", true),
+            ("a.b", "a.b", true),
+            ("a.*", "a.>", false),
+            ("a.*", "a", false),
+            ("a.>", "a", false),
+            ("a.b", "a.*", false),
+            ("a.b", "a.b.c", false),
+        ] {
+            assert_eq!(covers(wide, narrow), covered, "{wide} and {narrow}");
+        }
+    }
+}

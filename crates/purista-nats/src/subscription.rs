@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use async_nats::{Message, Subscriber};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::connection::Connection;
+
+/// How long nothing may come before a subscription counts as quiet.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// How long the last messages of a subscription that is not quiet may take.
+const LAST_ONES: Duration = Duration::from_millis(250);
+
+/// A subscription that counts what it got, to end without a gap.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    subscriber: Subscriber,
+    received: u64,
+}
+
+impl Subscription {
+    pub(crate) const fn new(subscriber: Subscriber) -> Self {
+        Self { subscriber, received: 0 }
+    }
+
+    /// Returns the next message; `None` when the subscription has ended. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        let message = self.subscriber.next().await?;
+        self.received += 1;
+        Some(message)
+    }
+
+    /// Ends the subscription, and hands over what comes until it has ended.
+    ///
+    /// The client forgets a subscription before the server has ended it, and drops what comes in between. So the server
+    /// is asked to end a busy one by itself after some more messages, more than can be under way.
+    pub(crate) async fn drain(&mut self, connection: &Connection, mut take: impl FnMut(Message)) {
+        let before = self.received;
+        if connection.is_up() {
+            let round_trip = timeout(LAST_ONES, connection.round_trip());
+            tokio::pin!(round_trip);
+            loop {
+                tokio::select! {
+                    biased;
+                    message = self.next() => match message {
+                        Some(message) => take(message),
+                        None => return,
+                    },
+                    _there_and_back = &mut round_trip => break,
+                }
+            }
+            let per_round_trip = self.received - before;
+            if per_round_trip > 0 || self.is_busy(&mut take).await {
+                let last = self.received + 2 * per_round_trip + 8;
+                // Without a connection there is nothing to end.
+                let _ended = self.subscriber.unsubscribe_after(last).await;
+                let deadline = Instant::now() + LAST_ONES;
+                while let Ok(Some(message)) = timeout_at(deadline, self.next()).await {
+                    take(message);
+                }
+            }
+        }
+        let _ended = self.subscriber.unsubscribe().await;
+        // What the client had received is still in here.
+        while let Some(message) = self.next().await {
+            take(message);
+        }
+    }
+
+    async fn is_busy(&mut self, take: &mut impl FnMut(Message)) -> bool {
+        match timeout(QUIET, self.next()).await {
+            Ok(Some(message)) => {
+                take(message);
+                true
+            }
+            Ok(None) | Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,299 @@
+use std::sync::Arc;
+
+use async_nats::Subject;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use purista_core::{
+    Capabilities, Capability, Command, ErrorKind, Filter, Granted, Message, MessageType, Result, Sharing,
+    Subscription,
+    adapter::{DeadLetter, Intake, Link, Publish, Transport},
+};
+use tokio::time::Instant;
+
+use crate::{
+    address::{command_queue_group, consumer_name},
+    codec::{DEAD_LETTER, message_id_headers, refusal_headers, timeout_headers},
+    config::Config,
+    connection::Connection,
+    consumer::{NatsConsumer, Part},
+    core_consumer::{Backlogs, CoreConsumer, CoreConsumerSpec},
+    durable::DurableConsumer,
+    error::error,
+    jetstream::Publication,
+    pull_consumer::PullConsumer,
+    streams::{StreamKind, check_commands, ensure},
+};
+
+/// The name of the adapter.
+pub(crate) const NAME: &str = "nats";
+
+/// What core NATS gives.
+const CORE: Capabilities = Capabilities::NONE
+    .with(Capability::SharedSubscriptions)
+    .with(Capability::BroadcastSubscriptions)
+    .with(Capability::NoResponder)
+    .with(Capability::MessageExpiry)
+    .with(Capability::SenderOrder)
+    .with(Capability::RegisterAfterStart)
+    .with(Capability::Unregister)
+    .with(Capability::Reconnect)
+    .with(Capability::WireCompatible)
+    .with(Capability::Tls)
+    .with(Capability::Authentication);
+
+/// What JetStream adds. It cannot tell whether a subscription wants what it keeps.
+const JETSTREAM: Capabilities = CORE
+    .with(Capability::DurableSubscriptions)
+    .with(Capability::SurvivesBrokerKill)
+    .with(Capability::BrokerConfirm)
+    .with(Capability::GroupHandover)
+    .with(Capability::ManualAcknowledgement)
+    .with(Capability::RedeliveryCount)
+    .with(Capability::BoundedRetry)
+    .with(Capability::DelayedRetry)
+    .with(Capability::DeadLetter)
+    .with(Capability::LongHandlers);
+
+/// The payload that a server takes by default.
+const DEFAULT_MAX_MESSAGE: usize = 1 << 20;
+
+/// What an envelope, or what a dead letter tells beside it, needs beside the payload at the most.
+const ENVELOPE: usize = 48 * 1_024;
+
+/// The mapping onto NATS.
+#[derive(Debug)]
+pub(crate) struct NatsTransport {
+    config: Config,
+    live: RwLock<Option<Live>>,
+    backlogs: Arc<Backlogs>,
+}
+
+#[derive(Clone, Debug)]
+struct Live {
+    connection: Arc<Connection>,
+    commands_are_kept: bool,
+}
+
+impl NatsTransport {
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, live: RwLock::new(None), backlogs: Arc::default() }
+    }
+
+    fn connection(&self) -> Result<Arc<Connection>> {
+        let live = self.live.read();
+        let live = live.as_ref().ok_or_else(|| error(ErrorKind::NotStarted, "send"))?;
+        Ok(Arc::clone(&live.connection))
+    }
+
+    async fn open_core(
+        &self,
+        connection: &Arc<Connection>,
+        spec: CoreConsumerSpec,
+        intake: Intake<Self>,
+    ) -> Result<Part> {
+        let backlogs = Arc::clone(&self.backlogs);
+        CoreConsumer::open(Arc::clone(connection), spec, intake, backlogs).await.map(Part::Core)
+    }
+
+    /// Publishes without JetStream: returns when the server has passed the message on.
+    async fn publish_at_most_once(
+        connection: &Connection,
+        subject: Subject,
+        payload: Bytes,
+        must_route: bool,
+    ) -> Result<()> {
+        connection.ready().await?;
+        if !must_route {
+            connection.publish(subject, None, None, payload).await?;
+            return connection.round_trip().await;
+        }
+        match connection.publish_to_somebody(subject, None, payload).await? {
+            true => Ok(()),
+            false => Err(error(ErrorKind::Unroutable, "emit")),
+        }
+    }
+}
+
+impl Transport for NatsTransport {
+    type Consumer = NatsConsumer;
+    /// The caller's inbox.
+    type ReplyTo = Subject;
+
+    const NAME: &'static str = NAME;
+
+    fn capabilities(&self) -> Capabilities {
+        let live = self.live.read();
+        let (has_jetstream, max_message, commands_are_kept) = match &*live {
+            None => (self.config.jetstream.is_some(), DEFAULT_MAX_MESSAGE, false),
+            Some(Live { connection, commands_are_kept }) => {
+                (connection.jetstream().is_some(), connection.max_message(), *commands_are_kept)
+            }
+        };
+        let given = if has_jetstream { JETSTREAM } else { CORE.with(Capability::MustRoute) };
+        let given = if commands_are_kept { given.without(Capability::NoResponder) } else { given };
+        let room = max_message - ENVELOPE.min(max_message / 2);
+        given.with_max_payload(room.min(self.config.max_payload))
+    }
+
+    async fn connect(&self, link: Link) -> Result<()> {
+        let connection = Connection::open(&self.config, link).await?;
+        ensure(&connection, StreamKind::Events).await?;
+        let commands_are_kept = check_commands(&connection).await?.0;
+        *self.live.write() = Some(Live { connection, commands_are_kept });
+        Ok(())
+    }
+
+    async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
+        let connection = self.connection()?;
+        let subject = Subject::from(connection.names.subject(&message));
+        let payload = message.encode();
+        if connection.jetstream().is_none() {
+            return Self::publish_at_most_once(&connection, subject, payload, publish.must_route).await;
+        }
+        let headers = message.id.with_str(message_id_headers);
+        let publication = Publication { stream: StreamKind::Events, subject, headers, payload };
+        connection.publish_kept(&publication, publish.deadline).await
+    }
+
+    async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
+        let connection = self.connection()?;
+        connection.ready().await?;
+        let subject = Subject::from(connection.names.subject(&command));
+        let correlation_id = command.correlation_id.as_ref();
+        let inbox = correlation_id.map(|id| Subject::from(connection.inbox_of(id)));
+        connection.publish(subject, inbox, Some(timeout_headers(deadline)), command.encode()).await
+    }
+
+    async fn respond(&self, response: Arc<Message>, reply_to: Subject) -> Result<()> {
+        let connection = self.connection()?;
+        let payload = response.encode();
+        connection.publish(reply_to, None, None, payload.clone()).await?;
+        // For subscriptions on responses.
+        let subject = Subject::from(connection.names.subject(&response));
+        if response.event_name.is_none() || connection.jetstream().is_none() {
+            return connection.publish(subject, None, None, payload).await;
+        }
+        // It is an event like any other.
+        let headers = message_id_headers(&format!("{}-response", response.id));
+        let publication = Publication { stream: StreamKind::EventsAndResponses, subject, headers, payload };
+        let patience = response_patience();
+        connection.publish_kept(&publication, patience).await
+    }
+
+    async fn refuse(&self, refusal: Arc<Message>, reply_to: Subject) -> Result<()> {
+        self.connection()?.publish(reply_to, None, Some(refusal_headers()), refusal.encode()).await
+    }
+
+    async fn consume_command(
+        &self,
+        command: &Command,
+        _granted: &Granted,
+        intake: Intake<Self>,
+    ) -> Result<NatsConsumer> {
+        let connection = self.connection()?;
+        if command.options.success_event.is_some() {
+            ensure(&connection, StreamKind::EventsAndResponses).await?;
+        }
+        let name = consumer_name(&command.address, None);
+        let spec = CoreConsumerSpec {
+            command: Some(command.address.clone()),
+            subject: connection.names.command_pattern(&command.address),
+            queue_group: Some(command_queue_group(&command.address)),
+            hand_over: connection.names.of_consumer("command_member", &name),
+            pending_messages: self.config.pending_messages,
+            pending_bytes: self.config.pending_bytes,
+        };
+        Ok(NatsConsumer(vec![self.open_core(&connection, spec, intake).await?]))
+    }
+
+    async fn consume_subscription(
+        &self,
+        subscription: &Subscription,
+        granted: &Granted,
+        intake: Intake<Self>,
+    ) -> Result<NatsConsumer> {
+        let connection = self.connection()?;
+        let instance_id = connection.link().instance_id().to_string();
+        let own_instance = (granted.sharing == Sharing::Broadcast).then_some(instance_id.as_str());
+        let name = consumer_name(&subscription.subscriber, own_instance);
+        let filter = &subscription.filter;
+        let core = |filter: &Filter| CoreConsumerSpec {
+            command: None,
+            subject: connection.names.pattern(filter),
+            queue_group: (granted.sharing == Sharing::Shared).then(|| name.clone()),
+            hand_over: connection.names.of_consumer("core_member", &name),
+            pending_messages: self.config.pending_messages,
+            pending_bytes: self.config.pending_bytes,
+        };
+        let Some(jetstream) = connection.jetstream() else {
+            return Ok(NatsConsumer(vec![self.open_core(&connection, core(filter), intake).await?]));
+        };
+        let mut parts = Vec::new();
+        if let Some(stream) = stream_of(filter, granted.durable) {
+            let consumer = DurableConsumer::new(
+                name.clone(),
+                stream,
+                connection.names.pattern(filter),
+                filter,
+                jetstream.ack_wait,
+                granted.durable,
+            );
+            let consumer = PullConsumer::open(Arc::clone(&connection), consumer, intake.clone()).await?;
+            parts.push(Part::Pull(consumer));
+        }
+        if sees_commands_live(filter, granted.durable) {
+            let commands = filter.clone().with_message_type(MessageType::Command);
+            parts.push(self.open_core(&connection, core(&commands), intake).await?);
+        }
+        Ok(NatsConsumer(parts))
+    }
+
+    async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
+        let connection = self.connection()?;
+        let name = consumer_name(&letter.subscriber, None);
+        let mut headers = message_id_headers(&format!("{}-{name}", letter.message_id));
+        headers.insert(DEAD_LETTER, letter.metadata());
+        let publication = Publication {
+            stream: StreamKind::DeadLetters,
+            subject: connection.names.dead_letter(&letter.subscriber).into(),
+            headers,
+            payload: letter.original,
+        };
+        connection.publish_kept(&publication, Instant::now()).await
+    }
+
+    async fn disconnect(&self) -> Result<()> {
+        let live = self.live.write().take();
+        match live {
+            Some(live) => live.connection.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// How long a response that announces an event is published again and again.
+fn response_patience() -> Instant {
+    Instant::now() + std::time::Duration::from_secs(10)
+}
+
+/// Returns the stream that has what a filter matches, if any has.
+const fn stream_of(filter: &Filter, is_durable: bool) -> Option<StreamKind> {
+    match filter.message_type {
+        Some(MessageType::Command) if is_durable => Some(StreamKind::Commands),
+        Some(MessageType::Command) => None,
+        None | Some(MessageType::CommandSuccessResponse | MessageType::CommandErrorResponse) => {
+            Some(StreamKind::EventsAndResponses)
+        }
+        Some(_) => Some(StreamKind::Events),
+    }
+}
+
+/// Returns whether a subscription sees commands as they pass by. Only who asks for commands has them kept, as the server
+/// cannot tell any more then that nobody serves one.
+const fn sees_commands_live(filter: &Filter, is_durable: bool) -> bool {
+    match filter.message_type {
+        None => true,
+        Some(MessageType::Command) => !is_durable,
+        Some(_) => false,
+    }
+}
