@@ -14,6 +14,19 @@ lint:
 test:
     scripts/test.sh
 
+# Starts the brokers in Docker, and waits until they are ready
+up:
+    docker compose up --detach --wait
+
+# Stops the brokers; their data stay (`docker compose down --volumes` removes them)
+down:
+    docker compose down
+
+# What the brokers log: `just logs`, or `just logs nats`
+[positional-arguments]
+logs *args:
+    docker compose logs --follow "$@"
+
 # The documentation, warnings are errors
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked

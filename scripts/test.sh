@@ -44,8 +44,25 @@ need_rust() {
         die "Rust $wanted or newer is needed, this is $found; run: rustup update"
 }
 
+# The tests start servers of their own, and those that break nothing use the one at PURISTA_NATS_URL if that is set.
+nats_server_version=2.15.2
+need_nats_server() {
+    local module=github.com/nats-io/nats-server/v2@v$nats_server_version
+    local bin=${XDG_CACHE_HOME:-$HOME/.cache}/purista-rs/nats-server-$nats_server_version/bin
+    [[ -z ${PURISTA_NATS_URL:-} ]] || return 0
+    if [[ -z ${PURISTA_NATS_SERVER:-} ]]; then
+        if ! PURISTA_NATS_SERVER=$(PATH=$PATH:$bin command -v nats-server); then
+            { command -v go >/dev/null && GOBIN=$bin go install "$module"; } || (apt_install nats-server) ||
+                die "nats-server is missing; run: go install $module (or set PURISTA_NATS_URL)"
+            PURISTA_NATS_SERVER=$(PATH=$bin:$PATH:/usr/sbin command -v nats-server) # Debian's is not for users
+        fi
+    fi
+    export PURISTA_NATS_SERVER
+}
+
 need_c_compiler
 need_rust
+need_nats_server
 
 # --- Running and counting -----------------------------------------------------------------------------------
 

@@ -1,0 +1,15 @@
+//! Real brokers and a broken network for the tests of the adapters.
+//!
+//! A broker is a child process with a folder of its own. It ends with the test process, however that ends. Trials that
+//! break nothing share one; the others start their own and put a [`FaultProxy`] before it.
+
+mod folder;
+mod launch;
+pub mod nats;
+mod port;
+mod process;
+mod proxy;
+
+pub use port::free_port;
+pub use process::Process;
+pub use proxy::FaultProxy;

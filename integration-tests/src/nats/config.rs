@@ -1,0 +1,50 @@
+use std::path::Path;
+
+use super::server::Ports;
+
+/// The configuration of a server. What is not said here is nats-server's default.
+#[derive(Clone, Debug, Default)]
+pub struct NatsConfig {
+    jetstream: bool,
+    lines: Vec<String>,
+}
+
+impl NatsConfig {
+    /// Configures a server without JetStream.
+    #[must_use]
+    pub fn core() -> Self {
+        Self::default()
+    }
+
+    /// Configures a server with JetStream.
+    #[must_use]
+    pub fn jetstream() -> Self {
+        Self { jetstream: true, ..Self::default() }
+    }
+
+    /// Adds lines to the configuration file.
+    #[must_use]
+    pub fn with_lines(mut self, lines: impl Into<String>) -> Self {
+        self.lines.push(lines.into());
+        self
+    }
+
+    pub(super) const fn has_jetstream(&self) -> bool {
+        self.jetstream
+    }
+
+    /// Writes the configuration file. The name tells this server from another one that took its port.
+    pub(super) fn text(&self, name: &str, host: &str, ports: Ports, data: &Path) -> String {
+        let Ports { client, monitor } = ports;
+        let mut text =
+            format!("server_name: {name:?}\nlisten: \"{host}:{client}\"\nhttp: \"{host}:{monitor}\"\n");
+        if self.jetstream {
+            text += &format!("jetstream {{ store_dir: {data:?} }}\n");
+        }
+        for lines in &self.lines {
+            text += lines;
+            text += "\n";
+        }
+        text
+    }
+}

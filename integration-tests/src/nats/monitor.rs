@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, de::DeserializeOwned};
+use ureq::Agent;
+
+/// How many connections one page has.
+const PAGE: usize = 1024;
+
+/// Asks a server about itself, over its monitoring port.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    agent: Agent,
+    url: String,
+    page: usize,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it has JetStream.
+    pub jetstream: bool,
+    /// How many clients are connected.
+    pub connections: usize,
+    /// The largest payload it takes, in bytes.
+    pub max_payload: usize,
+}
+
+/// A connected client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Connection {
+    /// The name that the client gave itself, or nothing.
+    pub name: String,
+    /// What it subscribes to.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// A subscription of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[non_exhaustive]
+pub struct Subscription {
+    /// Its subject, which may have wildcards.
+    pub subject: String,
+    /// Its queue group.
+    #[serde(rename = "qgroup")]
+    pub queue: Option<String>,
+}
+
+impl Monitor {
+    pub(super) fn new(url: impl Into<String>) -> Self {
+        let config = Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(5)))
+            .http_status_as_error(false)
+            .proxy(None); // the one of the environment is for other hosts
+        Self { agent: config.build().into(), url: url.into(), page: PAGE }
+    }
+
+    /// Returns the open connections of clients with their subscriptions.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not as expected.
+    pub async fn connections(&self) -> anyhow::Result<Vec<Connection>> {
+        self.blocking(Self::read_connections).await
+    }
+
+    /// Returns what the server says of itself.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not as expected.
+    pub async fn info(&self) -> anyhow::Result<ServerInfo> {
+        self.blocking(Self::read_info).await
+    }
+
+    /// Returns whether the server is healthy.
+    ///
+    /// # Errors
+    ///
+    /// If it is not, or does not answer.
+    pub async fn health(&self) -> anyhow::Result<()> {
+        self.blocking(Self::check_health).await
+    }
+
+    pub(super) fn check_health(&self) -> anyhow::Result<()> {
+        self.get("healthz").map(drop)
+    }
+
+    pub(super) fn read_info(&self) -> anyhow::Result<ServerInfo> {
+        let Varz { server_name, version, jetstream, connections, max_payload } = self.read("varz")?;
+        let jetstream = jetstream.config.is_some();
+        Ok(ServerInfo { name: server_name, version, jetstream, connections, max_payload })
+    }
+
+    fn read_connections(&self) -> anyhow::Result<Vec<Connection>> {
+        let mut connections = Vec::new();
+        loop {
+            let (offset, page) = (connections.len(), self.page);
+            let found: Connz = self.read(&format!("connz?subs=detail&limit={page}&offset={offset}"))?;
+            let is_last = found.connections.is_empty() || offset + found.connections.len() >= found.total;
+            connections.extend(found.connections.into_iter().map(Connection::from));
+            if is_last {
+                return Ok(connections);
+            }
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        serde_json::from_str(&self.get(path)?).with_context(|| format!("answer to {path}"))
+    }
+
+    fn get(&self, path: &str) -> anyhow::Result<String> {
+        let url = format!("{}/{path}", self.url);
+        let mut answer = self.agent.get(&url).call().context(url.clone())?;
+        let body = answer.body_mut().with_config().limit(u64::MAX).read_to_string().context(url.clone())?;
+        if !answer.status().is_success() {
+            bail!("{url}: {} {body}", answer.status());
+        }
+        Ok(body)
+    }
+
+    async fn blocking<R: Send + 'static>(&self, read: fn(&Self) -> anyhow::Result<R>) -> anyhow::Result<R> {
+        let monitor = self.clone();
+        tokio::task::spawn_blocking(move || read(&monitor)).await?
+    }
+}
+
+#[derive(Deserialize)]
+struct Varz {
+    server_name: String,
+    version: String,
+    #[serde(default)]
+    jetstream: JetStreamz,
+    connections: usize,
+    max_payload: usize,
+}
+
+#[derive(Default, Deserialize)]
+struct JetStreamz {
+    config: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Connz {
+    total: usize,
+    connections: Vec<Conn>,
+}
+
+#[derive(Deserialize)]
+struct Conn {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    subscriptions_list_detail: Vec<Subscription>,
+}
+
+impl From<Conn> for Connection {
+    fn from(Conn { name, subscriptions_list_detail: subscriptions }: Conn) -> Self {
+        Self { name, subscriptions }
+    }
+}

@@ -1,0 +1,167 @@
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use parking_lot::Mutex;
+
+use super::{
+    NatsConfig, docker,
+    external::External,
+    find::{Runner, find},
+    monitor::Monitor,
+};
+use crate::{
+    folder::Folder,
+    launch::Launch,
+    port::{free_port, retry_if_taken},
+    process::Process,
+};
+
+/// A server: its own process, or one that runs elsewhere.
+#[derive(Debug)]
+pub struct NatsServer {
+    process: Option<Process>,
+    url: String,
+    address: SocketAddr,
+    monitor: Monitor,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) client: u16,
+    pub(super) monitor: u16,
+}
+
+impl NatsServer {
+    /// Starts a server on free ports, with a data folder of its own; returns when it is ready. It ends with this.
+    ///
+    /// # Errors
+    ///
+    /// If there is no nats-server, with the command that installs it; or if it does not become ready, with the end of
+    /// its log.
+    pub async fn start(config: NatsConfig) -> anyhow::Result<Self> {
+        tokio::task::spawn_blocking(move || Self::start_blocking(&config)).await?
+    }
+
+    /// Returns the server that all trials of this process share, one with JetStream and one without. The first call
+    /// starts it, or finds the one at `PURISTA_NATS_URL`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), or if the one at `PURISTA_NATS_URL` does not answer or has no JetStream.
+    pub async fn shared(jetstream: bool) -> anyhow::Result<Arc<Self>> {
+        static SHARED: [Mutex<Option<Arc<NatsServer>>>; 2] = [const { Mutex::new(None) }; 2];
+        let find = move || {
+            let mut shared = SHARED[usize::from(jetstream)].lock();
+            if let Some(server) = &*shared {
+                return Ok(Arc::clone(server));
+            }
+            let server = match External::from_env() {
+                Some(external) => Self::find_external(external?, jetstream)?,
+                None if jetstream => Self::start_blocking(&NatsConfig::jetstream())?,
+                None => Self::start_blocking(&NatsConfig::core())?,
+            };
+            Ok(Arc::clone(shared.insert(Arc::new(server))))
+        };
+        tokio::task::spawn_blocking(find).await?
+    }
+
+    /// Returns the URL for clients.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the address for clients: what a proxy connects to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns what asks the server about itself.
+    #[must_use]
+    pub const fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// Returns its process, to end it and to start it again.
+    ///
+    /// # Errors
+    ///
+    /// If the server is not ours.
+    pub fn process(&self) -> anyhow::Result<&Process> {
+        self.process.as_ref().with_context(|| {
+            format!("{} is not ours to break (PURISTA_NATS_URL): start one for this trial", self.address)
+        })
+    }
+
+    fn find_external(external: External, jetstream: bool) -> anyhow::Result<Self> {
+        let External { url, address, monitor } = external;
+        let monitor = Monitor::new(monitor);
+        accepts(address).context("server at PURISTA_NATS_URL")?;
+        let info = monitor.read_info().context("monitoring port of the server at PURISTA_NATS_URL")?;
+        ensure!(info.jetstream || !jetstream, "the server at PURISTA_NATS_URL has no JetStream");
+        Ok(Self { process: None, url, address, monitor })
+    }
+
+    fn start_blocking(config: &NatsConfig) -> anyhow::Result<Self> {
+        let runner = find()?;
+        retry_if_taken(|| {
+            Self::start_on(&runner, config, Ports { client: free_port()?, monitor: free_port()? })
+        })
+    }
+
+    fn start_on(runner: &Runner, config: &NatsConfig, ports: Ports) -> anyhow::Result<Self> {
+        let folder = Folder::new("nats")?;
+        let file = folder.path().join("nats.conf");
+        let name = format!("purista-{:016x}", rand::random::<u64>());
+        // Inside a container, the loopback interface cannot be reached from outside.
+        let host = if matches!(runner, Runner::Docker(_)) { "0.0.0.0" } else { "127.0.0.1" };
+        fs::write(&file, config.text(&name, host, ports, &folder.data())).context("configuration file")?;
+
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.client));
+        let monitor = Monitor::new(format!("http://127.0.0.1:{}", ports.monitor));
+        let ready = is_ready(monitor.clone(), address, name.clone(), config.has_jetstream());
+        let launch = match runner {
+            Runner::Binary(binary) => launch(binary, &file, ready),
+            Runner::Docker(docker) => docker::launch(docker, &name, ports, &file, ready),
+        };
+        let process = Process::start(folder, launch)?;
+        Ok(Self { process: Some(process), url: format!("nats://{address}"), address, monitor })
+    }
+}
+
+fn launch(
+    binary: &Path,
+    config: &Path,
+    ready: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static,
+) -> Launch {
+    Launch::new("nats-server", vec![binary.into(), "-c".into(), config.into()], ready)
+}
+
+fn is_ready(
+    monitor: Monitor,
+    address: SocketAddr,
+    name: String,
+    jetstream: bool,
+) -> impl Fn() -> anyhow::Result<()> + Send + Sync + 'static {
+    move || {
+        let info = monitor.read_info()?;
+        ensure!(info.name == name, "address already in use: {} answers", info.name);
+        ensure!(info.jetstream == jetstream, "JetStream is not ready");
+        monitor.check_health()?;
+        accepts(address)
+    }
+}
+
+fn accepts(address: SocketAddr) -> anyhow::Result<()> {
+    match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("{address}: {error}"),
+    }
+}
