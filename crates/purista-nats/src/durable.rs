@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     connection::Connection,
     error::{error, refused},
+    jetstream::body,
     streams::{StreamKind, ensure},
 };
 
@@ -110,7 +111,8 @@ impl DurableConsumer {
     ) -> Result<Found> {
         ensure(connection, self.stream).await?;
         let stream = self.stream.name(&connection.names);
-        let info = connection.api::<Info>(&format!("CONSUMER.INFO.{stream}.{}", self.name), &()).await?;
+        let info =
+            connection.api::<Info>(&format!("CONSUMER.INFO.{stream}.{}", self.name), Bytes::new()).await?;
         let (config, found) = match info {
             Ok(Info { config: found }) if self.agrees(&found) => return Ok(Found::Adopted),
             Ok(Info { config: found }) => {
@@ -134,7 +136,7 @@ impl DurableConsumer {
         };
         let create = Create { stream_name: &stream, config: &config };
         let created =
-            connection.api::<Info>(&format!("CONSUMER.CREATE.{stream}.{}", self.name), &create).await?;
+            connection.api::<Info>(&format!("CONSUMER.CREATE.{stream}.{}", self.name), body(&create)).await?;
         created.map(|_| found).map_err(|refusal| refused(refusal, "register"))
     }
 
@@ -160,7 +162,7 @@ impl DurableConsumer {
         }
         let stream = self.stream.name(&connection.names);
         let request = format!("CONSUMER.DELETE.{stream}.{}", self.name);
-        match connection.api::<serde_json::Value>(&request, &()).await? {
+        match connection.api::<serde_json::Value>(&request, Bytes::new()).await? {
             Ok(_) => Ok(()),
             Err(refusal) if refusal.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(()),
             Err(refusal) => Err(refused(refusal, "unregister")),

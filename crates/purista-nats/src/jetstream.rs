@@ -24,6 +24,10 @@ const API_TIMEOUT: Duration = Duration::from_secs(5);
 /// After how long a publish without an acknowledgement is sent again; the server recognises it if it has it.
 const PUBLISH_AGAIN: Duration = Duration::from_secs(2);
 
+/// What the API answers where JetStream is off, for the server or for the account.
+const NOT_ENABLED: [ErrorCode; 2] =
+    [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT];
+
 /// What is published to a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Publication {
@@ -56,7 +60,7 @@ impl Connection {
     pub(crate) async fn api<T: DeserializeOwned>(
         &self,
         request: &str,
-        body: &(impl Serialize + Sync + ?Sized),
+        body: Bytes,
     ) -> Result<Result<T, jetstream::Error>> {
         match self.ask(request, body).await? {
             Some(message) => match serde_json::from_slice(&message.payload) {
@@ -69,15 +73,9 @@ impl Connection {
     }
 
     /// Asks JetStream's API; `None` if nobody is there to answer.
-    pub(crate) async fn ask(
-        &self,
-        request: &str,
-        body: &(impl Serialize + Sync + ?Sized),
-    ) -> Result<Option<async_nats::Message>> {
-        let body = serde_json::to_vec(body)
-            .map_err(|cause| error(ErrorKind::Unexpected, "JetStream").source(cause))?;
+    pub(crate) async fn ask(&self, request: &str, body: Bytes) -> Result<Option<async_nats::Message>> {
         let subject = Subject::from(format!("$JS.API.{request}"));
-        let mut reply = self.publish_for_reply(subject, None, body.into()).await?;
+        let mut reply = self.publish_for_reply(subject, None, body).await?;
         match timeout(API_TIMEOUT, reply.outcome()).await {
             Ok(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => Ok(None),
             Ok(Outcome::Reply(message)) => Ok(Some(message)),
@@ -89,12 +87,12 @@ impl Connection {
 
     /// Returns whether the server has JetStream for us.
     pub(crate) async fn has_jetstream(&self) -> Result<bool> {
-        match self.ask("INFO", &()).await? {
-            None => Ok(false),
-            Some(message) => {
-                let answer = serde_json::from_slice::<Response<serde_json::Value>>(&message.payload);
-                Ok(matches!(answer, Ok(Response::Ok(_))))
-            }
+        let Some(message) = self.ask("INFO", Bytes::new()).await? else { return Ok(false) };
+        match serde_json::from_slice(&message.payload) {
+            Ok(Response::<serde_json::Value>::Ok(_)) => Ok(true),
+            Ok(Response::Err { error }) if NOT_ENABLED.contains(&error.error_code()) => Ok(false),
+            Ok(Response::Err { error }) => Err(refused(error, "start")),
+            Err(cause) => Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
         }
     }
 
@@ -152,4 +150,10 @@ fn verdict(message: &async_nats::Message) -> Verdict {
         // Some subscriber has answered, which is not asked of it: the acknowledgement is lost with that.
         Ok(_) | Err(_) => Verdict::Again,
     }
+}
+
+/// Makes the body of a request.
+pub(crate) fn body(request: &impl Serialize) -> Bytes {
+    // Configurations always have a form in JSON.
+    serde_json::to_vec(request).unwrap_or_default().into()
 }

@@ -67,12 +67,9 @@ async fn noted(connection: &Connection, consumer: &str, sequence: u64) -> Option
     let stream = StreamKind::Releases.name(&connection.names);
     let subject = subject(connection, consumer, sequence);
     let request = format!("DIRECT.GET.{stream}.{subject}");
-    let message = connection.ask(&request, &Empty {}).await.ok()??;
+    let message = connection.ask(&request, Bytes::new()).await.ok()??;
     if message.status.is_some_and(|status| status != StatusCode::OK) {
         return None;
     }
     serde_json::from_slice(&message.payload).ok()
 }
-
-#[derive(Serialize)]
-struct Empty {}

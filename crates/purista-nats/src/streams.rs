@@ -2,6 +2,7 @@ use async_nats::jetstream::{
     self, ErrorCode,
     stream::{Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType},
 };
+use bytes::Bytes;
 use purista_core::{ErrorKind, MessageType, Result};
 
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use crate::{
     config::JetStreamConfig,
     connection::Connection,
     error::{error, refused},
+    jetstream::body,
 };
 
 /// The release of a message is known for so long, if nobody takes the message meanwhile.
@@ -114,7 +116,7 @@ pub(crate) async fn ensure(connection: &Connection, kind: StreamKind) -> Result<
     let name = &wanted.name;
     let found = match find(connection, name).await? {
         Some(found) => found,
-        None => match connection.api::<Found>(&format!("STREAM.CREATE.{name}"), &wanted).await? {
+        None => match connection.api::<Found>(&format!("STREAM.CREATE.{name}"), body(&wanted)).await? {
             Ok(_) => return Ok(()),
             // Another instance may have been faster, with other limits.
             Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NAME_EXIST => {
@@ -130,7 +132,7 @@ pub(crate) async fn ensure(connection: &Connection, kind: StreamKind) -> Result<
     }
     let subjects = found.subjects.iter().cloned().chain(missing).collect();
     let more = StreamConfig { subjects, ..found };
-    let updated = connection.api::<Found>(&format!("STREAM.UPDATE.{name}"), &more).await?;
+    let updated = connection.api::<Found>(&format!("STREAM.UPDATE.{name}"), body(&more)).await?;
     updated.map(drop).map_err(|refusal| mismatch(name, refusal))
 }
 
@@ -140,8 +142,8 @@ pub(crate) async fn check_commands(connection: &Connection) -> Result<CommandsKe
         return Ok(CommandsKept(false));
     }
     let commands = connection.names.all_of_type(MessageType::Command);
-    let body = serde_json::json!({ "subject": commands });
-    let known: Known = match connection.api("STREAM.NAMES", &body).await? {
+    let request = serde_json::json!({ "subject": commands });
+    let known: Known = match connection.api("STREAM.NAMES", body(&request)).await? {
         Ok(known) => known,
         Err(refusal) => return Err(refused(refusal, "start")),
     };
@@ -164,7 +166,7 @@ struct Known {
 }
 
 async fn find(connection: &Connection, name: &str) -> Result<Option<StreamConfig>> {
-    match connection.api::<Found>(&format!("STREAM.INFO.{name}"), &()).await? {
+    match connection.api::<Found>(&format!("STREAM.INFO.{name}"), Bytes::new()).await? {
         Ok(found) => Ok(Some(found.config)),
         Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
         Err(refusal) => Err(refused(refusal, "start")),

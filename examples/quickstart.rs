@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example quickstart -- Ada ada@example.com
 //! cargo run --example quickstart -- Ada
+//! cargo run --example quickstart -- --bridge nats://localhost:4222
 //! ```
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
@@ -14,6 +15,7 @@ use purista_core::{
     MessageType, Service,
 };
 use purista_default::DefaultEventBridge;
+use purista_nats::NatsBridge;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,7 +60,8 @@ async fn record_error(context: Context, error: ErrorPayload) -> Result<(), Handl
 fn open_bridge(url: &str) -> Result<Arc<dyn EventBridge>, Box<dyn Error>> {
     match url.split_once("://").map_or(url, |(scheme, _)| scheme) {
         "default" => Ok(Arc::new(DefaultEventBridge::builder().build()?)),
-        other => Err(format!("no adapter for `{other}`; there is: default").into()),
+        "nats" | "tls" => Ok(Arc::new(NatsBridge::builder(url).build()?)),
+        other => Err(format!("no adapter for `{other}`; there are: default, nats").into()),
     }
 }
 

@@ -1,0 +1,1 @@
+//! Examples that run on every event bridge: `cargo run --example quickstart`.
