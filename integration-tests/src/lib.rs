@@ -3,13 +3,17 @@
 //! A broker is a child process with a folder of its own. It ends with the test process, however that ends. Trials that
 //! break nothing share one; the others start their own and put a [`FaultProxy`] before it.
 
+mod certificates;
 mod folder;
 mod launch;
 pub mod nats;
+mod own_broker;
 mod port;
 mod process;
 mod proxy;
 
+pub use certificates::{Certificates, PemFiles};
+pub use own_broker::OwnBroker;
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::FaultProxy;

@@ -29,9 +29,7 @@ async fn kept(url: &str) -> anyhow::Result<Option<u64>> {
 
 #[tokio::test]
 async fn data_outlive_the_process_until_they_are_wiped() -> anyhow::Result<()> {
-    let began = Instant::now();
     let server = NatsServer::start(NatsConfig::jetstream()).await?;
-    println!("start: {:?}", began.elapsed());
     publish(server.url(), 10).await?;
     let process = server.process()?;
     let first = process.id().context("does not run")?;
@@ -39,17 +37,13 @@ async fn data_outlive_the_process_until_they_are_wiped() -> anyhow::Result<()> {
     process.kill().await?;
     ensure!(process.id().is_none());
     async_nats::connect(server.url()).await.unwrap_err();
-    let began = Instant::now();
     process.start_again().await?;
-    println!("start again after kill: {:?}", began.elapsed());
     ensure!(process.id().context("does not run")? != first);
     ensure!(kept(server.url()).await? == Some(10));
 
     process.wipe().await.unwrap_err();
     process.start_again().await.unwrap_err();
-    let began = Instant::now();
     process.terminate().await?;
-    println!("terminate: {:?}", began.elapsed());
     process.terminate().await.unwrap_err();
     process.start_again().await?;
     ensure!(kept(server.url()).await? == Some(10));

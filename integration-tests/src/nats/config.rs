@@ -1,12 +1,14 @@
 use std::path::Path;
 
 use super::server::Ports;
+use crate::Certificates;
 
 /// The configuration of a server. What is not said here is nats-server's default.
 #[derive(Clone, Debug, Default)]
 pub struct NatsConfig {
     jetstream: bool,
     lines: Vec<String>,
+    certificates: Option<Certificates>,
 }
 
 impl NatsConfig {
@@ -27,6 +29,23 @@ impl NatsConfig {
     pub fn with_lines(mut self, lines: impl Into<String>) -> Self {
         self.lines.push(lines.into());
         self
+    }
+
+    /// Encrypts connections, and asks for certificates if these say so.
+    #[must_use]
+    pub fn with_tls(mut self, certificates: &Certificates) -> Self {
+        let files = certificates.broker();
+        let mut lines = format!("cert_file: {:?}\nkey_file: {:?}\n", files.certificate, files.key);
+        if let Some(authority) = certificates.client_authority() {
+            lines += &format!("ca_file: {authority:?}\nverify: true\n");
+        }
+        self.certificates = Some(certificates.clone());
+        // The default of two seconds is short for a machine that is busy with tests.
+        self.with_lines(format!("tls {{\n{lines}timeout: 10\n}}"))
+    }
+
+    pub(super) const fn scheme(&self) -> &'static str {
+        if self.certificates.is_some() { "tls" } else { "nats" }
     }
 
     pub(super) const fn has_jetstream(&self) -> bool {

@@ -165,3 +165,26 @@ impl From<Conn> for Connection {
         Self { name, subscriptions }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::nats::{NatsConfig, NatsServer};
+
+    #[tokio::test]
+    async fn connections_come_from_all_pages() {
+        let server = NatsServer::start(NatsConfig::core()).await.unwrap();
+        let mut clients = Vec::new();
+        for number in 0..5 {
+            let options = async_nats::ConnectOptions::new().name(number.to_string());
+            clients.push(options.connect(server.url()).await.unwrap());
+        }
+        let mut monitor = server.monitor().clone();
+        for page in [1, 2, 5, 6] {
+            monitor.page = page;
+            let mut names: Vec<_> =
+                monitor.connections().await.unwrap().into_iter().map(|connection| connection.name).collect();
+            names.sort();
+            assert_eq!(names, ["0", "1", "2", "3", "4"]);
+        }
+    }
+}

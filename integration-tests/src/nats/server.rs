@@ -16,6 +16,7 @@ use super::{
     monitor::Monitor,
 };
 use crate::{
+    FaultProxy,
     folder::Folder,
     launch::Launch,
     port::{free_port, retry_if_taken},
@@ -26,6 +27,8 @@ use crate::{
 #[derive(Debug)]
 pub struct NatsServer {
     process: Option<Process>,
+    /// Holds files that the process reads again when it starts again.
+    config: NatsConfig,
     url: String,
     address: SocketAddr,
     monitor: Monitor,
@@ -77,6 +80,12 @@ impl NatsServer {
         &self.url
     }
 
+    /// Returns the URL for clients that connect through a proxy.
+    #[must_use]
+    pub fn url_through(&self, proxy: &FaultProxy) -> String {
+        format!("{}://{}", self.config.scheme(), proxy.address())
+    }
+
     /// Returns the address for clients: what a proxy connects to.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -106,7 +115,7 @@ impl NatsServer {
         accepts(address).context("server at PURISTA_NATS_URL")?;
         let info = monitor.read_info().context("monitoring port of the server at PURISTA_NATS_URL")?;
         ensure!(info.jetstream || !jetstream, "the server at PURISTA_NATS_URL has no JetStream");
-        Ok(Self { process: None, url, address, monitor })
+        Ok(Self { process: None, config: NatsConfig::default(), url, address, monitor })
     }
 
     fn start_blocking(config: &NatsConfig) -> anyhow::Result<Self> {
@@ -132,7 +141,8 @@ impl NatsServer {
             Runner::Docker(docker) => docker::launch(docker, &name, ports, &file, ready),
         };
         let process = Process::start(folder, launch)?;
-        Ok(Self { process: Some(process), url: format!("nats://{address}"), address, monitor })
+        let url = format!("{}://{address}", config.scheme());
+        Ok(Self { process: Some(process), config: config.clone(), url, address, monitor })
     }
 }
 

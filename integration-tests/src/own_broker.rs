@@ -1,0 +1,89 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use purista_conformance::{Broker, NetworkFault};
+use purista_core::{Error, ErrorKind, Result, ServiceAddress};
+
+use crate::{FaultProxy, Process};
+
+type CancelConsumer = Box<dyn Fn(ServiceAddress) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// A broker that belongs to one trial, with a network before it that can be broken. Only how a consumer is taken away
+/// is for the test profile to say.
+pub struct OwnBroker {
+    process: Process,
+    proxy: FaultProxy,
+    cancel_consumer: CancelConsumer,
+}
+
+impl OwnBroker {
+    /// Puts both together; `cancel_consumer` does what [`Broker::cancel_consumer`] says.
+    #[must_use]
+    pub fn new<F>(
+        process: Process,
+        proxy: FaultProxy,
+        cancel_consumer: impl Fn(ServiceAddress) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let cancel_consumer: CancelConsumer =
+            Box::new(move |subscriber| Box::pin(cancel_consumer(subscriber)));
+        Self { process, proxy, cancel_consumer }
+    }
+
+    /// Returns the network before it, whose address is the one for bridges.
+    #[must_use]
+    pub const fn proxy(&self) -> &FaultProxy {
+        &self.proxy
+    }
+}
+
+#[async_trait]
+impl Broker for OwnBroker {
+    async fn terminate(&self) -> Result<()> {
+        self.process.terminate().await.map_err(|error| failed("terminate", &error))
+    }
+
+    async fn kill(&self) -> Result<()> {
+        self.process.kill().await.map_err(|error| failed("kill", &error))
+    }
+
+    async fn start(&self) -> Result<()> {
+        self.process.start_again().await.map_err(|error| failed("start", &error))
+    }
+
+    async fn wipe(&self) -> Result<()> {
+        self.process.wipe().await.map_err(|error| failed("wipe", &error))
+    }
+
+    async fn cancel_consumer(&self, subscriber: &ServiceAddress) -> Result<()> {
+        (self.cancel_consumer)(subscriber.clone()).await
+    }
+
+    fn break_network(&self, how: NetworkFault) {
+        self.proxy.break_network(how);
+    }
+
+    fn mend_network(&self) {
+        self.proxy.mend();
+    }
+
+    fn connection_attempts(&self) -> usize {
+        self.proxy.connection_attempts()
+    }
+}
+
+impl fmt::Debug for OwnBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnBroker")
+            .field("process", &self.process)
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failed(operation: &'static str, error: &anyhow::Error) -> Error {
+    Error::new(ErrorKind::Unexpected, operation).context(format!("{error:#}"))
+}
