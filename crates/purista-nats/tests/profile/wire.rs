@@ -1,0 +1,36 @@
+//! The wire as a foreign peer knows it, written down a second time.
+
+use std::fmt::Display;
+
+use purista_core::{
+    Error, ErrorKind, Filter, Message, MessageType, ServiceAddress,
+    routing::{AddressStyle, bounded_name},
+};
+
+const STYLE: AddressStyle = AddressStyle::new('.', '*', "empty", ">$").with_max_token_len(255);
+
+pub(crate) fn subject(prefix: &str, message: &Message) -> String {
+    message.routing_address(prefix, &STYLE)
+}
+
+pub(crate) fn command_pattern(prefix: &str, command: &ServiceAddress) -> String {
+    Filter::message_type(MessageType::Command).with_receiver(command).routing_pattern(prefix, &STYLE)
+}
+
+/// Returns a subject that a pattern matches.
+pub(crate) fn any_of(pattern: &str) -> String {
+    let token = |token: &str| if token == "*" { "anything".to_owned() } else { token.to_owned() };
+    pattern.split('.').map(token).collect::<Vec<_>>().join(".")
+}
+
+pub(crate) fn consumer_name(subscriber: &ServiceAddress) -> String {
+    bounded_name(&[&subscriber.service_name, &subscriber.service_version, &subscriber.service_target], 200)
+}
+
+pub(crate) fn stream(prefix: &str, what: &str) -> String {
+    format!("{prefix}-{what}")
+}
+
+pub(crate) fn unavailable(cause: impl Display) -> Error {
+    Error::new(ErrorKind::Unavailable, "test").context(format!("{cause:#}"))
+}
