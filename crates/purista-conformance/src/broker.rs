@@ -99,6 +99,8 @@ pub enum BrokerCertificate {
     Expired,
     /// A certificate that signed itself.
     SelfSigned,
+    /// Nothing: it speaks plain text, to bridges that are told to encrypt. It takes whoever comes in plain text.
+    Absent,
 }
 
 /// What the bridges show.

@@ -73,6 +73,12 @@ impl Ledger {
         self.0.lock().handled.len()
     }
 
+    /// Returns whether this number or a later one was handled.
+    #[must_use]
+    pub fn has_handled_from(&self, number: u64) -> bool {
+        self.0.lock().handled.iter().rev().any(|handled| *handled >= number)
+    }
+
     /// Balances the books.
     #[must_use]
     pub fn balance(&self) -> LedgerReport {

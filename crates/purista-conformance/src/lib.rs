@@ -29,11 +29,14 @@ pub mod catalogue;
 pub mod faults;
 mod fields;
 mod ledger;
+mod logs;
 mod probe;
 mod profile;
 mod report;
 mod runner;
 mod stage;
+mod traffic;
+mod worker;
 
 pub use broker::{Broker, BrokerCertificate, ClientCertificate, Login, NetworkFault, SECRET, Security};
 pub use ledger::{Ledger, LedgerReport};

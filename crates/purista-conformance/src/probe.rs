@@ -280,15 +280,24 @@ impl Drop for Inside<'_> {
 }
 
 /// Waits until a condition holds that nothing tells of, such as a count at the broker.
-pub(crate) async fn eventually<F, Fut>(what: &str, mut holds: F) -> Result<()>
+pub(crate) async fn eventually<F, Fut>(what: &str, holds: F) -> Result<()>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<bool>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    within(PATIENCE, what, holds).await
+}
+
+/// Waits until a condition holds that nothing tells of, and no longer than is said.
+pub(crate) async fn within<F, Fut>(limit: Duration, what: &str, mut holds: F) -> Result<()>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<bool>>,
+{
+    let deadline = Instant::now() + limit;
     let mut poll = tokio::time::interval(Duration::from_millis(5));
     while !holds().await? {
-        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        ensure!(Instant::now() < deadline, "not within {limit:?}: {what}");
         poll.tick().await;
     }
     Ok(())

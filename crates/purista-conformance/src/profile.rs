@@ -39,6 +39,8 @@ pub trait Profile: Send + Sync + 'static {
 pub struct DeploymentOptions {
     /// How many calls can be pending on a bridge.
     pub max_pending_calls: Option<usize>,
+    /// How many emits can wait for the broker on a bridge.
+    pub max_pending_emits: Option<usize>,
     /// How many messages can wait for a subscriber at the broker.
     pub queue_capacity: Option<usize>,
     /// How many dead letters the broker keeps.

@@ -16,10 +16,8 @@ use crate::{
     profile::{DeploymentOptions, Profile},
     report::{Report, Verdict},
     stage::Stage,
+    worker::work_if_asked,
 };
-
-/// How long one trial may take.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Trials that measure time run alone, the others share.
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -28,9 +26,14 @@ static MACHINE: RwLock<()> = RwLock::new(());
 ///
 /// `table` is the path of `docs/capabilities.md`, which is written anew if all rows ran and none failed. The seed comes
 /// from `PURISTA_SEED`, or is random; the result file names it.
+///
+/// Trials that need a consumer that dies start this program again, as that consumer.
 pub fn main(profile: impl Profile, table: &str) -> ExitCode {
-    let arguments = Arguments::from_args();
     let profile: Arc<dyn Profile> = Arc::new(profile);
+    if let Some(ended) = work_if_asked(&profile) {
+        return ended;
+    }
+    let arguments = Arguments::from_args();
     let claims = match block_on(claims(&profile)) {
         Ok(claims) => claims,
         Err(error) => {
@@ -179,12 +182,13 @@ fn play(profile: &Arc<dyn Profile>, id: &str, run: Run, seed: u64) -> Outcome {
     let _shared = (!measures_time).then(|| MACHINE.read());
     block_on(async {
         let stage = Stage::new(Arc::clone(profile), id, seed).await?;
-        let trial = tokio::time::timeout(TIME_LIMIT, run(stage));
-        trial.await.with_context(|| format!("not done within {TIME_LIMIT:?}"))?
+        let limit = cases::time_limit(id);
+        let trial = tokio::time::timeout(limit, run(stage));
+        trial.await.with_context(|| format!("not done within {limit:?}"))?
     })
 }
 
-fn block_on<R>(future: impl Future<Output = anyhow::Result<R>>) -> anyhow::Result<R> {
+pub(crate) fn block_on<R>(future: impl Future<Output = anyhow::Result<R>>) -> anyhow::Result<R> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();

@@ -11,12 +11,19 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use crate::{
+    broker::Broker,
     probe::Collector,
     profile::{Deployment, DeploymentOptions, Profile},
 };
 
 /// How long a trial waits for what must happen before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a bridge may take to connect or to register, if nothing else is configured.
+pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The lease of trials that have to wait for the end of one.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
 
 /// What one trial plays on: a deployment of its own, and names that no other trial has.
 #[derive(Clone)]
@@ -38,6 +45,36 @@ impl Stage {
     pub(crate) async fn redeploy(&mut self, options: DeploymentOptions) -> anyhow::Result<()> {
         self.deployment = self.profile.deploy(&options).await?;
         Ok(())
+    }
+
+    /// Finds the stage of another process.
+    pub(crate) async fn reach(
+        profile: Arc<dyn Profile>,
+        location: &str,
+        scope: String,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
+        let deployment = profile.reach(location).await?;
+        Ok(Self { profile, deployment, scope, seed })
+    }
+
+    /// Moves to a broker of this trial's own, to break it; with a short lease, as what a broken connection held comes
+    /// again at its end. Do this first.
+    pub(crate) async fn own_broker(&mut self, options: DeploymentOptions) -> anyhow::Result<()> {
+        self.redeploy(DeploymentOptions { own_broker: true, lease: Some(LEASE), ..options }).await?;
+        self.broker().map(drop)
+    }
+
+    /// Returns the broker of this trial's own.
+    pub(crate) fn broker(&self) -> anyhow::Result<&dyn Broker> {
+        self.deployment.broker().context(
+            "this row breaks the broker and needs one of its own: run it without the address of a server",
+        )
+    }
+
+    /// Returns what the names of this trial have in common.
+    pub(crate) fn scope(&self) -> &str {
+        &self.scope
     }
 
     /// Returns the deployment.

@@ -19,7 +19,7 @@ use crate::{
     ledger::Ledger,
     probe::{Collector, Latch, eventually, on_event},
     profile::DeploymentOptions,
-    stage::Stage,
+    stage::{LEASE, Stage},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -217,7 +217,8 @@ async fn no_room_for_a_dead_letter(mut stage: Stage) -> Outcome {
     Ok(())
 }
 
-async fn a_long_handler_runs_once(stage: Stage) -> Outcome {
+async fn a_long_handler_runs_once(mut stage: Stage) -> Outcome {
+    stage.redeploy(DeploymentOptions { lease: Some(LEASE), ..DeploymentOptions::default() }).await?;
     let bridge = stage.bridge().await?;
     let latch = Latch::new();
     let runs = Arc::new(AtomicU32::new(0));
@@ -226,8 +227,7 @@ async fn a_long_handler_runs_once(stage: Stage) -> Outcome {
         let held = Arc::clone(&held);
         counted.fetch_add(1, Ordering::SeqCst);
         async move {
-            // Longer than any lease that a trial configures.
-            let _released = tokio::time::timeout(Duration::from_secs(5), held.pass()).await;
+            let _released = tokio::time::timeout(2 * LEASE + Duration::from_secs(1), held.pass()).await;
             Ok(())
         }
     });

@@ -1,6 +1,9 @@
 //! The trials, by theme.
 
+mod access;
 mod acknowledge;
+mod consumers;
+mod crashes;
 mod durable;
 mod envelope;
 mod errors;
@@ -12,17 +15,26 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod matching;
+mod network;
 mod observe;
 mod order;
 mod payload;
+mod pressure;
+mod restarts;
+mod secrets;
 mod security;
 mod shutdown;
 mod timeouts;
 
+use std::time::Duration;
+
 use crate::case::Case;
 
 const THEMES: &[&[Case]] = &[
+    access::CASES,
     acknowledge::CASES,
+    consumers::CASES,
+    crashes::CASES,
     durable::CASES,
     envelope::CASES,
     errors::CASES,
@@ -34,17 +46,23 @@ const THEMES: &[&[Case]] = &[
     lifecycle::CASES,
     limits::CASES,
     matching::CASES,
+    network::CASES,
     observe::CASES,
     order::CASES,
     payload::CASES,
+    pressure::CASES,
+    restarts::CASES,
+    secrets::CASES,
     security::CASES,
     shutdown::CASES,
     timeouts::CASES,
 ];
 
 /// Rows whose trials measure time, and run alone for that.
-const MEASURE_TIME: &[&str] =
-    &["ACK-4", "ACK-6", "LIF-1", "LIF-10", "LIM-5", "RPC-4", "TMO-1", "TMO-2", "TMO-3", "TMO-4"];
+const MEASURE_TIME: &[&str] = &[
+    "ACK-4", "ACK-6", "LIF-1", "LIF-10", "LIM-3", "LIM-5", "NET-4", "NET-10", "RPC-4", "TMO-1", "TMO-2",
+    "TMO-3", "TMO-4",
+];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     THEMES.iter().copied().flatten()
@@ -52,4 +70,14 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
 
 pub(crate) fn measures_time(row: &str) -> bool {
     MEASURE_TIME.contains(&row)
+}
+
+/// Returns how long the trial of a row may take.
+pub(crate) fn time_limit(row: &str) -> Duration {
+    let seconds = match row {
+        // Each of its refusals may take as long as connecting may.
+        "SEC-1" => 120,
+        _ => 60,
+    };
+    Duration::from_secs(seconds)
 }
