@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream::{self, stream};
+use futures_util::StreamExt as _;
 use purista_integration_tests::nats::{NatsConfig, NatsServer};
+use tokio::time::timeout;
 
 async fn publish(url: &str, messages: u64) -> anyhow::Result<()> {
     let jetstream = jetstream::new(async_nats::connect(url).await?);
@@ -95,9 +97,11 @@ async fn the_monitor_sees_connections_with_their_subscriptions() -> anyhow::Resu
     let server = NatsServer::start(NatsConfig::core()).await?;
     let options = async_nats::ConnectOptions::new().name("watched");
     let client = options.connect(server.url()).await?;
-    let _all = client.subscribe("orders.>").await?;
     let _one = client.queue_subscribe("work.*", "workers".into()).await?;
-    client.flush().await?;
+    let mut all = client.subscribe("orders.>").await?;
+    // It comes back once the server knows what was said before.
+    client.publish("orders.1", "x".into()).await?;
+    timeout(Duration::from_secs(20), all.next()).await?.context("closed")?;
 
     let connections = server.monitor().connections().await?;
     ensure!(connections.len() == 1);

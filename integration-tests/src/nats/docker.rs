@@ -43,5 +43,5 @@ pub(super) fn launch(
     );
     let command = ["sh", "-c", &script].map(Into::into).to_vec();
     // SIGKILL would end the client and not the container.
-    Launch::new("nats-server in Docker", command, ready).killed_by(format!("'{docker}' kill {name}"))
+    Launch::new("nats-server", command, ready).killed_by(format!("'{docker}' kill {name}"))
 }

@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch, time::timeout};
 
@@ -9,6 +9,8 @@ use super::{
 
 /// How long the other side may take to close what was closed in order.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the broker may take to accept.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One connection of a bridge to the broker.
 pub(super) struct Line {
@@ -32,29 +34,30 @@ impl Line {
     }
 
     pub(super) async fn carry(self, mut bridge: TcpStream, broker: SocketAddr) {
-        let connected = tokio::select! {
+        let end = tokio::select! {
             biased;
-            end = self.ordered() => Err(end),
-            connected = self.connect(broker) => connected.map_err(|_refused| End::Reset),
+            end = self.ordered() => Some(end),
+            () = self.spoken() => None,
         };
-        match connected {
-            Ok(mut broker) => {
-                let end = tokio::select! {
-                    biased;
-                    end = self.ordered() => end,
-                    end = self.converse(&mut bridge, &mut broker) => end,
-                };
-                tokio::join!(finish(bridge, end), finish(broker, end));
-            }
-            Err(end) => finish(bridge, end).await,
+        if let Some(end) = end {
+            return finish(bridge, end).await;
         }
+        // Not given up in the middle: the broker may have accepted already, and would see an end in order.
+        let Ok(Ok(mut broker)) = timeout(PATIENCE, TcpStream::connect(broker)).await else {
+            return finish(bridge, End::Reset).await;
+        };
+        let end = tokio::select! {
+            biased;
+            end = self.ordered() => end,
+            end = self.converse(&mut bridge, &mut broker) => end,
+        };
+        tokio::join!(finish(bridge, end), finish(broker, end));
     }
 
-    async fn connect(&self, broker: SocketAddr) -> io::Result<TcpStream> {
+    /// Waits while there is silence: a broker that got nothing within its time limit would close the connection.
+    async fn spoken(&self) {
         let mut forecast = self.forecast.clone();
-        // A broker that got nothing of the bridge within its time limit would close the connection.
         drop(forecast.wait_for(|weather| weather.lasting != Lasting::Silence).await);
-        TcpStream::connect(broker).await
     }
 
     /// Waits until the weather ends this connection.
