@@ -25,7 +25,8 @@ use tokio::{
 
 use self::{line::Line, pump::Throttle, weather::Weather};
 
-/// Small, so that who writes notices soon that nothing is taken any more.
+/// Small, so that who writes notices soon that nothing is taken any more. The writer's own buffer fills all the same:
+/// about 4 MB on Linux.
 const RECEIVE_BUFFER: u32 = 64 * 1024;
 
 /// A network between bridges and a broker that can be broken. Its address stays the same while it lives.
