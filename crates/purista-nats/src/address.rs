@@ -64,7 +64,7 @@ impl Names {
 
     /// Returns the name of a stream.
     pub(crate) fn stream(&self, what: &str) -> String {
-        bounded_name(&[&self.prefix, what], MAX_NAME)
+        format!("{}-{what}", bounded_name(&[&self.prefix], MAX_NAME))
     }
 
     fn prefix_token(&self) -> String {

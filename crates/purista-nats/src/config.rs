@@ -14,6 +14,9 @@ pub struct JetStreamConfig {
     pub max_bytes: u64,
     /// How many messages wait for subscribers at the most; unlimited by default.
     pub max_messages: Option<u64>,
+    /// How many messages of one subject, which is an event of one sender, wait at the most; unlimited by default. It keeps
+    /// a slow subscriber from holding up the events of others.
+    pub max_messages_per_subject: Option<u64>,
     /// How long a message waits for a subscriber at the most; unlimited by default. What is older is lost.
     pub max_age: Option<Duration>,
     /// How many dead letters are kept; 100,000 by default. Beyond that, messages wait unacknowledged for room.
@@ -32,6 +35,7 @@ impl Default for JetStreamConfig {
         Self {
             max_bytes: 1 << 30,
             max_messages: None,
+            max_messages_per_subject: None,
             max_age: None,
             max_dead_letters: 100_000,
             replicas: 1,
@@ -53,6 +57,13 @@ impl JetStreamConfig {
     #[must_use]
     pub const fn with_max_messages(mut self, messages: u64) -> Self {
         self.max_messages = Some(messages);
+        self
+    }
+
+    /// Limits the messages of one subject that wait for subscribers.
+    #[must_use]
+    pub const fn with_max_messages_per_subject(mut self, messages: u64) -> Self {
+        self.max_messages_per_subject = Some(messages);
         self
     }
 
@@ -92,7 +103,12 @@ impl JetStreamConfig {
     }
 
     fn validate(&self) -> Result<()> {
-        let limits = [self.max_bytes, self.max_messages.unwrap_or(1), self.max_dead_letters];
+        let limits = [
+            self.max_bytes,
+            self.max_messages.unwrap_or(1),
+            self.max_messages_per_subject.unwrap_or(1),
+            self.max_dead_letters,
+        ];
         let times = [self.max_age.unwrap_or(Duration::MAX), self.duplicate_window, self.ack_wait];
         // A larger number has no form in the server's configuration.
         if limits.iter().any(|limit| *limit == 0 || i64::try_from(*limit).is_err()) {

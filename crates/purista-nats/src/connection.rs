@@ -31,6 +31,7 @@ use crate::{
     config::{Config, Credentials, JetStreamConfig},
     error::{Violation, error, from_connect, from_publish, violation},
     replies::{Outcome, Replies, Reply},
+    room::Room,
 };
 
 /// How often the state of the connection is compared with what its events told.
@@ -54,6 +55,7 @@ pub(crate) struct Connection {
     is_up: AtomicBool,
     up: watch::Sender<bool>,
     forbidden_subscriptions: Mutex<HashSet<String>>,
+    pub(crate) room: Room,
     restored: Mutex<Vec<Weak<dyn Restore>>>,
     next_inbox: AtomicU64,
     closing: CancellationToken,
@@ -92,6 +94,7 @@ impl Connection {
             is_up: AtomicBool::new(true),
             up: watch::Sender::new(true),
             forbidden_subscriptions: Mutex::default(),
+            room: Room::default(),
             restored: Mutex::default(),
             next_inbox: AtomicU64::new(0),
             closing: closing.clone(),

@@ -99,7 +99,8 @@ impl Connection {
     /// Publishes to a stream; returns when the server has acknowledged that it keeps the message, or knows that nobody
     /// wants it kept. Lost connections and lost acknowledgements are made up for.
     pub(crate) async fn publish_kept(&self, publication: &Publication, deadline: Instant) -> Result<()> {
-        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
+        let mut turn = self.room.turn_behind_others(&publication.subject, deadline).await?;
+        let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(25));
         loop {
             let busy = match self.try_publish(publication).await? {
                 Verdict::Acknowledged => return Ok(()),
@@ -119,9 +120,15 @@ impl Connection {
                 Verdict::Refused(refusal) => return Err(refused(refusal, "emit")),
             };
             let pause = backoff.next_delay();
-            if let Some(busy) = busy.filter(|_| Instant::now() + pause >= deadline) {
-                sleep_until(deadline).await;
-                return Err(error(ErrorKind::Backpressure, "emit").context(busy.to_string()));
+            if let Some(busy) = busy {
+                if Instant::now() + pause >= deadline {
+                    sleep_until(deadline).await;
+                    return Err(error(ErrorKind::Backpressure, "emit").context(busy.to_string()));
+                }
+                if turn.is_none() {
+                    turn = Some(self.room.turn(&publication.subject, deadline).await?);
+                    continue;
+                }
             }
             sleep(pause).await;
         }

@@ -14,6 +14,7 @@ mod jetstream;
 mod pull_consumer;
 mod releases;
 mod replies;
+mod room;
 mod streams;
 mod subscription;
 mod transport;

@@ -88,6 +88,8 @@ impl StreamKind {
             Self::Events | Self::EventsAndResponses | Self::Commands => StreamConfig {
                 retention: RetentionPolicy::Interest,
                 max_messages: limit(config.max_messages),
+                max_messages_per_subject: limit(config.max_messages_per_subject),
+                discard_new_per_subject: config.max_messages_per_subject.is_some(),
                 max_age: config.max_age.unwrap_or_default(),
                 no_ack: self == Self::Commands,
                 // The window must not be longer than the age.
@@ -193,7 +195,6 @@ fn check(wanted: &StreamConfig, found: &StreamConfig) -> Result<()> {
         ("discard", wanted.discard != found.discard),
         ("sealed", found.sealed),
         ("mirror", found.mirror.is_some()),
-        ("max_msgs_per_subject", wanted.max_messages_per_subject != found.max_messages_per_subject),
         ("allow_direct", wanted.allow_direct && !found.allow_direct),
     ];
     match differs.iter().find(|(_, differs)| *differs) {

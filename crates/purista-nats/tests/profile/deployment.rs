@@ -52,7 +52,7 @@ impl Place {
     fn builder(&self) -> NatsBridgeBuilder {
         let mut jetstream = JetStreamConfig::default().with_max_bytes(64 << 20);
         if let Some(messages) = self.queue_capacity {
-            jetstream = jetstream.with_max_messages(messages as u64);
+            jetstream = jetstream.with_max_messages_per_subject(messages as u64);
         }
         if let Some(letters) = self.dead_letter_capacity {
             jetstream = jetstream.with_max_dead_letters(letters as u64);
@@ -144,7 +144,7 @@ impl NatsDeployment {
         Ok(streams)
     }
 
-    /// Returns where a caller waits for the answer to a command.
+    /// Returns where the caller of a command waits for this answer.
     async fn inbox_of_caller(&self, response: &Message) -> Result<Option<String>> {
         let receiver = response.receiver.as_ref().and_then(|receiver| receiver.instance_id.as_ref());
         let (Some(caller), Some(correlation_id)) = (receiver, &response.correlation_id) else {
@@ -197,7 +197,9 @@ impl Deployment for NatsDeployment {
             }
             return Ok(());
         };
-        if let Some(inbox) = self.inbox_of_caller(&message).await? {
+        if message.message_type().is_response()
+            && let Some(inbox) = self.inbox_of_caller(&message).await?
+        {
             self.send(inbox, bytes.clone()).await?;
         }
         self.send(subject(&self.place.prefix, &message), bytes).await

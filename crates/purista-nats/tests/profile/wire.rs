@@ -17,10 +17,14 @@ pub(crate) fn command_pattern(prefix: &str, command: &ServiceAddress) -> String 
     Filter::message_type(MessageType::Command).with_receiver(command).routing_pattern(prefix, &STYLE)
 }
 
-/// Returns a subject that a pattern matches.
+/// Returns the subject of an event, or of what a pattern asks for instead, that the pattern matches.
 pub(crate) fn any_of(pattern: &str) -> String {
-    let token = |token: &str| if token == "*" { "anything".to_owned() } else { token.to_owned() };
-    pattern.split('.').map(token).collect::<Vec<_>>().join(".")
+    let token = |(position, token)| match (position, token) {
+        (1, "*") => "custom_message",
+        (_, "*") => "anything",
+        (_, token) => token,
+    };
+    pattern.split('.').enumerate().map(token).collect::<Vec<_>>().join(".")
 }
 
 pub(crate) fn consumer_name(subscriber: &ServiceAddress) -> String {
