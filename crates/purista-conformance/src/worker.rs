@@ -116,6 +116,7 @@ struct Orders {
 pub(crate) struct Worker {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    said: Vec<String>,
     /// The worker ends when this is closed.
     _stdin: ChildStdin,
 }
@@ -136,23 +137,22 @@ impl Worker {
             .context("start a worker")?;
         let stdout = process.stdout.take().context("a worker without output")?;
         let stdin = process.stdin.take().context("a worker without input")?;
-        Ok(Self { process, lines: BufReader::new(stdout).lines(), _stdin: stdin })
+        Ok(Self { process, lines: BufReader::new(stdout).lines(), said: Vec::new(), _stdin: stdin })
     }
 
-    /// Reads what the worker says until it says this. Returns whether it did so before it died.
+    /// Waits until the worker has said this. Returns whether it did so before it died.
     pub(crate) async fn says(&mut self, wanted: &str) -> Result<bool> {
-        let mut before = Vec::new();
         let said = timeout(PATIENCE, async {
-            while let Some(line) = self.lines.next_line().await? {
-                if line == wanted {
-                    return Ok(true);
+            while !self.said.iter().any(|line| line == wanted) {
+                match self.lines.next_line().await? {
+                    Some(line) => self.said.push(line),
+                    None => return Ok(false),
                 }
-                before.push(line);
             }
-            Ok(false)
+            Ok(true)
         });
         let said = said.await;
-        said.with_context(|| format!("the worker does not say `{wanted}` but {before:?}"))?
+        said.with_context(|| format!("the worker does not say `{wanted}`, but: {:?}", self.said))?
     }
 
     /// Kills the process, and waits until it is gone.

@@ -104,7 +104,7 @@ async fn an_acknowledgement_is_lost(mut stage: Stage) -> Outcome {
     let (latch, seen) = (Latch::new(), Collector::new());
     let (filter, options) = (Filter::event(stage.unique("event")), SubscriptionOptions::default());
     let registered = stage.subscribe(&*bridge, "subscriber", filter, options, latch.subscription(&seen));
-    let granted = registered.await?.granted();
+    let registration = registered.await?;
     bridge.start().await?;
     let sent = stage.emit(&*emitter, "event", "held").await?;
     latch.reached(1).await?;
@@ -122,7 +122,7 @@ async fn an_acknowledgement_is_lost(mut stage: Stage) -> Outcome {
     let is_well = || async { Ok(bridge.health().is_healthy()) };
     within(RECOVERY, "it is well again", is_well).await.with_context(|| format!("{:?}", bridge.health()))?;
 
-    if granted.acknowledge == Acknowledge::AfterHandler {
+    if registration.granted().acknowledge == Acknowledge::AfterHandler {
         match seen.at_least(2).await {
             Ok(()) => {
                 let again = &seen.seen()[1];

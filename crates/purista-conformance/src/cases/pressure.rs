@@ -116,7 +116,7 @@ async fn all_arrive(ledger: &Ledger) -> Outcome {
 async fn a_broker_that_stops_reading(mut stage: Stage) -> Outcome {
     stage.own_broker(DeploymentOptions::default()).await?;
     let ledger = Arc::new(Ledger::default());
-    keep_books(&stage, &ledger).await?;
+    let _service = keep_books(&stage, &ledger).await?;
     let (inner, books) = (stage.clone(), Arc::clone(&ledger));
     // On a thread of its own: who blocks it holds up everything in there, and the clock sees that.
     let emitted = tokio::task::spawn_blocking(move || {

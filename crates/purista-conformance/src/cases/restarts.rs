@@ -48,8 +48,8 @@ async fn attach(stage: &Stage, ledger: &Arc<Ledger>) -> anyhow::Result<Arc<dyn E
     let (filter, options) = (Filter::event(stage.unique("event")), SubscriptionOptions::default());
     let registered =
         stage.subscribe(&*service, "books", filter, options.with_durable(true), bookkeeper(ledger)).await?;
-    ensure!(registered.granted().durable, "not durable: {registered:?}");
     service.start().await?;
+    ensure!(registered.granted().durable, "not durable: {registered:?}");
     Ok(service)
 }
 
@@ -72,7 +72,7 @@ async fn events_outlive(mut stage: Stage, how: End) -> Outcome {
     stage.emit_each(&*emitter, "event", 1..EVENTS).await?;
     end(stage.broker()?, how).await?;
     stage.broker()?.start().await?;
-    attach(&stage, &ledger).await?;
+    let _service = attach(&stage, &ledger).await?;
     // The one after them, from a bridge that has lived through it, shows that they are through.
     stage.emit_within(&*emitter, "event", &EVENTS, PATIENCE).await.context("the sentinel")?;
     (0..=EVENTS as u64).for_each(|number| ledger.ok(number));
@@ -102,7 +102,7 @@ async fn a_session_without_messages(mut stage: Stage) -> Outcome {
 
     let emitter = stage.bridge().await?;
     stage.emit_each(&*emitter, "event", 0..EVENTS).await?;
-    attach(&stage, &ledger).await?;
+    let _service = attach(&stage, &ledger).await?;
     grows_to(EVENTS, "events", || ledger.handled_count()).await?;
     stage.emit_each(&*emitter, "event", EVENTS..EVENTS + 1).await?;
     grows_to(EVENTS + 1, "events", || ledger.handled_count()).await?;
@@ -115,7 +115,8 @@ async fn a_session_without_messages(mut stage: Stage) -> Outcome {
 async fn traffic_outlives(mut stage: Stage, how: End, rounds: usize) -> Outcome {
     stage.own_broker(DeploymentOptions::default()).await?;
     let mut traffic = Traffic::begin(&stage).await?;
-    let survives = how == End::Terminated || stage.claims()?.has(Capability::SurvivesBrokerKill);
+    let survives =
+        how == End::Terminated || traffic.service.capabilities().has(Capability::SurvivesBrokerKill);
     for round in 1..=rounds {
         traffic.must_arrive(traffic.is_kept() && survives);
         traffic.flows(100).await?;
