@@ -13,8 +13,8 @@ pub struct NatsBridge {
 impl NatsBridge {
     /// Starts to configure a bridge. `servers` is one URL or several, apart by commas: `nats://host:4222`, or
     /// `tls://host:4222` for a connection that must be encrypted. The first one may name user and password.
-    pub fn builder(servers: impl Into<String>) -> NatsBridgeBuilder {
-        NatsBridgeBuilder::new(servers.into())
+    pub fn builder(servers: impl AsRef<str>) -> NatsBridgeBuilder {
+        NatsBridgeBuilder::new(servers.as_ref())
     }
 
     /// Starts to configure a bridge by what the environment says, see [`NatsBridgeBuilder::from_env`].

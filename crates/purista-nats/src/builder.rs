@@ -20,8 +20,8 @@ pub struct NatsBridgeBuilder {
 }
 
 impl NatsBridgeBuilder {
-    pub(crate) fn new(servers: String) -> Self {
-        Self { config: Config::new(&servers), engine: EngineConfig::default() }
+    pub(crate) fn new(servers: &str) -> Self {
+        Self { config: Config::new(servers), engine: EngineConfig::default() }
     }
 
     /// Takes over what the environment says:
@@ -53,14 +53,15 @@ impl NatsBridgeBuilder {
             _ => Err(invalid(&format!("{one} and {other} belong together"))),
         };
         let servers = variable("PURISTA_NATS_URL").ok_or_else(|| invalid("PURISTA_NATS_URL is not set"))?;
-        let mut builder = Self::new(servers);
+        let mut builder = Self::new(&servers);
         if let Some((user, password)) = pair("PURISTA_NATS_USER", "PURISTA_NATS_PASSWORD")? {
             builder = builder.user_and_password(user, password);
         }
         if let Some((certificate, key)) = pair("PURISTA_NATS_CERTIFICATE", "PURISTA_NATS_KEY")? {
             builder = builder.client_certificate(certificate, key);
         }
-        let single: [(&str, fn(Self, String) -> Self); 6] = [
+        type Setter = fn(NatsBridgeBuilder, String) -> NatsBridgeBuilder;
+        let single: [(&str, Setter); 6] = [
             ("PURISTA_NATS_TOKEN", Self::token),
             ("PURISTA_NATS_NKEY", Self::nkey),
             ("PURISTA_NATS_CREDENTIALS", Self::credentials_file),

@@ -78,7 +78,8 @@ impl Connection {
         let delay = reconnect_delay(config, Arc::clone(&was_connected), closing.clone());
         let options = options(config, &link, events).await?.reconnect_delay_callback(delay);
         let servers: Vec<_> = config.servers.iter().map(|server| server.0.clone()).collect();
-        let client = options.connect(servers).await.map_err(from_connect)?;
+        let client =
+            options.connect(servers).await.map_err(|cause| from_connect(cause, config.tls_required))?;
         was_connected.store(true, Ordering::Release);
 
         let inbox = format!("{}.{}.", config.inbox_prefix, Id::random());
@@ -403,7 +404,7 @@ async fn supervise(
     loop {
         let Some(current) = connection.upgrade() else { return };
         // Without a strong reference, so that a bridge that was dropped is noticed.
-        let restoring = (!current.is_up() && current.is_connected()).then(|| current);
+        let restoring = (!current.is_up() && current.is_connected()).then_some(current);
         let event = tokio::select! {
             biased;
             () = closing.cancelled() => return,

@@ -132,12 +132,12 @@ impl DurableConsumer {
                 };
                 (Config { deliver_policy, ..self.config.clone() }, Found::Created)
             }
-            Err(refusal) => return Err(refused(refusal, "register")),
+            Err(refusal) => return Err(refused(&refusal, "register")),
         };
         let create = Create { stream_name: &stream, config: &config };
         let created =
             connection.api::<Info>(&format!("CONSUMER.CREATE.{stream}.{}", self.name), body(&create)).await?;
-        created.map(|_| found).map_err(|refusal| refused(refusal, "register"))
+        created.map(|_| found).map_err(|refusal| refused(&refusal, "register"))
     }
 
     fn agrees(&self, found: &Config) -> bool {
@@ -165,7 +165,7 @@ impl DurableConsumer {
         match connection.api::<serde_json::Value>(&request, Bytes::new()).await? {
             Ok(_) => Ok(()),
             Err(refusal) if refusal.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(()),
-            Err(refusal) => Err(refused(refusal, "unregister")),
+            Err(refusal) => Err(refused(&refusal, "unregister")),
         }
     }
 }

@@ -13,9 +13,11 @@ pub(crate) fn error(kind: ErrorKind, operation: &'static str) -> Error {
 }
 
 /// Translates why a connection could not be made.
-pub(crate) fn from_connect(cause: async_nats::ConnectError) -> Error {
+pub(crate) fn from_connect(cause: async_nats::ConnectError, tls_required: bool) -> Error {
     let kind = match cause.kind() {
         _ if is_tls(&cause) => ErrorKind::Tls,
+        // A server that refuses our certificate says so, and closes at once: its word may be lost with that.
+        ConnectErrorKind::Io if tls_required && is_closed(&cause) => ErrorKind::Tls,
         ConnectErrorKind::Tls => ErrorKind::Tls,
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
             ErrorKind::Unauthenticated
@@ -27,6 +29,18 @@ pub(crate) fn from_connect(cause: async_nats::ConnectError) -> Error {
         | ConnectErrorKind::MaxReconnects => ErrorKind::Unavailable,
     };
     error(kind, "start").source(cause)
+}
+
+fn is_closed(cause: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let mut next = Some(cause);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);
+        }
+        next = cause.source();
+    }
+    false
 }
 
 fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
@@ -56,7 +70,7 @@ pub(crate) fn from_publish(cause: async_nats::PublishError, operation: &'static 
 }
 
 /// Translates what JetStream's API refused.
-pub(crate) fn refused(refusal: jetstream::Error, operation: &'static str) -> Error {
+pub(crate) fn refused(refusal: &jetstream::Error, operation: &'static str) -> Error {
     error(ErrorKind::Unexpected, operation).context(refusal.to_string())
 }
 
@@ -97,8 +111,14 @@ mod tests {
     fn tls_is_found_behind_io() {
         let inner = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete);
         let cause = async_nats::ConnectError::with_source(ConnectErrorKind::Io, inner);
-        assert_eq!(from_connect(cause).kind(), ErrorKind::Tls);
-        let cause = async_nats::ConnectError::with_source(ConnectErrorKind::Io, io::Error::other("refused"));
-        assert_eq!(from_connect(cause).kind(), ErrorKind::Unavailable);
+        assert_eq!(from_connect(cause, false).kind(), ErrorKind::Tls);
+        for (kind, without, with) in [
+            (io::ErrorKind::ConnectionRefused, ErrorKind::Unavailable, ErrorKind::Unavailable),
+            (io::ErrorKind::ConnectionReset, ErrorKind::Unavailable, ErrorKind::Tls),
+        ] {
+            let cause = || async_nats::ConnectError::with_source(ConnectErrorKind::Io, io::Error::from(kind));
+            assert_eq!(from_connect(cause(), false).kind(), without, "{kind}");
+            assert_eq!(from_connect(cause(), true).kind(), with, "{kind}");
+        }
     }
 }

@@ -91,7 +91,7 @@ impl Connection {
         match serde_json::from_slice(&message.payload) {
             Ok(Response::<serde_json::Value>::Ok(_)) => Ok(true),
             Ok(Response::Err { error }) if NOT_ENABLED.contains(&error.error_code()) => Ok(false),
-            Ok(Response::Err { error }) => Err(refused(error, "start")),
+            Ok(Response::Err { error }) => Err(refused(&error, "start")),
             Err(cause) => Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
         }
     }
@@ -117,7 +117,7 @@ impl Connection {
                     let kind = ErrorKind::payload_too_large(publication.payload.len(), self.max_message());
                     return Err(error(kind, "emit").context(refusal.to_string()));
                 }
-                Verdict::Refused(refusal) => return Err(refused(refusal, "emit")),
+                Verdict::Refused(refusal) => return Err(refused(&refusal, "emit")),
             };
             let pause = backoff.next_delay();
             if let Some(busy) = busy {

@@ -122,9 +122,9 @@ pub(crate) async fn ensure(connection: &Connection, kind: StreamKind) -> Result<
             Ok(_) => return Ok(()),
             // Another instance may have been faster, with other limits.
             Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NAME_EXIST => {
-                find(connection, name).await?.ok_or_else(|| mismatch(name, refusal))?
+                find(connection, name).await?.ok_or_else(|| mismatch(name, &refusal))?
             }
-            Err(refusal) => return Err(mismatch(name, refusal)),
+            Err(refusal) => return Err(mismatch(name, &refusal)),
         },
     };
     check(&wanted, &found)?;
@@ -135,7 +135,7 @@ pub(crate) async fn ensure(connection: &Connection, kind: StreamKind) -> Result<
     let subjects = found.subjects.iter().cloned().chain(missing).collect();
     let more = StreamConfig { subjects, ..found };
     let updated = connection.api::<Found>(&format!("STREAM.UPDATE.{name}"), body(&more)).await?;
-    updated.map(drop).map_err(|refusal| mismatch(name, refusal))
+    updated.map(drop).map_err(|refusal| mismatch(name, &refusal))
 }
 
 /// Refuses to start where a foreign stream would answer commands with its own acknowledgements.
@@ -147,7 +147,7 @@ pub(crate) async fn check_commands(connection: &Connection) -> Result<CommandsKe
     let request = serde_json::json!({ "subject": commands });
     let known: Known = match connection.api("STREAM.NAMES", body(&request)).await? {
         Ok(known) => known,
-        Err(refusal) => return Err(refused(refusal, "start")),
+        Err(refusal) => return Err(refused(&refusal, "start")),
     };
     let Some(name) = known.streams.into_iter().flatten().next() else { return Ok(CommandsKept(false)) };
     if find(connection, &name).await?.is_some_and(|found| !found.no_ack) {
@@ -171,11 +171,11 @@ async fn find(connection: &Connection, name: &str) -> Result<Option<StreamConfig
     match connection.api::<Found>(&format!("STREAM.INFO.{name}"), Bytes::new()).await? {
         Ok(found) => Ok(Some(found.config)),
         Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-        Err(refusal) => Err(refused(refusal, "start")),
+        Err(refusal) => Err(refused(&refusal, "start")),
     }
 }
 
-fn mismatch(name: &str, refusal: jetstream::Error) -> purista_core::Error {
+fn mismatch(name: &str, refusal: &jetstream::Error) -> purista_core::Error {
     let kind = match refusal.error_code() {
         ErrorCode::STREAM_NAME_EXIST | ErrorCode::STREAM_SUBJECT_OVERLAP => ErrorKind::TopologyMismatch,
         _ => ErrorKind::Unexpected,
@@ -230,19 +230,19 @@ mod tests {
 
     #[test]
     fn streams_keep_what_they_are_for() {
+        use StreamKind::{Commands, DeadLetters, Events, EventsAndResponses, Releases};
         let (names, config) = (Names::new("purista"), JetStreamConfig::default());
-        let events = StreamKind::Events.config(&names, &config);
+        let events = Events.config(&names, &config);
         assert_eq!(events.name, "purista-events");
         assert_eq!(events.subjects.len(), 9);
         assert!(events.subjects.contains(&"purista.custom_message.>".to_owned()));
-        let more = StreamKind::EventsAndResponses.config(&names, &config);
+        let more = EventsAndResponses.config(&names, &config);
         assert_eq!(missing_subjects(&more, &events).len(), 2);
         assert!(missing_subjects(&events, &more).is_empty());
         let captures_commands = |kind: StreamKind| {
             let config = kind.config(&names, &config);
             !config.no_ack && config.subjects.iter().any(|subject| covers(subject, "purista.command.a"))
         };
-        use StreamKind::{Commands, DeadLetters, Events, EventsAndResponses, Releases};
         assert!(
             ![Events, EventsAndResponses, Commands, DeadLetters, Releases].into_iter().any(captures_commands)
         );

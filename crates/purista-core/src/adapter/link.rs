@@ -118,7 +118,7 @@ impl Link {
     pub fn respond(&self, response: Arc<Message>) {
         let correlation_id = response.correlation_id.clone();
         let from = response.sender.address.clone();
-        self.judge(self.0.calls.respond(response), correlation_id, &from);
+        self.judge(self.0.calls.respond(response), correlation_id.as_ref(), &from);
     }
 
     /// Hands over a response that says that the command came to the wrong address, as several share its route. The call
@@ -126,7 +126,7 @@ impl Link {
     /// within its time limit.
     pub fn refused(&self, refusal: &Message) {
         let verdict = self.0.calls.refuse(refusal);
-        self.judge(verdict, refusal.correlation_id.clone(), &refusal.sender.address);
+        self.judge(verdict, refusal.correlation_id.as_ref(), &refusal.sender.address);
     }
 
     /// Fails the call with this correlation id, if it is pending.
@@ -144,7 +144,7 @@ impl Link {
         self.0.calls.fail_where(is_it, error);
     }
 
-    fn judge(&self, verdict: ResponseVerdict, correlation_id: Option<Id>, from: &ServiceAddress) {
+    fn judge(&self, verdict: ResponseVerdict, correlation_id: Option<&Id>, from: &ServiceAddress) {
         let counters = &self.0.counters;
         match verdict {
             ResponseVerdict::Answered => {}

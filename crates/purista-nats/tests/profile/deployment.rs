@@ -4,16 +4,19 @@ use async_nats::{Client, jetstream};
 use bytes::Bytes;
 use purista_conformance::{Broker, BrokerReport, Deployment, DeploymentOptions};
 use purista_core::{
-    Error, ErrorKind, EventBridge, Message, Result, ServiceAddress,
+    Error, ErrorKind, EventBridge, Id, Message, Result, ServiceAddress,
     adapter::{DeadLetter, async_trait},
 };
-use purista_integration_tests::nats::{Connection, NatsServer};
+use purista_integration_tests::{
+    OwnBroker,
+    nats::{Connection, NatsServer, Subscription},
+};
 use purista_nats::{JetStreamConfig, NatsBridge, NatsBridgeBuilder};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use super::{
-    broker::OwnBroker,
+    secured::Secured,
     wire::{any_of, command_pattern, consumer_name, stream, subject, unavailable},
 };
 
@@ -22,6 +25,8 @@ use super::{
 pub(crate) struct Place {
     pub(crate) url: String,
     pub(crate) prefix: String,
+    has_jetstream: bool,
+    max_pending_emits: Option<usize>,
     pub(crate) max_pending_calls: Option<usize>,
     pub(crate) queue_capacity: Option<usize>,
     pub(crate) dead_letter_capacity: Option<usize>,
@@ -31,10 +36,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(url: String, prefix: &str, options: &DeploymentOptions) -> Self {
+    /// Chooses a prefix; where the server is comes later.
+    pub(crate) fn new(has_jetstream: bool, options: &DeploymentOptions) -> Self {
         Self {
-            url,
-            prefix: prefix.to_owned(),
+            url: String::new(),
+            prefix: format!("t{}", Id::random()),
+            has_jetstream,
+            max_pending_emits: options.max_pending_emits,
             max_pending_calls: options.max_pending_calls,
             queue_capacity: options.queue_capacity,
             dead_letter_capacity: options.dead_letter_capacity,
@@ -64,6 +72,12 @@ impl Place {
             .prefix(&self.prefix)
             .inbox_prefix(self.inbox_prefix())
             .jetstream(jetstream);
+        if !self.has_jetstream {
+            builder = builder.without_jetstream();
+        }
+        if let Some(emits) = self.max_pending_emits {
+            builder = builder.max_pending_emits(emits);
+        }
         if let Some(calls) = self.max_pending_calls {
             builder = builder.max_pending_calls(calls);
         }
@@ -81,7 +95,7 @@ impl Place {
 /// A prefix of its own on a server.
 pub(crate) struct NatsDeployment {
     place: Place,
-    configure: fn(NatsBridgeBuilder) -> NatsBridgeBuilder,
+    security: Option<Secured>,
     broker: Option<OwnBroker>,
     /// `None` in a process that did not start it.
     server: Option<Arc<NatsServer>>,
@@ -90,7 +104,13 @@ pub(crate) struct NatsDeployment {
 
 impl NatsDeployment {
     pub(crate) fn new(place: Place, broker: Option<OwnBroker>, server: Option<Arc<NatsServer>>) -> Self {
-        Self { place, configure: |builder| builder, broker, server, client: OnceCell::new() }
+        Self { place, security: None, broker, server, client: OnceCell::new() }
+    }
+
+    /// Has bridges show and expect what security asks for.
+    pub(crate) fn secured(mut self, security: Option<Secured>) -> Self {
+        self.security = security;
+        self
     }
 
     fn server(&self) -> Result<&NatsServer> {
@@ -120,7 +140,7 @@ impl NatsDeployment {
     }
 
     /// Returns what bridges listen to beside their inboxes.
-    async fn routes(&self) -> Result<Vec<purista_integration_tests::nats::Subscription>> {
+    async fn routes(&self) -> Result<Vec<Subscription>> {
         let prefix = format!("{}.", self.place.prefix);
         let connections = self.connections().await?;
         let subscriptions = connections.into_iter().flat_map(|connection| connection.subscriptions);
@@ -187,7 +207,12 @@ impl NatsDeployment {
 #[async_trait]
 impl Deployment for NatsDeployment {
     fn bridge(&self) -> Result<Arc<dyn EventBridge>> {
-        Ok(Arc::new((self.configure)(self.place.builder()).build()?))
+        let builder = self.place.builder();
+        let builder = match &self.security {
+            Some(security) => security.configure_bridge(builder),
+            None => builder,
+        };
+        Ok(Arc::new(builder.build()?))
     }
 
     async fn inject(&self, bytes: Bytes) -> Result<()> {
@@ -208,9 +233,7 @@ impl Deployment for NatsDeployment {
     async fn misroute(&self, to: &ServiceAddress, bytes: Bytes) -> Result<bool> {
         let (command, name) = (command_pattern(&self.place.prefix, to), consumer_name(to));
         let routes = self.routes().await?;
-        let is_it = |route: &&purista_integration_tests::nats::Subscription| {
-            route.subject == command || route.queue.as_deref() == Some(&name)
-        };
+        let is_it = |route: &&Subscription| route.subject == command || route.queue.as_deref() == Some(&name);
         let core = routes.iter().filter(|route| route.subject.split('.').count() == 13).find(is_it);
         let mut patterns: Vec<_> = core.map(|route| route.subject.clone()).into_iter().collect();
         for (_, consumers) in self.streams().await? {
@@ -259,10 +282,10 @@ impl Deployment for NatsDeployment {
 }
 
 /// Deletes the consumer of a subscriber, as an operator can.
-pub(crate) async fn cancel_consumer(url: &str, prefix: &str, subscriber: &ServiceAddress) -> Result<()> {
+pub(crate) async fn cancel_consumer(url: String, prefix: String, subscriber: ServiceAddress) -> Result<()> {
     let context = jetstream::new(async_nats::connect(url).await.map_err(unavailable)?);
-    let events = context.get_stream(stream(prefix, "events")).await.map_err(unavailable)?;
-    events.delete_consumer(&consumer_name(subscriber)).await.map(drop).map_err(unavailable)
+    let events = context.get_stream(stream(&prefix, "events")).await.map_err(unavailable)?;
+    events.delete_consumer(&consumer_name(&subscriber)).await.map(drop).map_err(unavailable)
 }
 
 /// Reads a location.

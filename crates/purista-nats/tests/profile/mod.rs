@@ -1,18 +1,21 @@
 //! How trials find NATS.
 
-mod broker;
 mod deployment;
+mod secured;
 mod wire;
 
 use std::sync::Arc;
 
 use purista_conformance::{Deployment, DeploymentOptions, Profile};
-use purista_core::{Id, Result, adapter::async_trait};
-use purista_integration_tests::nats::{NatsConfig, NatsServer};
+use purista_core::{Result, adapter::async_trait};
+use purista_integration_tests::{
+    FaultProxy, OwnBroker,
+    nats::{NatsConfig, NatsServer},
+};
 
 use self::{
-    broker::OwnBroker,
-    deployment::{NatsDeployment, Place, at},
+    deployment::{NatsDeployment, Place, at, cancel_consumer},
+    secured::Secured,
     wire::unavailable,
 };
 
@@ -47,19 +50,26 @@ impl Profile for NatsProfile {
     }
 
     async fn deploy(&self, options: &DeploymentOptions) -> Result<Arc<dyn Deployment>> {
-        let prefix = format!("t{}", Id::random());
-        let (broker, server, url) = if options.own_broker || options.security.is_some() {
-            let config = if self.has_jetstream { NatsConfig::jetstream() } else { NatsConfig::core() };
-            let broker = OwnBroker::start(config, &prefix).await?;
-            let (server, url) = (Arc::clone(broker.server()), broker.url());
-            (Some(broker), server, url)
-        } else {
+        let mut place = Place::new(self.has_jetstream, options);
+        if !options.own_broker && options.security.is_none() {
             let server = NatsServer::shared(self.has_jetstream).await.map_err(unavailable)?;
-            let url = server.url().to_owned();
-            (None, server, url)
-        };
-        let place = Place::new(url, &prefix, options);
-        Ok(Arc::new(NatsDeployment::new(place, broker, Some(server))))
+            server.url().clone_into(&mut place.url);
+            return Ok(Arc::new(NatsDeployment::new(place, None, Some(server))));
+        }
+        let mut config = if self.has_jetstream { NatsConfig::jetstream() } else { NatsConfig::core() };
+        let security = options.security.map(|security| Secured::new(security, &place.prefix)).transpose()?;
+        if let Some(security) = &security {
+            config = security.configure_server(config);
+        }
+        let server = Arc::new(NatsServer::start(config).await.map_err(unavailable)?);
+        let proxy = FaultProxy::start(server.address()).map_err(unavailable)?;
+        place.url = server.url_through(&proxy);
+        let (url, prefix) = (server.url().to_owned(), place.prefix.clone());
+        let process = server.process().map_err(unavailable)?.clone();
+        let broker = OwnBroker::new(process, proxy, move |subscriber| {
+            cancel_consumer(url.clone(), prefix.clone(), subscriber)
+        });
+        Ok(Arc::new(NatsDeployment::new(place, Some(broker), Some(server)).secured(security)))
     }
 
     async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>> {
