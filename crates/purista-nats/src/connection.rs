@@ -224,6 +224,35 @@ impl Connection {
         }
     }
 
+    /// Publishes without JetStream; returns when the server has passed the message on.
+    pub(crate) async fn publish_at_most_once(
+        &self,
+        subject: Subject,
+        payload: Bytes,
+        must_route: bool,
+    ) -> Result<()> {
+        self.ready().await?;
+        let mut reply = self.replies.expect(subject.clone());
+        let reply_to = must_route.then(|| Subject::from(self.inbox_of(reply.token())));
+        self.publish(subject, reply_to, None, payload).await?;
+        self.round_trip_after_refusal().await?;
+        match reply.try_outcome() {
+            Some(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+                Err(error(ErrorKind::Unroutable, "emit"))
+            }
+            Some(Outcome::Forbidden) => Err(error(ErrorKind::Forbidden, "emit")),
+            Some(Outcome::Lost) => Err(error(ErrorKind::Unavailable, "emit")),
+            Some(Outcome::Reply(_)) | None => Ok(()),
+        }
+    }
+
+    /// Waits until the server has done what was sent before, and its refusal has been heard.
+    async fn round_trip_after_refusal(&self) -> Result<()> {
+        // A refusal comes before the first round trip is over, but on another way: the second one gives it time.
+        self.round_trip().await?;
+        self.round_trip().await
+    }
+
     /// Subscribes; returns when the server routes to us.
     pub(crate) async fn subscribe(&self, subject: String, queue_group: Option<String>) -> Result<Subscriber> {
         self.forbidden_subscriptions.lock().remove(&subject);
@@ -232,9 +261,7 @@ impl Connection {
             None => self.client.subscribe(subject.clone()).await,
         };
         let subscriber = subscriber.map_err(from_subscribe)?;
-        self.round_trip().await?;
-        // A refusal comes before the first round trip is over, on another way: the second one gives it time.
-        self.round_trip().await?;
+        self.round_trip_after_refusal().await?;
         if self.forbidden_subscriptions.lock().remove(&subject) {
             return Err(error(ErrorKind::Forbidden, "register"));
         }

@@ -94,24 +94,6 @@ impl NatsTransport {
         let backlogs = Arc::clone(&self.backlogs);
         CoreConsumer::open(Arc::clone(connection), spec, intake, backlogs).await.map(Part::Core)
     }
-
-    /// Publishes without JetStream: returns when the server has passed the message on.
-    async fn publish_at_most_once(
-        connection: &Connection,
-        subject: Subject,
-        payload: Bytes,
-        must_route: bool,
-    ) -> Result<()> {
-        connection.ready().await?;
-        if !must_route {
-            connection.publish(subject, None, None, payload).await?;
-            return connection.round_trip().await;
-        }
-        match connection.publish_to_somebody(subject, None, payload).await? {
-            true => Ok(()),
-            false => Err(error(ErrorKind::Unroutable, "emit")),
-        }
-    }
 }
 
 impl Transport for NatsTransport {
@@ -148,7 +130,7 @@ impl Transport for NatsTransport {
         let subject = Subject::from(connection.names.subject(&message));
         let payload = message.encode();
         if connection.jetstream().is_none() {
-            return Self::publish_at_most_once(&connection, subject, payload, publish.must_route).await;
+            return connection.publish_at_most_once(subject, payload, publish.must_route).await;
         }
         let headers = message.id.with_str(message_id_headers);
         let publication = Publication { stream: StreamKind::Events, subject, headers, payload };

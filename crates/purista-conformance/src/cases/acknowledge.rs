@@ -72,7 +72,10 @@ async fn refuses_retry(stage: Stage) -> Outcome {
 }
 
 async fn refuses_delay(stage: Stage) -> Outcome {
-    refuses(stage, attempts(2), Capability::DelayedRetry).await
+    // A delay is for further attempts, which an adapter may not have at all.
+    let has_retry = stage.claims()?.has(Capability::BoundedRetry);
+    let missing = if has_retry { Capability::DelayedRetry } else { Capability::BoundedRetry };
+    refuses(stage, attempts(2), missing).await
 }
 
 async fn refuses_dead_letter(stage: Stage) -> Outcome {
