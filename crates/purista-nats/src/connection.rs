@@ -454,6 +454,9 @@ async fn supervise(
         match event {
             Some(Event::ServerError(ServerError::Other(text))) => connection.refused_by_server(&text),
             Some(Event::Disconnected) => connection.went_down(),
+            Some(Event::SlowConsumer(subscription)) => {
+                tracing::warn!(subscription, "the client had no room for a message: it is lost");
+            }
             Some(_) => {}
             // Events can be lost when many come at once.
             None if connection.is_up() && (!connection.is_connected() || connection.id() != known) => {

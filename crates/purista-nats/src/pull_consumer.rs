@@ -332,7 +332,8 @@ impl Task {
         if self.asked_for > 0 && self.heard.max(self.pulled).elapsed() > 2 * PULL_HEARTBEAT {
             self.asked_for = 0;
         }
-        if self.shared.consumer.is_forgotten_after().is_some_and(|idle| self.pulled.elapsed() > idle / 3) {
+        let forgotten_after = self.shared.consumer.is_forgotten_after();
+        if self.asked_for == 0 && forgotten_after.is_some_and(|idle| self.pulled.elapsed() > idle / 3) {
             // The server removes a consumer that nobody asks, also while all handlers are busy. No message is so small.
             self.request(1, json!({ "no_wait": true, "max_bytes": 1, "idle_heartbeat": 0 })).await;
         }
