@@ -54,6 +54,11 @@ impl Names {
         format!("{}.{what}.>", self.prefix_token())
     }
 
+    /// Returns where one instance of a command hands over to another. It is exact, unlike the subject of the command.
+    pub(crate) fn command_members(&self, command: &ServiceAddress) -> String {
+        self.of_consumer("command_member", &consumer_name(command, None))
+    }
+
     /// Returns where a dead letter of a subscriber goes.
     pub(crate) fn dead_letter(&self, subscriber: &ServiceAddress) -> String {
         let token = |value: &str| STYLE.token(Some(value));

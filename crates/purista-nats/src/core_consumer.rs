@@ -8,12 +8,13 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use purista_core::{
-    Error, Message, Result, ServiceAddress,
+    Message, Result, ServiceAddress,
     adapter::{Delivery, Intake, Slot, Stop},
 };
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    address::command_queue_group,
     codec::{deadline, hand_over_headers, handed_over_reply_to},
     connection::Connection,
     consumer::{ConsumerTask, StopSignal},
@@ -46,6 +47,15 @@ struct Item {
     original: Bytes,
     reply_to: Option<Subject>,
     deadline: Option<Instant>,
+}
+
+impl Item {
+    /// Gives the message to another instance; returns whether there is one.
+    async fn hand_over(&self, connection: &Connection, members: String) -> Result<bool> {
+        let reply_to = self.reply_to.as_ref().map(Subject::as_str);
+        let headers = hand_over_headers(reply_to, self.deadline);
+        connection.publish_to_somebody(members.into(), Some(headers), self.original.clone()).await
+    }
 }
 
 /// The messages that wait for one consumer.
@@ -206,13 +216,13 @@ impl Task {
             Err(error) => return self.connection.link().malformed(&error),
         };
         let item = Item { message: decoded, original: message.payload, reply_to, deadline };
-        if let Some(other) = self.other_backlog(&item.message) {
-            match other.push(item) {
-                Ok(()) => other.came.notify_one(),
-                Err(item) => self.overflow(item),
-            }
-            return;
+        match self.meant_for_another(&item.message) {
+            Some(meant) => self.pass_on(item, meant, is_handed_over),
+            None => self.accept(item),
         }
+    }
+
+    fn accept(&self, item: Item) {
         if let Err(item) = self.backlog.push(item) {
             return self.overflow(item);
         }
@@ -221,11 +231,34 @@ impl Task {
         }
     }
 
-    /// Finds the command of this bridge that a message is meant for, if it is another one on the same subject.
-    fn other_backlog(&self, message: &Message) -> Option<Arc<Backlog>> {
+    /// Returns the address that a command is meant for, if it is another one: several can have the same subject.
+    fn meant_for_another(&self, message: &Message) -> Option<ServiceAddress> {
         let own = self.spec.command.as_ref()?;
         let meant = &message.receiver.as_ref()?.address;
-        if meant == own { None } else { self.backlogs.find(meant) }
+        (meant != own).then(|| meant.clone())
+    }
+
+    /// Passes a command on to whom it is meant for: here, or in the same queue group, where nobody else has it. A command of
+    /// another group came to that group too; here it is refused.
+    fn pass_on(&self, item: Item, meant: ServiceAddress, is_handed_over: bool) {
+        if is_handed_over || Some(command_queue_group(&meant)) != self.spec.queue_group {
+            return self.accept(item);
+        }
+        if let Some(other) = self.backlogs.find(&meant) {
+            match other.push(item) {
+                Ok(()) => other.came.notify_one(),
+                Err(item) => self.overflow(item),
+            }
+            return;
+        }
+        let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
+        tokio::spawn(async move {
+            let members = connection.names.command_members(&meant);
+            let is_there = item.hand_over(&connection, members).await;
+            if !is_there.unwrap_or(false) && backlog.push(item).is_ok() {
+                backlog.came.notify_one();
+            }
+        });
     }
 
     fn overflow(&self, item: Item) {
@@ -271,7 +304,7 @@ impl Task {
 
         if self.spec.queue_group.is_some() {
             while let Some(item) = self.backlog.pop() {
-                match self.hand_over(&item).await {
+                match item.hand_over(&self.connection, self.spec.hand_over.clone()).await {
                     Ok(true) => {}
                     Ok(false) | Err(_) => {
                         self.backlog.put_back(item);
@@ -293,13 +326,6 @@ impl Task {
                 None => return,
             }
         }
-    }
-
-    async fn hand_over(&self, item: &Item) -> Result<bool, Error> {
-        let reply_to = item.reply_to.as_ref().map(Subject::as_str);
-        let headers = hand_over_headers(reply_to, item.deadline);
-        let subject = self.spec.hand_over.clone().into();
-        self.connection.publish_to_somebody(subject, Some(headers), item.original.clone()).await
     }
 }
 

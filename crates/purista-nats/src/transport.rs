@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use async_nats::Subject;
-use bytes::Bytes;
 use parking_lot::RwLock;
 use purista_core::{
     Capabilities, Capability, Command, ErrorKind, Filter, Granted, Message, MessageType, Result, Sharing,
@@ -176,12 +175,11 @@ impl Transport for NatsTransport {
         if command.options.success_event.is_some() {
             ensure(&connection, StreamKind::EventsAndResponses).await?;
         }
-        let name = consumer_name(&command.address, None);
         let spec = CoreConsumerSpec {
             command: Some(command.address.clone()),
             subject: connection.names.command_pattern(&command.address),
             queue_group: Some(command_queue_group(&command.address)),
-            hand_over: connection.names.of_consumer("command_member", &name),
+            hand_over: connection.names.command_members(&command.address),
             pending_messages: self.config.pending_messages,
             pending_bytes: self.config.pending_bytes,
         };
