@@ -3,7 +3,7 @@
 use std::{error::Error, fmt::Debug};
 
 use anyhow::{Context as _, ensure};
-use purista_core::{BridgeEvent, Capability, CommandOptions, EventBridge};
+use purista_core::{BridgeEvent, Capability, CommandOptions, ErrorKind, EventBridge};
 use tokio::time::timeout;
 
 use super::access::secured;
@@ -46,8 +46,10 @@ async fn secrets_are_not_shown(stage: Stage) -> Outcome {
 
     let with = async |login| secured(&stage, Security::Login(login)).await;
     lives_a_life(&with(Login::Right).await?).await?;
-    let wrong = with(Login::WrongPassword).await?.new_bridge()?;
+    let wrong_password = with(Login::WrongPassword).await?;
+    let wrong = wrong_password.new_bridge()?;
     let refused = wrong.start().await.err().context("it started with a wrong password")?;
+    ensure!(refused.kind() == ErrorKind::Unauthenticated, "another error: {refused:?}");
     is_discreet_error("the error of a wrong password", &refused)?;
     is_discreet("a bridge that was refused", &wrong)?;
     is_discreet("its health", &wrong.health())?;

@@ -169,11 +169,11 @@ async fn pending_calls_end(stage: Stage) -> Outcome {
     Ok(())
 }
 
-/// Shuts an instance down whose handlers do not finish, and returns what its successor gets.
+/// Shuts an instance down whose handlers do not finish, and returns its successor and what that gets.
 async fn outlive_the_grace_period(
     stage: &Stage,
     options: &SubscriptionOptions,
-) -> Result<[Arc<Collector>; 2]> {
+) -> Result<(Arc<dyn EventBridge>, [Arc<Collector>; 2])> {
     const GRACE: Duration = Duration::from_millis(200);
     let (leaving, successor, caller) = (stage.new_bridge()?, stage.new_bridge()?, stage.bridge().await?);
     let (stuck, seen) = (Latch::new(), Collector::new());
@@ -222,11 +222,12 @@ async fn outlive_the_grace_period(
     ensure!(is_told, "{cancelled:?}");
     stage.emit(&*caller, "deaf", "sentinel").await?;
     stage.emit(&*caller, "attentive", "sentinel").await?;
-    Ok(collectors)
+    Ok((successor, collectors))
 }
 
 async fn stuck_handlers_are_cancelled(stage: Stage) -> Outcome {
-    for collector in outlive_the_grace_period(&stage, &SubscriptionOptions::default()).await? {
+    let (_successor, collectors) = outlive_the_grace_period(&stage, &SubscriptionOptions::default()).await?;
+    for collector in collectors {
         collector.sentinel("\"sentinel\"").await?;
     }
     Ok(())
@@ -236,7 +237,8 @@ async fn stuck_handlers_are_handed_over(stage: Stage) -> Outcome {
     let options = SubscriptionOptions::default().with_acknowledge(Acknowledge::AfterHandler);
     // Only what is shared is the successor's concern.
     let handed_over = usize::from(stage.claims()?.has(Capability::SharedSubscriptions));
-    for collector in outlive_the_grace_period(&stage, &options.with_max_concurrency(1)).await? {
+    let (_successor, collectors) = outlive_the_grace_period(&stage, &options.with_max_concurrency(1)).await?;
+    for collector in collectors {
         collector.at_least(1 + handed_over).await?;
         collector.sentinel("\"sentinel\"").await?;
         let seen = collector.seen();

@@ -5,16 +5,18 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use purista_core::{
-    BridgeEvents, BridgeState, Capabilities, Capability, Command, CommandDraft, CommandHandler, EmitOptions,
-    Error, ErrorKind, EventBridge, EventDraft, Filter, Granted, Health, Id, InvokeError, InvokeOptions,
-    Message, MessageType, Name, PartyFilter, Payload, Registration, RegistrationControl, Result, RetryPolicy,
-    ServiceAddress, Sharing, ShutdownReport, Stats, Subscription, SubscriptionHandler, TraceContext,
+    Acknowledge, BridgeEvents, BridgeState, Capabilities, Capability, Command, CommandDraft, CommandHandler,
+    EmitOptions, Error, ErrorKind, EventBridge, EventDraft, Filter, Granted, Health, Id, InvokeError,
+    InvokeOptions, Message, MessageType, Name, PartyFilter, Payload, Registration, RegistrationControl,
+    Result, RetryPolicy, ServiceAddress, Sharing, ShutdownReport, Stats, Subscription, SubscriptionHandler,
+    TraceContext,
 };
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Fault,
     handlers::{WrongCommand, WrongSubscription},
+    outage::Outage,
 };
 use crate::probe::on_event;
 
@@ -29,6 +31,7 @@ pub(super) struct WrongBridge {
     forgotten_calls: Mutex<usize>,
     registrations: Mutex<HashMap<ServiceAddress, Registration>>,
     any_response: Arc<AnyResponse>,
+    outage: Arc<Outage>,
 }
 
 /// The last response that anybody sent.
@@ -49,6 +52,7 @@ impl WrongBridge {
             forgotten_calls: Mutex::default(),
             registrations: Mutex::default(),
             any_response: Arc::default(),
+            outage: Arc::new(Outage::new(fault)),
         }
     }
 
@@ -103,6 +107,7 @@ impl WrongBridge {
             Fault::SharesBroadcast => options.sharing = Some(Sharing::Shared),
             Fault::ClaimsDurable => options.durable = None,
             Fault::DropsDeadLetters => options.dead_letter = Some(false),
+            Fault::AcknowledgesTooEarly => options.acknowledge = Some(Acknowledge::OnReceive),
             Fault::IgnoresConcurrency => {
                 options.max_concurrency = options.max_concurrency.map(|limit| 2 * limit)
             }
@@ -187,7 +192,8 @@ impl EventBridge for WrongBridge {
         if self.fault == Fault::LeaksTasks {
             tokio::spawn(std::future::pending::<()>());
         }
-        self.inner.start().await?;
+        self.outage.watch(self.inner.events());
+        self.outage.start(&*self.inner).await?;
         if self.fault == Fault::AcceptsForgedResponses {
             self.listen_to_all_responses().await?;
         }
@@ -227,6 +233,14 @@ impl EventBridge for WrongBridge {
             }
             Fault::IgnoresMustRoute => {
                 return self.inner.emit_message(draft, &options.with_must_route(false)).await;
+            }
+            Fault::BuffersEvents if !self.inner.health().connected => return Ok(pretended()),
+            Fault::IgnoresEmitLimits => {
+                let patient = options.with_timeout(options.timeout.saturating_mul(3));
+                return self.inner.emit_message(draft, &patient).await;
+            }
+            Fault::BlocksThreads => {
+                return self.outage.block(self.inner.emit_message(draft, options)).await;
             }
             _ => {}
         }
@@ -326,8 +340,12 @@ impl EventBridge for WrongBridge {
         if let (Fault::ReplacesRegistrations, Some(known)) = (self.fault, known) {
             return Ok(known);
         }
-        let handler =
-            Arc::new(WrongSubscription { fault: self.fault, handler, registered_at: Instant::now() });
+        let handler = Arc::new(WrongSubscription {
+            fault: self.fault,
+            handler,
+            registered_at: Instant::now(),
+            outage: Arc::clone(&self.outage),
+        });
         let registration = self.inner.register_subscription(subscription, handler).await?;
         self.registrations.lock().insert(registration.address().clone(), registration.clone());
         Ok(self.wrong_registration(registration))
@@ -339,6 +357,8 @@ impl EventBridge for WrongBridge {
             (Fault::ReadyTooEarly, BridgeState::Created) => {
                 Health::new(BridgeState::Started, true, Vec::new())
             }
+            (Fault::HidesSilence, state) => Health::new(state, true, health.not_consuming),
+            (Fault::HidesDeadConsumers, state) => Health::new(state, health.connected, Vec::new()),
             _ => health,
         }
     }

@@ -9,7 +9,7 @@ use purista_core::{
 };
 use tokio::time::Instant;
 
-use super::Fault;
+use super::{Fault, outage::Outage};
 
 /// A command's handler, as a bridge with a fault runs it.
 pub(super) struct WrongCommand {
@@ -37,6 +37,7 @@ pub(super) struct WrongSubscription {
     pub(super) fault: Fault,
     pub(super) handler: Arc<dyn SubscriptionHandler>,
     pub(super) registered_at: Instant,
+    pub(super) outage: Arc<Outage>,
 }
 
 #[async_trait]
@@ -44,6 +45,7 @@ impl SubscriptionHandler for WrongSubscription {
     async fn handle(&self, context: Context) -> Result<(), HandlerError> {
         match self.fault {
             Fault::RegistersTooEarly if self.registered_at.elapsed() < Duration::from_millis(5) => Ok(()),
+            _ if self.outage.is_deaf() => Ok(()),
             Fault::SwallowsFailures => {
                 let _swallowed = self.handler.handle(context).await;
                 Ok(())

@@ -1,10 +1,12 @@
 //! Bridges that are wrong on purpose, to test the suite with.
 //!
 //! [`Wrong`] makes a wrong profile of a right one. Give it to [`run_row`](crate::run_row) with the row that the
-//! [`Fault`] names, and the row must fail.
+//! [`Fault`] names, and the row must fail: [`Fault::ALL`] on any profile, [`Fault::WITH_BROKER`] on one whose broker can
+//! be broken.
 
 mod bridge;
 mod handlers;
+mod outage;
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -19,82 +21,103 @@ use crate::{
 };
 
 macro_rules! faults {
-    ($($fault:ident, $does:literal, caught by $row:literal;)*) => {
+    ($($(#[$doc:meta])* $list:ident { $($fault:ident, $does:literal, caught by $row:literal;)* })*) => {
         /// One way to be wrong.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Fault {
-            $(#[doc = concat!("It ", $does, ".")] $fault,)*
+            $($(#[doc = concat!("It ", $does, ".")] $fault,)*)*
         }
 
         impl Fault {
-            /// All faults.
-            pub const ALL: &'static [Self] = &[$(Self::$fault,)*];
+            $($(#[$doc])* pub const $list: &'static [Self] = &[$(Self::$fault,)*];)*
 
             /// Says what is wrong.
             #[must_use]
             pub const fn does(self) -> &'static str {
-                match self { $(Self::$fault => $does,)* }
+                match self { $($(Self::$fault => $does,)*)* }
             }
 
             /// Returns the row that catches it.
             #[must_use]
             pub const fn caught_by(self) -> &'static str {
-                match self { $(Self::$fault => $row,)* }
+                match self { $($(Self::$fault => $row,)*)* }
             }
         }
     };
 }
 
 faults! {
-    LosesDigits, "reads payloads as floating-point numbers", caught by "ENV-1";
-    AnswersFromTheCallBefore, "gives each caller the answer of the call before", caught by "RPC-1";
-    SwapsAnswers, "swaps the answers of calls that run at once", caught by "RPC-2";
-    HidesNoHandler, "lets the time limit pass when nobody serves a command", caught by "RPC-4";
-    WaitsTooLong, "waits twice the time limit", caught by "TMO-1";
-    ExecutesExpired, "keeps the time limit from the service", caught by "TMO-3";
-    RoundsTimeLimitsDown, "counts time limits in whole seconds", caught by "TMO-4";
-    BroadcastsShared, "gives each instance what they should share", caught by "GRP-1";
-    SharesBroadcast, "gives one instance what each should get", caught by "GRP-2";
-    SharesAmongSubscribers, "lets subscribers with one filter share", caught by "GRP-3";
-    IgnoresReceiver, "ignores the receiver in filters", caught by "MAT-2";
-    AcceptsEmptyFilters, "takes an empty filter value for none", caught by "MAT-3";
-    NormalisesNames, "takes `Acme-1` and `acme_1` for the same tenant", caught by "MAT-4";
-    ClaimsDurable, "claims durable subscriptions and forgets them", caught by "DUR-1";
-    EmitsUnconfirmed, "returns from emit before the broker has the event", caught by "DUR-6";
-    IgnoresMustRoute, "accepts must-route and ignores it", caught by "DUR-7";
-    SwallowsFailures, "acknowledges what its handler failed to handle", caught by "ACK-2";
-    RetriesWithoutEnd, "tries more often than asked", caught by "ACK-3";
-    RetriesAtOnce, "ignores the delay between attempts", caught by "ACK-4";
-    DropsDeadLetters, "drops what should become a dead letter", caught by "ACK-5";
-    LosesPanics, "takes a panic for a success", caught by "ACK-13";
-    DropsOneInSeven, "loses every seventh event", caught by "ORD-1";
-    Duplicates, "emits each event twice", caught by "GRP-4";
-    Reorders, "swaps neighbouring events", caught by "ORD-1";
-    IgnoresConcurrency, "runs twice as many handlers as may", caught by "LIM-1";
-    RegistersTooEarly, "returns from a registration before it is live", caught by "LIF-3";
-    ReplacesRegistrations, "accepts a second registration of an address", caught by "LIF-5";
-    IgnoresUnregister, "goes on delivering after unregistering", caught by "LIF-6";
-    ShutsDownAtOnce, "does not wait for handlers at a shutdown", caught by "LIF-7";
-    IgnoresShutdown, "reports a shutdown and goes on", caught by "LEK-3";
-    LosesErrorData, "loses the data of handled errors", caught by "ERR-1";
-    LeaksCauses, "tells callers the cause of unhandled errors", caught by "ERR-2";
-    ReadyTooEarly, "is ready before it is started", caught by "HLT-1";
-    LosesNull, "takes `null` for absent", caught by "PAY-1";
-    UnderstatesPayload, "takes larger payloads than it says", caught by "PAY-3";
-    IgnoresTenant, "ignores the tenant in filters", caught by "IDN-1";
-    AcceptsForgedResponses, "accepts a response from anybody", caught by "SEC-6";
-    HidesMalformed, "does not count malformed input", caught by "SEC-5";
-    LosesTrace, "starts a trace anew with each message", caught by "OBS-1";
-    LeaksCalls, "never frees calls that were given up", caught by "LEK-1";
-    LeaksTasks, "leaves a task behind with each start", caught by "LEK-2";
+    /// Those that every bridge can have.
+    ALL {
+        LosesDigits, "reads payloads as floating-point numbers", caught by "ENV-1";
+        AnswersFromTheCallBefore, "gives each caller the answer of the call before", caught by "RPC-1";
+        SwapsAnswers, "swaps the answers of calls that run at once", caught by "RPC-2";
+        HidesNoHandler, "lets the time limit pass when nobody serves a command", caught by "RPC-4";
+        WaitsTooLong, "waits twice the time limit", caught by "TMO-1";
+        ExecutesExpired, "keeps the time limit from the service", caught by "TMO-3";
+        RoundsTimeLimitsDown, "counts time limits in whole seconds", caught by "TMO-4";
+        BroadcastsShared, "gives each instance what they should share", caught by "GRP-1";
+        SharesBroadcast, "gives one instance what each should get", caught by "GRP-2";
+        SharesAmongSubscribers, "lets subscribers with one filter share", caught by "GRP-3";
+        IgnoresReceiver, "ignores the receiver in filters", caught by "MAT-2";
+        AcceptsEmptyFilters, "takes an empty filter value for none", caught by "MAT-3";
+        NormalisesNames, "takes `Acme-1` and `acme_1` for the same tenant", caught by "MAT-4";
+        ClaimsDurable, "claims durable subscriptions and forgets them", caught by "DUR-1";
+        EmitsUnconfirmed, "returns from emit before the broker has the event", caught by "DUR-6";
+        IgnoresMustRoute, "accepts must-route and ignores it", caught by "DUR-7";
+        SwallowsFailures, "acknowledges what its handler failed to handle", caught by "ACK-2";
+        RetriesWithoutEnd, "tries more often than asked", caught by "ACK-3";
+        RetriesAtOnce, "ignores the delay between attempts", caught by "ACK-4";
+        DropsDeadLetters, "drops what should become a dead letter", caught by "ACK-5";
+        AcknowledgesTooEarly, "acknowledges before its handler is done", caught by "LIF-10";
+        LosesPanics, "takes a panic for a success", caught by "ACK-13";
+        DropsOneInSeven, "loses every seventh event", caught by "ORD-1";
+        Duplicates, "emits each event twice", caught by "GRP-4";
+        Reorders, "swaps neighbouring events", caught by "ORD-1";
+        IgnoresConcurrency, "runs twice as many handlers as may", caught by "LIM-1";
+        RegistersTooEarly, "returns from a registration before it is live", caught by "LIF-3";
+        ReplacesRegistrations, "accepts a second registration of an address", caught by "LIF-5";
+        IgnoresUnregister, "goes on delivering after unregistering", caught by "LIF-6";
+        ShutsDownAtOnce, "does not wait for handlers at a shutdown", caught by "LIF-7";
+        IgnoresShutdown, "reports a shutdown and goes on", caught by "LEK-3";
+        LosesErrorData, "loses the data of handled errors", caught by "ERR-1";
+        LeaksCauses, "tells callers the cause of unhandled errors", caught by "ERR-2";
+        ReadyTooEarly, "is ready before it is started", caught by "HLT-1";
+        LosesNull, "takes `null` for absent", caught by "PAY-1";
+        UnderstatesPayload, "takes larger payloads than it says", caught by "PAY-3";
+        IgnoresTenant, "ignores the tenant in filters", caught by "IDN-1";
+        AcceptsForgedResponses, "accepts a response from anybody", caught by "SEC-6";
+        HidesMalformed, "does not count malformed input", caught by "SEC-5";
+        LosesTrace, "starts a trace anew with each message", caught by "OBS-1";
+        LeaksCalls, "never frees calls that were given up", caught by "LEK-1";
+        LeaksTasks, "leaves a task behind with each start", caught by "LEK-2";
+    }
+
+    /// Those that show when the broker or the way to it fails: for profiles whose deployments have a
+    /// [`Broker`](crate::Broker).
+    WITH_BROKER {
+        LosesSubscriptions, "loses its subscriptions with its connection", caught by "NET-1";
+        HidesSilence, "takes a silent connection for a good one", caught by "NET-4";
+        LosesCancelledConsumers, "does not bring back what the broker cancelled", caught by "NET-7";
+        WaitsForItsBroker, "waits for a broker that is down without end", caught by "NET-8";
+        LeaksTasksOfOutages, "leaves a task behind with each outage", caught by "NET-9";
+        BuffersEvents, "takes over events that its broker cannot take", caught by "NET-10";
+        IgnoresEmitLimits, "waits longer for its broker than it may", caught by "NET-10";
+        BlocksThreads, "blocks a thread while its broker reads nothing", caught by "LIM-3";
+        HidesDeadConsumers, "does not tell which consumers are gone", caught by "HLT-2";
+        HidesRefusedCertificates, "takes a refused certificate for an outage", caught by "SEC-1";
+        HidesRefusedLogins, "takes a refused login for an outage", caught by "SEC-2";
+        TellsSecrets, "tells the password in an error", caught by "SEC-9";
+        TracesSecrets, "writes the password to the trace", caught by "SEC-9";
+    }
 }
 
 /// Returns the faults as a Markdown table.
 #[must_use]
 pub fn table() -> String {
     let mut table = String::from("| a bridge that | is caught by |\n|---|---|\n");
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.iter().chain(Fault::WITH_BROKER) {
         // Writing to a string cannot fail.
         let _infallible = writeln!(table, "| {} | {} |", fault.does(), fault.caught_by());
     }
@@ -183,6 +206,7 @@ mod tests {
 
     #[test]
     fn the_rows_exist() {
-        assert!(Fault::ALL.iter().all(|fault| crate::catalogue::row(fault.caught_by()).is_some()));
+        let mut rows = Fault::ALL.iter().chain(Fault::WITH_BROKER).map(|fault| fault.caught_by());
+        assert!(rows.all(|id| crate::catalogue::row(id).is_some()));
     }
 }
