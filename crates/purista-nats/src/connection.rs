@@ -5,43 +5,28 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap, ServerError, StatusCode, Subject, Subscriber, connection::State,
-};
+use async_nats::{Client, HeaderMap, StatusCode, Subject, Subscriber, connection::State};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use purista_core::{
-    Error, ErrorKind, Id, Message, Result,
-    adapter::{Backoff, Link, async_trait},
+    Error, ErrorKind, Id, Result,
+    adapter::{Link, async_trait},
 };
-use secrecy::ExposeSecret as _;
-use tokio::{
-    sync::{mpsc, watch},
-    time::interval,
-};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     address::{Names, command_suffix},
-    codec::is_refusal,
-    config::{Config, Credentials, JetStreamConfig},
+    config::{Config, JetStreamConfig},
     error::{Violation, error, from_connect, from_publish, violation},
+    options::{options, reconnect_delay},
+    reader::Reader,
     replies::{Outcome, Replies, Reply},
     room::Room,
+    supervisor::supervise,
 };
-
-/// How often the state of the connection is compared with what its events told.
-const RECONCILE: Duration = Duration::from_millis(500);
-
-/// How long it may take to restore everything on a new connection before that is tried again.
-const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The length of a correlation id, by which answers to commands are told from other replies.
-const CORRELATION_ID_LEN: usize = 32;
 
 /// One connection to the server, which the client restores when it is lost.
 pub(crate) struct Connection {
@@ -62,6 +47,9 @@ pub(crate) struct Connection {
     /// Ends the tasks of a connection that is dropped without a shutdown.
     _tasks: DropGuard,
 }
+
+/// Tells one connection of the client from the next.
+pub(crate) type ConnectionId = (String, u64);
 
 /// What has to be restored before the connection counts as up again.
 #[async_trait]
@@ -288,7 +276,7 @@ impl Connection {
         sent
     }
 
-    fn went_down(&self) {
+    pub(crate) fn went_down(&self) {
         self.is_up.store(false, Ordering::Release);
         self.up.send_replace(false);
         self.replies.lose_all();
@@ -296,22 +284,22 @@ impl Connection {
         self.link.disconnected("the connection to the server was lost");
     }
 
-    fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 
-    fn id(&self) -> ConnectionId {
+    pub(crate) fn id(&self) -> ConnectionId {
         let info = self.client.server_info();
         (info.server_id, info.client_id)
     }
 
-    fn came_up(&self) {
+    pub(crate) fn came_up(&self) {
         self.is_up.store(true, Ordering::Release);
         self.up.send_replace(true);
         self.link.connected();
     }
 
-    async fn restore(&self) -> Result<()> {
+    pub(crate) async fn restore(&self) -> Result<()> {
         self.round_trip().await?;
         let restored: Vec<_> = self.restored.lock().iter().filter_map(Weak::upgrade).collect();
         let mut was_forgotten = false;
@@ -324,7 +312,7 @@ impl Connection {
         Ok(())
     }
 
-    fn refused_by_server(&self, text: &str) {
+    pub(crate) fn refused_by_server(&self, text: &str) {
         match violation(text) {
             Some(Violation::Publish(subject)) => {
                 self.replies.forbid(subject);
@@ -352,175 +340,4 @@ impl fmt::Debug for Connection {
 
 fn from_subscribe(cause: async_nats::SubscribeError) -> Error {
     error(ErrorKind::Unavailable, "register").source(cause)
-}
-
-async fn options(config: &Config, link: &Link, events: mpsc::Sender<Event>) -> Result<ConnectOptions> {
-    let name = link.instance_id().to_string();
-    let mut options = ConnectOptions::new()
-        // A name with control characters would break the handshake's log lines at the server.
-        .name(name.escape_debug().to_string())
-        .connection_timeout(config.connect_timeout)
-        .ping_interval(config.ping_interval)
-        .subscription_capacity(config.pending_messages)
-        .request_timeout(Some(config.connect_timeout))
-        .custom_inbox_prefix(&config.inbox_prefix)
-        // All our subjects are escaped.
-        .skip_subject_validation(true)
-        .require_tls(config.tls_required)
-        .event_callback(move |event| {
-            let events = events.clone();
-            async move {
-                // Nobody listens any more once the connection is closing.
-                let _closing = events.send(event).await;
-            }
-        });
-    if let Some(path) = &config.root_certificates {
-        options = options.add_root_certificates(path.clone());
-    }
-    if let Some((certificate, key)) = &config.client_certificate {
-        options = options.add_client_certificate(certificate.clone(), key.clone());
-    }
-    Ok(match &config.credentials {
-        Credentials::None => options,
-        Credentials::UserAndPassword(user, password) => {
-            options.user_and_password(user.clone(), password.expose_secret().to_owned())
-        }
-        Credentials::Token(token) => options.token(token.expose_secret().to_owned()),
-        Credentials::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
-        Credentials::File(path) => options.credentials_file(path).await.map_err(|cause| {
-            error(ErrorKind::InvalidConfig, "start")
-                .context("the credentials file cannot be read")
-                .source(cause)
-        })?,
-    })
-}
-
-/// Returns how long to wait before the next attempt to connect.
-fn reconnect_delay(
-    config: &Config,
-    was_connected: Arc<AtomicBool>,
-    closing: CancellationToken,
-) -> impl Fn(usize) -> Duration + use<> {
-    let backoff = Backoff::new(Duration::from_millis(100), config.max_reconnect_delay);
-    move |attempt| {
-        if closing.is_cancelled() {
-            stop_client();
-        }
-        // At the start, each server is tried once without a pause.
-        if was_connected.load(Ordering::Acquire) { backoff.delay_after(attempt) } else { Duration::ZERO }
-    }
-}
-
-/// Ends the client's task, which tries to connect for ever and cannot be told to stop while it does.
-fn stop_client() {
-    if cfg!(panic = "unwind") {
-        // Unwinds the task without a word to the panic hook.
-        std::panic::resume_unwind(Box::new("the bridge shut down"));
-    }
-}
-
-/// Follows the state of the connection, and restores what is on it.
-async fn supervise(
-    connection: Weak<Connection>,
-    mut events: mpsc::Receiver<Event>,
-    closing: CancellationToken,
-    mut known: ConnectionId,
-) {
-    let mut reconcile = interval(RECONCILE);
-    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-    loop {
-        let Some(current) = connection.upgrade() else { return };
-        // Without a strong reference, so that a bridge that was dropped is noticed.
-        let restoring = (!current.is_up() && current.is_connected()).then_some(current);
-        let event = tokio::select! {
-            biased;
-            () = closing.cancelled() => return,
-            event = events.recv() => event,
-            outcome = restore(restoring.as_deref()) => {
-                if outcome {
-                    backoff.reset();
-                    if let Some(connection) = &restoring {
-                        known = connection.id();
-                        connection.came_up();
-                    }
-                } else {
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
-                continue;
-            }
-            _tick = reconcile.tick(), if restoring.is_none() => None,
-        };
-        let Some(connection) = connection.upgrade() else { return };
-        match event {
-            Some(Event::ServerError(ServerError::Other(text))) => connection.refused_by_server(&text),
-            Some(Event::Disconnected) => connection.went_down(),
-            Some(Event::SlowConsumer(subscription)) => {
-                tracing::warn!(subscription, "the client had no room for a message: it is lost");
-            }
-            Some(_) => {}
-            // Events can be lost when many come at once.
-            None if connection.is_up() && (!connection.is_connected() || connection.id() != known) => {
-                connection.went_down();
-            }
-            None => {}
-        }
-    }
-}
-
-/// Tells one connection of the client from the next.
-type ConnectionId = (String, u64);
-
-async fn restore(connection: Option<&Connection>) -> bool {
-    let Some(connection) = connection else { return std::future::pending().await };
-    match tokio::time::timeout(RESTORE_TIMEOUT, connection.restore()).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a new connection could not be restored");
-            false
-        }
-        Err(_) => {
-            tracing::debug!("a new connection could not be restored in time");
-            false
-        }
-    }
-}
-
-/// Reads all replies to the connection.
-struct Reader {
-    /// The length of what their subjects begin with.
-    prefix: usize,
-    replies: Arc<Replies>,
-    link: Link,
-}
-
-impl Reader {
-    async fn read(self, mut subscriber: Subscriber, closing: CancellationToken) {
-        loop {
-            tokio::select! {
-                biased;
-                message = subscriber.next() => match message {
-                    Some(message) => self.hand_over(message),
-                    None => return,
-                },
-                () = closing.cancelled() => return,
-            }
-        }
-    }
-
-    fn hand_over(&self, message: async_nats::Message) {
-        let subject = message.subject.clone();
-        let Some(token) = subject.as_str().get(self.prefix..) else { return };
-        if token.len() != CORRELATION_ID_LEN {
-            return self.replies.deliver(token, message);
-        }
-        if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return self.link.fail_call(&Id::from(token), error(ErrorKind::NoHandler, "invoke"));
-        }
-        let refusal = is_refusal(&message);
-        match Message::decode(message.payload) {
-            Ok(response) if refusal => self.link.refused(&response),
-            Ok(response) => self.link.respond(Arc::new(response)),
-            Err(error) => self.link.malformed(&error),
-        }
-    }
 }

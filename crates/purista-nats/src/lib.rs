@@ -11,12 +11,15 @@ mod core_consumer;
 mod durable;
 mod error;
 mod jetstream;
+mod options;
 mod pull_consumer;
+mod reader;
 mod releases;
 mod replies;
 mod room;
 mod streams;
 mod subscription;
+mod supervisor;
 mod transport;
 
 pub use bridge::NatsBridge;

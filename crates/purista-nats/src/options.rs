@@ -1,0 +1,91 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{ConnectOptions, Event};
+use purista_core::{
+    ErrorKind, Result,
+    adapter::{Backoff, Link},
+};
+use secrecy::ExposeSecret as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, Credentials},
+    error::error,
+};
+
+/// Makes the client's options of ours.
+pub(crate) async fn options(
+    config: &Config,
+    link: &Link,
+    events: mpsc::Sender<Event>,
+) -> Result<ConnectOptions> {
+    let name = link.instance_id().to_string();
+    let mut options = ConnectOptions::new()
+        // A name with control characters would break the handshake's log lines at the server.
+        .name(name.escape_debug().to_string())
+        .connection_timeout(config.connect_timeout)
+        .ping_interval(config.ping_interval)
+        .subscription_capacity(config.pending_messages)
+        .request_timeout(Some(config.connect_timeout))
+        .custom_inbox_prefix(&config.inbox_prefix)
+        // All our subjects are escaped.
+        .skip_subject_validation(true)
+        .require_tls(config.tls_required)
+        .event_callback(move |event| {
+            let events = events.clone();
+            async move {
+                // Nobody listens any more once the connection is closing.
+                let _closing = events.send(event).await;
+            }
+        });
+    if let Some(path) = &config.root_certificates {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let Some((certificate, key)) = &config.client_certificate {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(match &config.credentials {
+        Credentials::None => options,
+        Credentials::UserAndPassword(user, password) => {
+            options.user_and_password(user.clone(), password.expose_secret().to_owned())
+        }
+        Credentials::Token(token) => options.token(token.expose_secret().to_owned()),
+        Credentials::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
+        Credentials::File(path) => options.credentials_file(path).await.map_err(|cause| {
+            error(ErrorKind::InvalidConfig, "start")
+                .context("the credentials file cannot be read")
+                .source(cause)
+        })?,
+    })
+}
+
+/// Returns how long to wait before the next attempt to connect.
+pub(crate) fn reconnect_delay(
+    config: &Config,
+    was_connected: Arc<AtomicBool>,
+    closing: CancellationToken,
+) -> impl Fn(usize) -> Duration + use<> {
+    let backoff = Backoff::new(Duration::from_millis(100), config.max_reconnect_delay);
+    move |attempt| {
+        if closing.is_cancelled() {
+            stop_client();
+        }
+        // At the start, each server is tried once without a pause.
+        if was_connected.load(Ordering::Acquire) { backoff.delay_after(attempt) } else { Duration::ZERO }
+    }
+}
+
+/// Ends the client's task, which tries to connect for ever and cannot be told to stop while it does.
+fn stop_client() {
+    if cfg!(panic = "unwind") {
+        // Unwinds the task without a word to the panic hook.
+        std::panic::resume_unwind(Box::new("the bridge shut down"));
+    }
+}
