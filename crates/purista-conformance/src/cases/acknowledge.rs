@@ -54,32 +54,34 @@ fn is_poison(message: &Message) -> bool {
     message.payload().is_some_and(|payload| payload.get() == "\"poison\"")
 }
 
-/// Registers a subscription that must be refused, and looks that nothing is left of it.
-async fn refuses(stage: Stage, options: SubscriptionOptions, capability: Capability) -> Outcome {
+/// Registers a subscription that must be refused for the first of these capabilities that is not claimed, and looks that
+/// nothing is left of it.
+async fn refuses(stage: Stage, options: SubscriptionOptions, needs: &[Capability]) -> Outcome {
     let bridge = stage.bridge().await?;
+    let missing = needs.iter().copied().find(|capability| !bridge.capabilities().has(*capability));
+    let missing = missing.context("everything is claimed")?;
     let before = stage.deployment().inspect().await?;
     let filter = Filter::event(stage.unique("event"));
     let refused = stage.subscribe(&*bridge, "subscriber", filter, options, Collector::new().handler()).await;
     let error = refused.err().context("an option that is not given was accepted")?;
-    ensure!(error.kind() == ErrorKind::Unsupported(capability), "{error:?}");
+    ensure!(error.kind() == ErrorKind::Unsupported(missing), "{error:?}");
     ensure!(stage.deployment().inspect().await? == before, "the refused registration left something");
     Ok(())
 }
 
 async fn refuses_retry(stage: Stage) -> Outcome {
     let at_once = RetryPolicy::default().with_initial_delay(Duration::ZERO);
-    refuses(stage, SubscriptionOptions::default().with_retry(at_once), Capability::BoundedRetry).await
+    let options = SubscriptionOptions::default().with_retry(at_once);
+    refuses(stage, options, &[Capability::BoundedRetry]).await
 }
 
 async fn refuses_delay(stage: Stage) -> Outcome {
-    // A delay is for further attempts, which an adapter may not have at all.
-    let has_retry = stage.claims()?.has(Capability::BoundedRetry);
-    let missing = if has_retry { Capability::DelayedRetry } else { Capability::BoundedRetry };
-    refuses(stage, attempts(2), missing).await
+    refuses(stage, attempts(2), &[Capability::BoundedRetry, Capability::DelayedRetry]).await
 }
 
 async fn refuses_dead_letter(stage: Stage) -> Outcome {
-    refuses(stage, SubscriptionOptions::default().with_dead_letter(true), Capability::DeadLetter).await
+    let options = SubscriptionOptions::default().with_dead_letter(true);
+    refuses(stage, options, &[Capability::DeadLetter]).await
 }
 
 async fn subscribe(
