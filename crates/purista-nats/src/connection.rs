@@ -5,6 +5,7 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_nats::{Client, HeaderMap, StatusCode, Subject, Subscriber, connection::State};
@@ -27,6 +28,9 @@ use crate::{
     room::Room,
     supervisor::supervise,
 };
+
+/// How long a way to the server and back may take.
+const ROUND_TRIP: Duration = Duration::from_secs(10);
 
 /// One connection to the server, which the client restores when it is lost.
 pub(crate) struct Connection {
@@ -167,8 +171,9 @@ impl Connection {
         subject: Subject,
         headers: Option<HeaderMap>,
         payload: Bytes,
+        patience: Duration,
     ) -> Result<Reply> {
-        let reply = self.replies.expect(subject.clone());
+        let reply = self.replies.expect(subject.clone(), patience);
         let reply_to = self.inbox_of(reply.token());
         self.publish(subject, Some(reply_to.into()), headers, payload).await?;
         Ok(reply)
@@ -186,7 +191,7 @@ impl Connection {
 
     /// Waits until the server has done all that was sent before, and all that it has sent before has arrived.
     pub(crate) async fn round_trip(&self) -> Result<()> {
-        let mut reply = self.replies.expect(Subject::from_static(""));
+        let mut reply = self.replies.expect(Subject::from_static(""), ROUND_TRIP);
         self.publish(self.inbox_of(reply.token()).into(), None, None, Bytes::new()).await?;
         match reply.outcome().await {
             Outcome::Reply(_) => Ok(()),
@@ -201,7 +206,7 @@ impl Connection {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<bool> {
-        let mut reply = self.publish_for_reply(subject, headers, payload).await?;
+        let mut reply = self.publish_for_reply(subject, headers, payload, ROUND_TRIP).await?;
         self.round_trip().await?;
         // The server says that nobody is there before it does anything else.
         match reply.try_outcome() {
@@ -220,7 +225,7 @@ impl Connection {
         must_route: bool,
     ) -> Result<()> {
         self.ready().await?;
-        let mut reply = self.replies.expect(subject.clone());
+        let mut reply = self.replies.expect(subject.clone(), ROUND_TRIP);
         let reply_to = must_route.then(|| Subject::from(self.inbox_of(reply.token())));
         self.publish(subject, reply_to, None, payload).await?;
         self.round_trip_after_refusal().await?;
@@ -274,6 +279,10 @@ impl Connection {
         // Anything that still holds a client would keep the connection open otherwise.
         let _closed_already = self.client.drain().await;
         sent
+    }
+
+    pub(crate) fn expire_replies(&self) {
+        self.replies.expire();
     }
 
     pub(crate) fn went_down(&self) {

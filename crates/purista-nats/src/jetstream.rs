@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderMap, StatusCode, Subject,
+    HeaderName, StatusCode, Subject,
     jetstream::{self, ErrorCode, response::Response},
 };
 use bytes::Bytes;
 use purista_core::{ErrorKind, Result, adapter::Backoff};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
+    codec::message_id_headers,
     connection::Connection,
     error::{error, refused},
     replies::Outcome,
@@ -33,8 +34,9 @@ const NOT_ENABLED: [ErrorCode; 2] =
 pub(crate) struct Publication {
     pub(crate) stream: StreamKind,
     pub(crate) subject: Subject,
-    /// With the id by which the server recognises the message when it is published again.
-    pub(crate) headers: HeaderMap,
+    /// By which the server recognises the message when it is published again.
+    pub(crate) id: String,
+    pub(crate) header: Option<(HeaderName, String)>,
     pub(crate) payload: Bytes,
 }
 
@@ -75,13 +77,12 @@ impl Connection {
     /// Asks JetStream's API; `None` if nobody is there to answer.
     pub(crate) async fn ask(&self, request: &str, body: Bytes) -> Result<Option<async_nats::Message>> {
         let subject = Subject::from(format!("$JS.API.{request}"));
-        let mut reply = self.publish_for_reply(subject, None, body).await?;
-        match timeout(API_TIMEOUT, reply.outcome()).await {
-            Ok(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => Ok(None),
-            Ok(Outcome::Reply(message)) => Ok(Some(message)),
-            Ok(Outcome::Forbidden) => Err(error(ErrorKind::Forbidden, "JetStream")),
-            Ok(Outcome::Lost) => Err(error(ErrorKind::Unavailable, "JetStream")),
-            Err(_) => Err(error(ErrorKind::Timeout, "JetStream")),
+        let mut reply = self.publish_for_reply(subject, None, body, API_TIMEOUT).await?;
+        match reply.outcome().await {
+            Outcome::Reply(message) if message.status == Some(StatusCode::NO_RESPONDERS) => Ok(None),
+            Outcome::Reply(message) => Ok(Some(message)),
+            Outcome::Forbidden => Err(error(ErrorKind::Forbidden, "JetStream")),
+            Outcome::Lost => Err(error(ErrorKind::Unavailable, "JetStream")),
         }
     }
 
@@ -136,12 +137,17 @@ impl Connection {
 
     async fn try_publish(&self, publication: &Publication) -> Result<Verdict> {
         self.ready().await?;
-        let Publication { subject, headers, payload, .. } = publication.clone();
-        let mut reply = self.publish_for_reply(subject, Some(headers), payload).await?;
-        match timeout(PUBLISH_AGAIN, reply.outcome()).await {
-            Ok(Outcome::Reply(message)) => Ok(verdict(&message)),
-            Ok(Outcome::Forbidden) => Err(error(ErrorKind::Forbidden, "emit")),
-            Ok(Outcome::Lost) | Err(_) => Ok(Verdict::Again),
+        let Publication { subject, id, header, payload, .. } = publication;
+        let mut headers = message_id_headers(id);
+        if let Some((name, value)) = header {
+            headers.insert(name.clone(), value.as_str());
+        }
+        let (subject, payload) = (subject.clone(), payload.clone());
+        let mut reply = self.publish_for_reply(subject, Some(headers), payload, PUBLISH_AGAIN).await?;
+        match reply.outcome().await {
+            Outcome::Reply(message) => Ok(verdict(&message)),
+            Outcome::Forbidden => Err(error(ErrorKind::Forbidden, "emit")),
+            Outcome::Lost => Ok(Verdict::Again),
         }
     }
 }

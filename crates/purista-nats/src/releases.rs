@@ -9,12 +9,7 @@ use purista_core::Result;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::{
-    codec::{DeliveryInfo, message_id_headers},
-    connection::Connection,
-    jetstream::Publication,
-    streams::StreamKind,
-};
+use crate::{codec::DeliveryInfo, connection::Connection, jetstream::Publication, streams::StreamKind};
 
 /// What is noted of a message that is given back.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,7 +38,8 @@ pub(crate) async fn note(
     let subject = subject(connection, consumer, info.sequence);
     let publication = Publication {
         stream: StreamKind::Releases,
-        headers: message_id_headers(&format!("{subject}.{}", info.delivered)),
+        id: format!("{subject}.{}", info.delivered),
+        header: None,
         subject: Subject::from(subject),
         payload: Bytes::from(serde_json::to_vec(&release).unwrap_or_default()),
     };

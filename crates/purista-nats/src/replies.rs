@@ -1,12 +1,15 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use async_nats::{Message, Subject};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 /// What waits for a reply of the server or of another bridge. The answers to commands wait in the engine.
 #[derive(Debug, Default)]
@@ -19,6 +22,7 @@ pub(crate) struct Replies {
 struct Waiting {
     /// What was published and waits for its reply.
     subject: Subject,
+    until: Instant,
     sender: oneshot::Sender<Outcome>,
 }
 
@@ -27,7 +31,7 @@ struct Waiting {
 pub(crate) enum Outcome {
     /// The reply, which may be the server's word that nobody is there.
     Reply(Message),
-    /// The connection broke before.
+    /// The connection broke before, or the reply did not come in time.
     Lost,
     /// The server does not allow it.
     Forbidden,
@@ -42,11 +46,11 @@ pub(crate) struct Reply {
 }
 
 impl Replies {
-    /// Begins to wait for the reply to a publish.
-    pub(crate) fn expect(self: &Arc<Self>, subject: Subject) -> Reply {
+    /// Begins to wait for the reply to a publish, for about so long.
+    pub(crate) fn expect(self: &Arc<Self>, subject: Subject, patience: Duration) -> Reply {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().insert(token, Waiting { subject, sender });
+        self.waiting.lock().insert(token, Waiting { subject, until: Instant::now() + patience, sender });
         Reply { replies: Arc::clone(self), token, receiver }
     }
 
@@ -62,6 +66,15 @@ impl Replies {
     /// Tells all who wait that the connection is lost.
     pub(crate) fn lose_all(&self) {
         for (_, waiting) in std::mem::take(&mut *self.waiting.lock()) {
+            let _given_up = waiting.sender.send(Outcome::Lost);
+        }
+    }
+
+    /// Tells those whose time is over. One look at all of them now and then is cheaper than a timer for each.
+    pub(crate) fn expire(&self) {
+        let now = Instant::now();
+        let expired: Vec<_> = self.waiting.lock().extract_if(|_, waiting| waiting.until <= now).collect();
+        for (_, waiting) in expired {
             let _given_up = waiting.sender.send(Outcome::Lost);
         }
     }

@@ -24,6 +24,7 @@ pub(crate) async fn supervise(
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
     loop {
         let Some(current) = connection.upgrade() else { return };
+        current.expire_replies();
         // Without a strong reference, so that a bridge that was dropped is noticed.
         let restoring = (!current.is_up() && current.is_connected()).then_some(current);
         let event = tokio::select! {

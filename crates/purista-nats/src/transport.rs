@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::Subject;
 use parking_lot::RwLock;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     address::{command_queue_group, consumer_name},
-    codec::{DEAD_LETTER, message_id_headers, refusal_headers, timeout_headers},
+    codec::{DEAD_LETTER, refusal_headers, timeout_headers},
     config::Config,
     connection::Connection,
     consumer::{NatsConsumer, Part},
@@ -58,6 +58,9 @@ const DEFAULT_MAX_MESSAGE: usize = 1 << 20;
 
 /// What an envelope, or what a dead letter tells beside it, needs beside the payload at the most.
 const ENVELOPE: usize = 48 * 1_024;
+
+/// How long a response that announces an event waits for room.
+const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The mapping onto NATS.
 #[derive(Debug)]
@@ -131,8 +134,8 @@ impl Transport for NatsTransport {
         if connection.jetstream().is_none() {
             return connection.publish_at_most_once(subject, payload, publish.must_route).await;
         }
-        let headers = message.id.with_str(message_id_headers);
-        let publication = Publication { stream: StreamKind::Events, subject, headers, payload };
+        let id = message.id.to_string();
+        let publication = Publication { stream: StreamKind::Events, subject, id, header: None, payload };
         connection.publish_kept(&publication, publish.deadline).await
     }
 
@@ -155,10 +158,14 @@ impl Transport for NatsTransport {
             return connection.publish(subject, None, None, payload).await;
         }
         // It is an event like any other.
-        let headers = message_id_headers(&format!("{}-response", response.id));
-        let publication = Publication { stream: StreamKind::EventsAndResponses, subject, headers, payload };
-        let patience = response_patience();
-        connection.publish_kept(&publication, patience).await
+        let publication = Publication {
+            stream: StreamKind::EventsAndResponses,
+            subject,
+            id: format!("{}-response", response.id),
+            header: None,
+            payload,
+        };
+        connection.publish_kept(&publication, Instant::now() + RESPONSE_PATIENCE).await
     }
 
     async fn refuse(&self, refusal: Arc<Message>, reply_to: Subject) -> Result<()> {
@@ -231,12 +238,11 @@ impl Transport for NatsTransport {
     async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
         let connection = self.connection()?;
         let name = consumer_name(&letter.subscriber, None);
-        let mut headers = message_id_headers(&format!("{}-{name}", letter.message_id));
-        headers.insert(DEAD_LETTER, letter.metadata());
         let publication = Publication {
             stream: StreamKind::DeadLetters,
             subject: connection.names.dead_letter(&letter.subscriber).into(),
-            headers,
+            id: format!("{}-{name}", letter.message_id),
+            header: Some((DEAD_LETTER, letter.metadata())),
             payload: letter.original,
         };
         connection.publish_kept(&publication, Instant::now()).await
@@ -249,11 +255,6 @@ impl Transport for NatsTransport {
             None => Ok(()),
         }
     }
-}
-
-/// How long a response that announces an event is published again and again.
-fn response_patience() -> Instant {
-    Instant::now() + std::time::Duration::from_secs(10)
 }
 
 /// Returns the stream that has what a filter matches, if any has.
