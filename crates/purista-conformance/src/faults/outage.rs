@@ -91,7 +91,7 @@ impl Outage {
             () = sleep(Duration::from_millis(100)) => {}
         }
         if !self.has_blocked.swap(true, Ordering::AcqRel) {
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_millis(1_500));
         }
         doing.await
     }
