@@ -68,7 +68,7 @@ impl Stage {
     /// Returns the broker of this trial's own.
     pub(crate) fn broker(&self) -> anyhow::Result<&dyn Broker> {
         self.deployment.broker().context(
-            "this row breaks the broker and needs one of its own: run it without the address of a server",
+            "this row needs a broker of its own, to break it: is the address of a server configured?",
         )
     }
 
