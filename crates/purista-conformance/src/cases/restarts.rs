@@ -111,7 +111,7 @@ async fn a_session_without_messages(mut stage: Stage) -> Outcome {
     Ok(())
 }
 
-/// Has a broker end and come back while events flow and calls are made. The catalogue's long runs do it a hundred times.
+/// Has a broker end and come back while events flow and calls are made. Long runs do so a hundred times.
 async fn traffic_outlives(mut stage: Stage, how: End, rounds: usize) -> Outcome {
     stage.own_broker(DeploymentOptions::default()).await?;
     let mut traffic = Traffic::begin(&stage).await?;

@@ -95,7 +95,7 @@ faults! {
     }
 
     /// Those that show when the broker or the way to it fails: for profiles whose deployments have a
-    /// [`Broker`](crate::Broker).
+    /// [`Broker`].
     WITH_BROKER {
         LosesSubscriptions, "loses its subscriptions with its connection", caught by "NET-1";
         HidesSilence, "takes a silent connection for a good one", caught by "NET-4";
