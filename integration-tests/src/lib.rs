@@ -4,6 +4,7 @@
 //! break nothing share one; the others start their own and put a [`FaultProxy`] before it.
 
 mod certificates;
+pub mod fault_run;
 mod folder;
 mod launch;
 pub mod nats;
