@@ -42,5 +42,5 @@ pub use broker::{Broker, BrokerCertificate, ClientCertificate, Login, NetworkFau
 pub use ledger::{Ledger, LedgerReport};
 pub use probe::{Collector, Latch, on_command, on_event};
 pub use profile::{BrokerReport, Deployment, DeploymentOptions, Profile};
-pub use runner::{main, run_row};
+pub use runner::main;
 pub use stage::Stage;

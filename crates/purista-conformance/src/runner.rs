@@ -60,7 +60,7 @@ pub fn main(profile: impl Profile, table: &str) -> ExitCode {
 /// # Errors
 ///
 /// What the trial saw. A row that does not apply cannot fail.
-pub fn run_row(profile: &Arc<dyn Profile>, id: &str) -> Outcome {
+pub(crate) fn run_row(profile: &Arc<dyn Profile>, id: &str) -> Outcome {
     let claims = block_on(claims(profile))?;
     match plan(row(id).ok_or_else(|| anyhow!("{id} is no row"))?, claims, &**profile) {
         Plan::Run(run, _) => play(profile, id, run, seed()),

@@ -31,18 +31,19 @@ use crate::{
 ///    its caller: a result, a handled error as the service gave it, or an unhandled error that tells nothing of its
 ///    cause. (`RPC-1` `RPC-2` `RPC-3` `GRP-7` `ERR-1` `ERR-2` `ERR-3`)
 /// 3. **Time limits hold** to the millisecond on the caller's side, connected or not; a command that waited longer is
-///    not executed. (`TMO-1` `TMO-2` `TMO-3` `TMO-4`)
+///    not executed. (`TMO-1` `TMO-2` `TMO-3` `TMO-4` `NET-10`)
 /// 4. **Emitted means taken over.** `emit_message` returns after the broker took responsibility, or fails.
-///    (`DUR-6` `DUR-7`)
+///    (`DUR-4` `DUR-6` `DUR-7` `LIM-3` `NET-10`)
 /// 5. **Subscriptions see every kind of message** by any combination of the fields of a
 ///    [`Filter`](crate::Filter); different subscribers each get a message, the instances of one share it or each get
-///    it. (`GRP-1` `GRP-2` `GRP-3` `GRP-4` `RPC-6`)
+///    it. Durable ones miss nothing while their service is away.
+///    (`GRP-1` `GRP-2` `GRP-3` `GRP-4` `GRP-5` `RPC-6` `DUR-1` `DUR-3` `DUR-4` `DUR-5`)
 /// 6. **The matcher decides.** The verdict of [`Filter::matches`](crate::Filter::matches) holds whatever the broker
 ///    routed; a command whose exact address is not registered is refused to its caller.
 ///    (`MAT-1` `MAT-2` `MAT-4` `MAT-6` `IDN-1`)
 /// 7. **Acknowledged when handled.** A failing handler is tried again with delay, up to its attempts, then the message
 ///    becomes a dead letter; a panic is a failure like any other.
-///    (`ACK-2` `ACK-3` `ACK-4` `ACK-5` `ACK-6` `ACK-9` `ACK-12` `ACK-13`)
+///    (`ACK-1` `ACK-2` `ACK-3` `ACK-4` `ACK-5` `ACK-6` `ACK-7` `ACK-9` `ACK-10` `ACK-12` `ACK-13`)
 /// 8. **An option that is set is met or refused** with [`Unsupported`](crate::ErrorKind::Unsupported) before anything
 ///    exists on the broker; [`Registration::granted`] tells what the others became. (`DUR-9` `MAT-3`)
 /// 9. **Registered means live.** A message sent right after the registration arrives; after the unregistration none
@@ -50,14 +51,16 @@ use crate::{
 /// 10. **Order** of one sender's messages is kept at concurrency 1, but for a message that is tried again: the next ones
 ///     do not wait for it. (`ORD-1` `ACK-6`)
 /// 11. **Everything is bounded**: handlers, calls, queues, payloads, names, waits.
-///     (`LIM-1` `LIM-4` `LIM-5` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
+///     (`LIM-1` `LIM-3` `LIM-4` `LIM-5` `NET-10` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
 /// 12. **A shutdown loses nothing.** It takes nothing new, lets handlers finish and emit, answers or fails what is
 ///     pending, gives back what was not started, and never hangs. (`LIF-1` `LIF-4` `LIF-7` `LIF-8` `LIF-9` `LIF-10`)
 /// 13. **A lost connection comes back** by itself with all its consumers, and [`health`](Self::health) tells the truth
-///     meanwhile. (`HLT-1` `NET-1` `NET-3`)
+///     meanwhile.
+///     (`HLT-1` `HLT-2` `NET-1` `NET-2` `NET-3` `NET-4` `NET-6` `NET-7` `NET-8` `NET-9`)
 /// 14. **Bad input is counted and survived**, and names from users are never wildcards, separators or headers.
 ///     (`SEC-3` `SEC-4` `SEC-5` `SEC-6`)
 /// 15. **The trace goes along** with each message. (`OBS-1`)
+/// 16. **A connection is secured as it is configured**, and secrets are shown nowhere. (`SEC-1` `SEC-2` `SEC-9`)
 #[async_trait]
 pub trait EventBridge: Debug + Send + Sync + 'static {
     /// Returns the name of the adapter, such as `default`.

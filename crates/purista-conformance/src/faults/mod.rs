@@ -1,18 +1,20 @@
 //! Bridges that are wrong on purpose, to test the suite with.
 //!
-//! [`Wrong`] makes a wrong profile of a right one. Give it to [`run_row`](crate::run_row) with the row that the
-//! [`Fault`] names, and the row must fail: [`Fault::ALL`] on any profile, [`Fault::WITH_BROKER`] on one whose broker can
-//! be broken.
+//! [`Wrong`] makes a wrong profile of a right one, with which the row that the [`Fault`] names must fail. [`main`] tries
+//! that for many: [`Fault::ALL`] on any profile, [`Fault::WITH_BROKER`] on one whose broker can be broken.
 
 mod bridge;
 mod handlers;
 mod outage;
+mod runner;
 
 use std::{fmt::Write as _, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use purista_core::{EventBridge, Result, ServiceAddress, adapter::DeadLetter};
+
+pub use self::runner::main;
 
 use self::bridge::WrongBridge;
 use crate::{

@@ -19,6 +19,7 @@ use self::{
     wire::unavailable,
 };
 
+#[allow(dead_code, reason = "the test of wrong bridges writes no table")]
 pub(crate) const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/capabilities.md");
 
 /// NATS, with or without JetStream.
