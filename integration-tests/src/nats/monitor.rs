@@ -94,7 +94,7 @@ impl Monitor {
 
     pub(super) fn read_info(&self) -> anyhow::Result<ServerInfo> {
         let Varz { server_name, version, jetstream, connections, max_payload } = self.read("varz")?;
-        let jetstream = jetstream.config.is_some();
+        let jetstream = jetstream.stats.is_some();
         Ok(ServerInfo { name: server_name, version, jetstream, connections, max_payload })
     }
 
@@ -143,7 +143,8 @@ struct Varz {
 
 #[derive(Default, Deserialize)]
 struct JetStreamz {
-    config: Option<serde::de::IgnoredAny>,
+    /// Not `config`: the server keeps what that was when it was asked first, which may be before JetStream is up.
+    stats: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]

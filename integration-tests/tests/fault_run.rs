@@ -1,0 +1,35 @@
+//! The fault run in short: that it works, and finds nothing.
+
+#[path = "../examples/fault_run/nats.rs"]
+mod nats;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use purista_integration_tests::fault_run::{PartReport, Plan, faults, kills};
+
+use self::nats::Nats;
+
+/// Short, as what a broken connection took with it is delivered again after this time only.
+const ACK_WAIT: Duration = Duration::from_secs(1);
+
+fn check(part: &PartReport, times: usize) -> anyhow::Result<()> {
+    ensure!(part.is_good(), "{part}");
+    ensure!(part.recoveries.len() == times && part.acknowledged > 0 && part.calls_ok > 0, "{part}");
+    ensure!(part.times.len() == 4 && part.times.values().all(|times_of| times_of.count == times), "{part}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_survives_kills() -> anyhow::Result<()> {
+    let plan = Plan::short(rand::random());
+    let part = kills(&Nats::start(ACK_WAIT).await?, &plan).await?;
+    check(&part, plan.cycles).with_context(|| format!("seed {}", plan.seed))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_survives_network_faults() -> anyhow::Result<()> {
+    let plan = Plan::short(rand::random());
+    let part = faults(&Nats::start(ACK_WAIT).await?, &plan).await?;
+    check(&part, plan.faults).with_context(|| format!("seed {}", plan.seed))
+}
