@@ -5,6 +5,13 @@
 //! cargo run --example quickstart -- Ada
 //! cargo run --example quickstart -- --bridge nats://localhost:4222
 //! ```
+//!
+//! Over a broker, the services can run in one process or several, and their callers in others:
+//!
+//! ```text
+//! cargo run --example quickstart -- --bridge nats://localhost:4222 --serve
+//! cargo run --example quickstart -- --bridge nats://localhost:4222 --call Ada ada@example.com
+//! ```
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
@@ -74,16 +81,21 @@ async fn main() -> ExitCode {
         arguments.remove(flag);
         url = value.unwrap_or_default();
     }
+    // Both, unless it is said which.
+    let (serves, calls) = match (take(&mut arguments, "--serve"), take(&mut arguments, "--call")) {
+        (false, false) => (true, true),
+        said => said,
+    };
     let mut arguments = arguments.into_iter();
     let input = match (arguments.next(), arguments.next(), arguments.next()) {
         (None, ..) => SignUp { name: "Ada".to_owned(), email: Some("ada@example.com".to_owned()) },
-        (Some(name), email, None) => SignUp { name, email },
+        (Some(name), email, None) if !name.starts_with("--") => SignUp { name, email },
         _ => {
-            eprintln!("usage: quickstart [NAME [E-MAIL]] [--bridge URL]");
+            eprintln!("usage: quickstart [NAME [E-MAIL]] [--bridge URL] [--serve] [--call]");
             return ExitCode::from(2);
         }
     };
-    match run(&url, &input).await {
+    match run(&url, serves, calls.then_some(&input)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quickstart: {error}");
@@ -92,23 +104,52 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(url: &str, input: &SignUp) -> Result<(), Box<dyn Error>> {
-    let users = Service::new("User", "1").command("signUp", sign_up);
-    let mails =
-        Service::new("Mail", "1").subscription("welcome", Filter::event("userRegistered"), send_welcome);
-    let errors = Filter::message_type(MessageType::CommandErrorResponse);
-    let audit = Service::new("Audit", "1").subscription("errors", errors, record_error);
+fn take(arguments: &mut Vec<String>, flag: &str) -> bool {
+    let before = arguments.len();
+    arguments.retain(|argument| argument != flag);
+    arguments.len() < before
+}
 
+/// Serves, calls, or both. A process that only serves does so until it is told to end.
+async fn run(url: &str, serves: bool, call: Option<&SignUp>) -> Result<(), Box<dyn Error>> {
     let bridge = open_bridge(url)?;
-    bridge.serve([users, mails, audit]).await?;
+    bridge.serve(if serves { services() } else { Vec::new() }).await?;
 
-    match bridge.invoke::<User>(("User", "1", "signUp"), input).await {
-        Ok(user) => println!("[You]   signed up: {user:?}"),
-        Err(InvokeError::Handled(error)) => println!("[You]   handled error: {error}"),
-        Err(error) => return Err(error.into()),
+    if let Some(input) = call {
+        match bridge.invoke::<User>(("User", "1", "signUp"), input).await {
+            Ok(user) => println!("[You]   signed up: {user:?}"),
+            Err(InvokeError::Handled(error)) => println!("[You]   handled error: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+    } else {
+        println!("[You]   serving; Ctrl-C ends it");
+        told_to_end().await?;
     }
 
     let report = bridge.shutdown(Duration::from_secs(10)).await;
     println!("[You]   shut down, everything finished: {}", report.is_clean());
     Ok(())
+}
+
+fn services() -> Vec<Service> {
+    let users = Service::new("User", "1").command("signUp", sign_up);
+    let mails =
+        Service::new("Mail", "1").subscription("welcome", Filter::event("userRegistered"), send_welcome);
+    let errors = Filter::message_type(MessageType::CommandErrorResponse);
+    let audit = Service::new("Audit", "1").subscription("errors", errors, record_error);
+    vec![users, mails, audit]
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn told_to_end() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }

@@ -70,9 +70,25 @@ target=${CARGO_TARGET_DIR:-target}
 log=$target/test.log
 mkdir -p "$target"
 : >"$log"
-part=$(mktemp)
-trap 'rm -f "$part"' EXIT
+work=$(mktemp -d)
+part=$work/part
 wrong=()
+started=()
+
+# start LOG COMMAND...: starts a process beside this one, which ends with this script, and after five minutes anyway.
+start() {
+    local log=$1
+    shift
+    timeout --kill-after=5 300 "$@" </dev/null >"$log" 2>&1 &
+    started+=($!)
+}
+
+clean_up() {
+    ((${#started[@]} == 0)) || kill "${started[@]}" 2>/dev/null || true
+    wait
+    rm -rf "$work"
+}
+trap clean_up EXIT
 
 # Adds up the "test result:" lines that cargo's test runner and libtest-mimic print: "PASSED FAILED SKIPPED".
 tally() {
@@ -106,18 +122,65 @@ tests() {
 
 # --- The tests ----------------------------------------------------------------------------------------------
 
+# lines COUNT PATTERN FILE...: waits until so many lines match, for 30 seconds at the most.
+lines() {
+    local count=$1 pattern=$2
+    shift 2
+    for _ in {1..300}; do
+        (($(cat "$@" 2>/dev/null | grep -Ec -- "$pattern") < count)) || return 0
+        sleep 0.1
+    done
+    printf 'not %d times: %s\n' "$count" "$pattern"
+    tail -v "$@"
+    return 1
+}
+
+quickstart=(cargo run --quiet --locked --example quickstart --)
+
 # The command of the README, with good input.
 quickstart() {
-    cargo build --locked --example quickstart &&
-        timeout 60 cargo run --quiet --locked --example quickstart -- Ada ada@example.com
+    cargo build --locked --example quickstart && timeout 60 "${quickstart[@]}" Ada ada@example.com
 }
 
 # Without an e-mail the service answers with a handled error. The example shows it; it must not panic (status 101).
 quickstart_without_email() {
     local output status=0
-    output=$(timeout 60 cargo run --quiet --locked --example quickstart -- Ada 2>&1) || status=$?
+    output=$(timeout 60 "${quickstart[@]}" Ada 2>&1) || status=$?
     printf '%s\n' "$output"
     ((status < 101)) && grep -Eqi 'handled error|answered 400' <<<"$output"
+}
+
+# Finds a NATS server for the quickstart, or starts one on a free port, which it writes to a file.
+serve_nats() {
+    nats_url=${PURISTA_NATS_URL:-}
+    [[ -z $nats_url ]] || return 0
+    start "$work/nats.log" "$PURISTA_NATS_SERVER" --addr 127.0.0.1 --port -1 --jetstream --store_dir "$work/nats" \
+        --ports_file_dir "$work"
+    lines 1 'Server is ready' "$work/nats.log" || return 0
+    nats_url=$(sed -n 's/.*"\(nats:[^"]*\)".*/\1/p' "$work"/*.ports)
+}
+
+quickstart_over_nats() {
+    timeout 60 "${quickstart[@]}" Ada ada@example.com --bridge "$nats_url"
+}
+
+# Two processes serve and others call: each call is answered, and each welcome mail is sent by one of the two.
+quickstart_across_processes() {
+    local name names=(ada-$RANDOM bob-$RANDOM cleo-$RANDOM dan-$RANDOM eve-$RANDOM)
+    local logs=("$work/serve-1.log" "$work/serve-2.log")
+    lines 2 'serving' "${logs[@]}" || return
+    for name in "${names[@]}"; do
+        timeout 60 "${quickstart[@]}" --call "$name" "$name@example.com" --bridge "$nats_url" || return
+    done
+    for name in "${names[@]}"; do
+        lines 1 "welcome mail goes to $name@" "${logs[@]}" || return
+    done
+    kill "${servers[@]}"
+    lines 2 'everything finished: true' "${logs[@]}" || return
+    cat "${logs[@]}"
+    for name in "${names[@]}"; do
+        (($(cat "${logs[@]}" | grep -c "welcome mail goes to $name@") == 1)) || return
+    done
 }
 
 tests "unit, integration, documentation and conformance tests" \
@@ -130,6 +193,13 @@ tests "model checks" \
 
 check "quickstart" quickstart
 check "quickstart without an e-mail" quickstart_without_email
+serve_nats
+check "quickstart over NATS" quickstart_over_nats
+for number in 1 2; do
+    start "$work/serve-$number.log" "${quickstart[@]}" --serve --bridge "$nats_url"
+done
+servers=("${started[@]: -2}")
+check "quickstart across processes" quickstart_across_processes
 
 # --- The summary --------------------------------------------------------------------------------------------
 
