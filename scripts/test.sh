@@ -150,14 +150,13 @@ quickstart_without_email() {
     ((status < 101)) && grep -Eqi 'handled error|answered 400' <<<"$output"
 }
 
-# Finds a NATS server for the quickstart, or starts one on a free port, which it writes to a file.
+# Finds a NATS server for the quickstart, or starts one on a free port, which it tells in its log.
 serve_nats() {
     nats_url=${PURISTA_NATS_URL:-}
     [[ -z $nats_url ]] || return 0
-    start "$work/nats.log" "$PURISTA_NATS_SERVER" --addr 127.0.0.1 --port -1 --jetstream --store_dir "$work/nats" \
-        --ports_file_dir "$work"
+    start "$work/nats.log" "$PURISTA_NATS_SERVER" --addr 127.0.0.1 --port -1 --jetstream --store_dir "$work/nats"
     lines 1 'Server is ready' "$work/nats.log" || return 0
-    nats_url=$(sed -n 's/.*"\(nats:[^"]*\)".*/\1/p' "$work"/*.ports)
+    nats_url=$(sed -n 's|.*Listening for client connections on |nats://|p' "$work/nats.log")
 }
 
 quickstart_over_nats() {
