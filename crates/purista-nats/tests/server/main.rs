@@ -1,0 +1,33 @@
+//! What holds on a real server beside the conformance suite: services of the TypeScript original as peers, and what is
+//! special about NATS.
+
+#[cfg(test)]
+mod attempts;
+#[cfg(test)]
+mod capabilities;
+#[cfg(test)]
+mod changed_filters;
+#[cfg(test)]
+mod credentials;
+#[cfg(test)]
+mod duplicates;
+#[cfg(test)]
+mod hand_over;
+#[cfg(test)]
+mod interop;
+#[cfg(test)]
+mod jwt;
+#[cfg(test)]
+mod kept;
+#[cfg(test)]
+mod namesakes;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod overflow;
+#[cfg(test)]
+mod several_servers;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
+mod support;

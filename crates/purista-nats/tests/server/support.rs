@@ -1,0 +1,169 @@
+//! What the tests share: a place on a server, handlers, and waits with a limit.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Client, Subscriber, jetstream};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use purista_conformance::{Collector, on_command};
+use purista_core::{
+    Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, InvokeError,
+    InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionOptions,
+};
+use purista_integration_tests::nats::{NatsConfig, NatsServer};
+use purista_nats::{JetStreamConfig, NatsBridge, NatsBridgeBuilder};
+use serde_json::Value;
+use tokio::time::{Instant, interval, timeout};
+
+/// How long anything may take that has no time limit of its own.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A prefix of its own on a server.
+pub(crate) struct Place {
+    pub(crate) server: Arc<NatsServer>,
+    pub(crate) prefix: String,
+}
+
+impl Place {
+    /// On the server that the tests share.
+    pub(crate) async fn shared(has_jetstream: bool) -> Self {
+        Self::on(NatsServer::shared(has_jetstream).await.unwrap())
+    }
+
+    /// On a server of its own.
+    pub(crate) async fn own(config: NatsConfig) -> Self {
+        Self::on(Arc::new(NatsServer::start(config).await.unwrap()))
+    }
+
+    fn on(server: Arc<NatsServer>) -> Self {
+        Self { server, prefix: format!("t{}", Id::random()) }
+    }
+
+    /// Begins to configure a bridge.
+    pub(crate) fn builder(&self) -> NatsBridgeBuilder {
+        self.builder_for(self.server.url())
+    }
+
+    /// Begins to configure a bridge for other servers.
+    pub(crate) fn builder_for(&self, servers: &str) -> NatsBridgeBuilder {
+        let jetstream = JetStreamConfig::default().with_max_bytes(16 << 20);
+        NatsBridge::builder(servers).prefix(&self.prefix).jetstream(jetstream)
+    }
+
+    /// Returns a bridge that is started.
+    pub(crate) async fn bridge(&self) -> NatsBridge {
+        started(self.builder()).await
+    }
+
+    /// Connects a client that is no bridge.
+    pub(crate) async fn client(&self) -> Client {
+        async_nats::connect(self.server.url()).await.unwrap()
+    }
+
+    /// Connects a client of JetStream that is no bridge.
+    pub(crate) async fn jetstream(&self) -> jetstream::Context {
+        jetstream::new(self.client().await)
+    }
+
+    /// Returns a subject or pattern of the original under the prefix of this place.
+    pub(crate) fn here(&self, subject: &str) -> String {
+        subject.replacen("purista.", &format!("{}.", self.prefix), 1)
+    }
+
+    /// Returns the name of a stream.
+    pub(crate) fn stream(&self, what: &str) -> String {
+        format!("{}-{what}", self.prefix)
+    }
+}
+
+/// Builds and starts a bridge.
+pub(crate) async fn started(builder: NatsBridgeBuilder) -> NatsBridge {
+    let bridge = builder.build().unwrap();
+    bridge.start().await.unwrap();
+    bridge
+}
+
+/// Serves a command.
+pub(crate) async fn serve(
+    bridge: &NatsBridge,
+    command: impl Into<ServiceAddress>,
+    handler: Arc<dyn CommandHandler>,
+) -> Registration {
+    serve_with(bridge, command, CommandOptions::default(), handler).await
+}
+
+/// Serves a command with options.
+pub(crate) async fn serve_with(
+    bridge: &NatsBridge,
+    command: impl Into<ServiceAddress>,
+    options: CommandOptions,
+    handler: Arc<dyn CommandHandler>,
+) -> Registration {
+    bridge.register_command(Command::new(command).with_options(options), handler).await.unwrap()
+}
+
+/// Invokes a command.
+pub(crate) async fn invoke(bridge: &NatsBridge, draft: CommandDraft) -> Result<Arc<Message>, InvokeError> {
+    bridge.invoke_command(draft, &InvokeOptions::default().with_timeout(PATIENCE)).await
+}
+
+/// Returns the input as the result.
+pub(crate) fn echo() -> Arc<dyn CommandHandler> {
+    on_command(|context| async move { Ok(context.message().payload().cloned()) })
+}
+
+/// Makes a subscription that collects what it gets.
+pub(crate) async fn watch(
+    bridge: &NatsBridge,
+    subscriber: &str,
+    filter: Filter,
+    options: SubscriptionOptions,
+) -> Result<Arc<Collector>> {
+    let collector = Collector::new();
+    let subscription = Subscription::new(("Watcher", "1", subscriber), filter).with_options(options);
+    bridge.register_subscription(subscription, collector.handler()).await?;
+    Ok(collector)
+}
+
+/// Asks that messages are kept while the subscriber is away.
+pub(crate) fn durable() -> SubscriptionOptions {
+    SubscriptionOptions::default().with_durable(true)
+}
+
+/// Keeps the order of messages.
+pub(crate) fn in_order() -> SubscriptionOptions {
+    SubscriptionOptions::default().with_max_concurrency(1)
+}
+
+/// Waits with a limit.
+pub(crate) async fn within<F: Future>(what: &str, work: F) -> F::Output {
+    timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// Waits until a condition holds that nothing tells of, such as a count.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = interval(Duration::from_millis(5));
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        poll.tick().await;
+    }
+}
+
+/// Waits until the server has done what a client has said so far: to flush says nothing of that.
+pub(crate) async fn settled(client: &Client) {
+    let inbox = client.new_inbox();
+    let mut back = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish(inbox, Bytes::new()).await.unwrap();
+    next(&mut back).await;
+}
+
+/// Returns the next message of a client.
+pub(crate) async fn next(subscriber: &mut Subscriber) -> async_nats::Message {
+    within("a message", subscriber.next()).await.unwrap()
+}
+
+/// Reads the body of a message.
+pub(crate) fn body(message: &async_nats::Message) -> Value {
+    serde_json::from_slice(&message.payload).unwrap()
+}
