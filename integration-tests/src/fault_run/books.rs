@@ -1,6 +1,6 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicU64, Ordering::SeqCst},
+    collections::{BTreeMap, HashSet},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 
 use parking_lot::Mutex;
@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 
 use super::recovery::Watch;
 
-/// How many events may be under way, from the emit to the handler: more would hide behind a queue how fast a bridge
-/// comes back.
-const UNDER_WAY: usize = 1_000;
+/// How many events may be under way, from the emit to the handler. What a broken connection took with it is under way
+/// until the broker delivers it again; it must not hold up the load.
+const UNDER_WAY: usize = 4_000;
 
 /// How many events may be emitted before the run must say that it goes on. It keeps the books small.
 const GRANT: u64 = 20_000;
@@ -28,8 +28,11 @@ pub(super) struct Books {
     acknowledged: AtomicU64,
     /// Below which number events may be emitted.
     granted: AtomicU64,
-    /// The room for more events under way.
+    under_way: Mutex<HashSet<u64>>,
+    /// The room for more of them.
     room: Semaphore,
+    /// What is kept of that room until more is granted.
+    kept: AtomicUsize,
     pub(super) watch: Watch,
     counts: Mutex<Counts>,
 }
@@ -41,7 +44,7 @@ pub(super) struct Counts {
     pub(super) calls_ok: u64,
     pub(super) calls_failed: BTreeMap<String, u64>,
     /// Events that came with the remark that they had come before.
-    pub(super) came_again: BTreeSet<u64>,
+    pub(super) came_again: HashSet<u64>,
     /// What must not be.
     pub(super) complaints: Vec<String>,
 }
@@ -53,16 +56,29 @@ impl Books {
             next: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             granted: AtomicU64::new(GRANT),
+            under_way: Mutex::default(),
             room: Semaphore::new(UNDER_WAY),
+            kept: AtomicUsize::new(0),
             watch: Watch::default(),
             counts: Mutex::default(),
         }
     }
 
-    /// Lets the load go on, also without the events that may never come: whose emit failed.
+    /// Lets the load go on.
     pub(super) fn grant(&self) {
         self.granted.store(self.next() + GRANT, SeqCst);
-        self.room.add_permits(UNDER_WAY.saturating_sub(self.room.available_permits()));
+        self.room.add_permits(self.kept.swap(0, SeqCst));
+    }
+
+    /// Makes room, if this event took any: it may be handled twice, or handled although its emit failed.
+    fn has_arrived(&self, number: u64) {
+        if self.under_way.lock().remove(&number) {
+            if self.next() < self.granted.load(SeqCst) {
+                self.room.add_permits(1);
+            } else {
+                self.kept.fetch_add(1, SeqCst);
+            }
+        }
     }
 
     /// Ends the load: what is under way is finished.
@@ -80,6 +96,7 @@ impl Books {
         let number = self.next.fetch_add(1, SeqCst);
         // It may be handled before the emit returns, and also if that fails.
         self.ledger.unknown(number);
+        self.under_way.lock().insert(number);
         Some(number)
     }
 
@@ -98,7 +115,8 @@ impl Books {
         self.acknowledged.load(SeqCst)
     }
 
-    pub(super) fn emit_failed(&self, error: &Error) {
+    pub(super) fn emit_failed(&self, number: u64, error: &Error) {
+        self.has_arrived(number);
         *self.counts.lock().emits_failed.entry(format!("{:?}", error.kind())).or_default() += 1;
         if !error.kind().is_temporary() {
             self.complain(format!("emit: {error:?}"));
@@ -110,10 +128,8 @@ impl Books {
         if attempt > 1 {
             self.counts.lock().came_again.insert(number);
         }
-        self.watch.handled(service, number);
-        if self.next() < self.granted.load(SeqCst) && self.room.available_permits() < UNDER_WAY {
-            self.room.add_permits(1);
-        }
+        self.watch.handled(service);
+        self.has_arrived(number);
     }
 
     pub(super) fn handled_count(&self) -> usize {

@@ -104,7 +104,7 @@ async fn emit(books: &Books, bridge: &dyn EventBridge) {
     match bridge.emit(EVENT, &number).await {
         Ok(_) => books.acknowledged(number),
         Err(error) => {
-            books.emit_failed(&error);
+            books.emit_failed(number, &error);
             sleep(REST).await;
         }
     }

@@ -68,7 +68,7 @@ impl<'a> Part<'a> {
         self.load.books.next()
     }
 
-    /// Counts time from `began` until everything works again; events count from a number on.
+    /// Counts time from `began` until everything works again. Emits count from a number on, what is handled from now on.
     pub(super) fn mark(&self, began: Instant, from: u64) {
         self.load.books.grant();
         self.load.books.watch.begin(began, from);

@@ -47,8 +47,9 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Round {
     began: Instant,
-    /// Events before this number may have passed before the fault.
+    /// Emits before this number, and calls before this time, began before that.
     from: u64,
+    armed: Instant,
     emit: Option<Duration>,
     call: Option<Duration>,
     events: [Option<Duration>; SERVICES],
@@ -61,22 +62,23 @@ impl Round {
 }
 
 impl Watch {
-    /// Counts time from `began`. Only events from a number on count, and only calls begun since; from 0 on, all do.
+    /// Counts time from `began`. What is handled from now on counts; emits count from a number on.
     pub(super) fn begin(&self, began: Instant, from: u64) {
-        *self.round.lock() = Some(Round { began, from, emit: None, call: None, events: [None; SERVICES] });
+        let (armed, events) = (Instant::now(), [None; SERVICES]);
+        *self.round.lock() = Some(Round { began, from, armed, emit: None, call: None, events });
     }
 
     pub(super) fn emitted(&self, number: u64) {
         self.note(|round| (number >= round.from).then_some(&mut round.emit));
     }
 
-    pub(super) fn handled(&self, service: usize, number: u64) {
-        self.note(|round| if number >= round.from { round.events.get_mut(service) } else { None });
+    pub(super) fn handled(&self, service: usize) {
+        self.note(|round| round.events.get_mut(service));
     }
 
     /// Notes the answer to a call that was begun at some time.
     pub(super) fn answered(&self, begun: Instant) {
-        self.note(|round| (begun >= round.began || round.from == 0).then_some(&mut round.call));
+        self.note(|round| (begun >= round.armed).then_some(&mut round.call));
     }
 
     fn note(&self, which: impl FnOnce(&mut Round) -> Option<&mut Option<Duration>>) {
@@ -133,24 +135,21 @@ mod tests {
         tokio::time::advance(LIMIT).await;
         watch.begin(Instant::now(), 10);
         watch.emitted(9);
-        watch.handled(0, 9);
         watch.answered(before);
-        assert!(watch.end(LIMIT, String::new()).await.emit.is_none());
-        watch.begin(Instant::now(), 0);
-        watch.answered(before);
-        assert!(watch.end(LIMIT, String::new()).await.call.is_some());
+        let recovery = watch.end(LIMIT, String::new()).await;
+        assert!(recovery.emit.is_none() && recovery.call.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_and_the_last_bridge_are_told_apart() {
         let watch = Watch::default();
         watch.begin(Instant::now(), 0);
-        watch.handled(1, 1);
+        watch.handled(1);
         tokio::time::advance(LIMIT).await;
         watch.emitted(1);
         watch.answered(Instant::now());
-        watch.handled(1, 2);
-        watch.handled(0, 3);
+        watch.handled(1);
+        watch.handled(0);
         let recovery = watch.end(LIMIT, "fault".into()).await;
         assert!(recovery.is_complete());
         assert_eq!(recovery.event, Some(Duration::ZERO));
