@@ -36,7 +36,12 @@ doc:
 bench *args:
     cargo bench --locked "$@"
 
-# The example: `just quickstart Ada ada@example.com`
+# Kills a broker and breaks its network under load: `just faults nats`, or `just faults nats --cycles 100 --faults 1000`
+[positional-arguments]
+faults *args:
+    cargo run --locked --release -p purista-integration-tests --example fault_run -- "$@"
+
+# The example: `just quickstart Ada ada@example.com`, or after `just up`: `just quickstart --bridge nats://localhost:4222`
 [positional-arguments]
 quickstart *args:
     cargo run --locked --example quickstart -- "$@"
@@ -56,6 +61,7 @@ advisories:
 # Writes docs/capabilities.md from a conformance run
 capabilities:
     cargo test --locked -p purista-default --test conformance
+    cargo test --locked -p purista-nats --test conformance_core --test conformance_jetstream
 
 # Everything that a change must pass
 ci:
