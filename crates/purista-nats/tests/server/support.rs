@@ -150,6 +150,20 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a count is reached, as long as it grows.
+pub(crate) async fn reaches(wanted: usize, count: impl Fn() -> usize) {
+    let (mut last, mut poll) = (count(), interval(Duration::from_millis(5)));
+    let mut deadline = Instant::now() + PATIENCE;
+    while last < wanted {
+        poll.tick().await;
+        let now = count();
+        if now != last {
+            (last, deadline) = (now, Instant::now() + PATIENCE);
+        }
+        assert!(Instant::now() < deadline, "{last} of {wanted}, and no more within {PATIENCE:?}");
+    }
+}
+
 /// Waits until the server has done what a client has said so far: to flush says nothing of that.
 pub(crate) async fn settled(client: &Client) {
     let inbox = client.new_inbox();
