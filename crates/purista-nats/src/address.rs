@@ -1,7 +1,7 @@
 //! Subjects, and the names of groups, streams and consumers.
 
 use purista_core::{
-    Filter, Message, MessageType, ServiceAddress,
+    Filter, Id, Message, MessageType, ServiceAddress,
     routing::{AddressStyle, bounded_name},
 };
 
@@ -59,6 +59,12 @@ impl Names {
         self.of_consumer("command_member", &consumer_name(command, None))
     }
 
+    /// Returns where commands for one certain instance go that came to another one.
+    pub(crate) fn command_member(&self, command: &ServiceAddress, instance_id: &Id) -> String {
+        let instance = instance_id.with_str(|id| bounded_name(&[id], MAX_NAME));
+        format!("{}.{instance}", self.command_members(command))
+    }
+
     /// Returns where a dead letter of a subscriber goes.
     pub(crate) fn dead_letter(&self, subscriber: &ServiceAddress) -> String {
         let token = |value: &str| STYLE.token(Some(value));
@@ -107,7 +113,7 @@ pub(crate) fn command_suffix(names: &Names, command: &ServiceAddress) -> String 
 
 #[cfg(test)]
 mod tests {
-    use purista_core::{EventDraft, Id};
+    use purista_core::EventDraft;
 
     use super::*;
 

@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     up: watch::Sender<bool>,
     forbidden_subscriptions: Mutex<HashSet<String>>,
     pub(crate) room: Room,
+    /// Whether a stream keeps commands. The server cannot tell then that nobody serves one.
+    pub(crate) keeps_commands: AtomicBool,
     restored: Mutex<Vec<Weak<dyn Restore>>>,
     next_inbox: AtomicU64,
     closing: CancellationToken,
@@ -88,6 +90,7 @@ impl Connection {
             up: watch::Sender::new(true),
             forbidden_subscriptions: Mutex::default(),
             room: Room::default(),
+            keeps_commands: AtomicBool::new(false),
             restored: Mutex::default(),
             next_inbox: AtomicU64::new(0),
             closing: closing.clone(),
@@ -114,6 +117,11 @@ impl Connection {
     /// Returns the largest message that the server takes, headers included.
     pub(crate) fn max_message(&self) -> usize {
         self.client.max_payload()
+    }
+
+    /// Returns what is cancelled when the connection ends for good.
+    pub(crate) const fn closing(&self) -> &CancellationToken {
+        &self.closing
     }
 
     pub(crate) const fn link(&self) -> &Link {

@@ -6,7 +6,7 @@ use purista_core::{
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{core_consumer::CoreConsumer, pull_consumer::PullConsumer};
+use crate::{connection::Connection, core_consumer::CoreConsumer, pull_consumer::PullConsumer};
 
 /// The consuming end of one registration.
 #[derive(Debug)]
@@ -50,12 +50,13 @@ pub(crate) struct ConsumerTask {
 pub(crate) struct StopSignal(watch::Receiver<Option<Stop>>);
 
 impl ConsumerTask {
-    pub(crate) fn spawn<F>(run: impl FnOnce(StopSignal) -> F) -> Self
+    /// Starts the task, which also ends with its connection.
+    pub(crate) fn spawn<F>(connection: &Connection, run: impl FnOnce(StopSignal) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (stop, stopping) = watch::channel(None);
-        let (stopped, end) = (CancellationToken::new(), CancellationToken::new());
+        let (stopped, end) = (CancellationToken::new(), connection.closing().child_token());
         let (running, told, over) = (run(StopSignal(stopping)), stopped.clone(), end.clone());
         tokio::spawn(async move {
             tokio::select! {

@@ -1,14 +1,10 @@
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Weak},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use async_nats::Subject;
 use bytes::Bytes;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use purista_core::{
-    Message, Result, ServiceAddress,
+    Message, Receiver, Result, ServiceAddress,
     adapter::{Delivery, Intake, Slot, Stop},
 };
 use tokio::{sync::Notify, time::Instant};
@@ -104,40 +100,24 @@ impl Backlog {
     }
 }
 
-/// The backlogs of a bridge's commands. Several commands can have the same subject, and then the server may give one's
-/// messages to another.
-#[derive(Debug, Default)]
-pub(crate) struct Backlogs(Mutex<HashMap<ServiceAddress, Weak<Backlog>>>);
-
-impl Backlogs {
-    fn insert(&self, command: &ServiceAddress, backlog: &Arc<Backlog>) {
-        self.0.lock().insert(command.clone(), Arc::downgrade(backlog));
-    }
-
-    fn remove(&self, command: &ServiceAddress, backlog: &Arc<Backlog>) {
-        let mut known = self.0.lock();
-        if known.get(command).is_some_and(|known| known.as_ptr() == Arc::as_ptr(backlog)) {
-            known.remove(command);
-        }
-    }
-
-    fn find(&self, command: &ServiceAddress) -> Option<Arc<Backlog>> {
-        self.0.lock().get(command)?.upgrade()
-    }
-}
-
 impl CoreConsumer {
     /// Starts to consume; returns when the server routes to us.
     pub(crate) async fn open(
         connection: Arc<Connection>,
         spec: CoreConsumerSpec,
         intake: Intake<NatsTransport>,
-        backlogs: Arc<Backlogs>,
     ) -> Result<Self> {
         let group = spec.queue_group.clone();
         let subscriber = connection.subscribe(spec.subject.clone(), group.clone()).await?;
         let handed_over = match &group {
             Some(_) => Some(connection.subscribe(spec.hand_over.clone(), group).await?),
+            None => None,
+        };
+        let to_this_instance = match &spec.command {
+            Some(command) => {
+                let subject = connection.names.command_member(command, connection.link().instance_id());
+                Some(connection.subscribe(subject, None).await?)
+            }
             None => None,
         };
         let backlog = Arc::new(Backlog {
@@ -146,19 +126,16 @@ impl CoreConsumer {
             max_messages: spec.pending_messages,
             max_bytes: spec.pending_bytes,
         });
-        if let Some(command) = &spec.command {
-            backlogs.insert(command, &backlog);
-        }
         let task = Task {
             connection,
             spec,
             intake,
             backlog,
-            backlogs,
             subscription: Subscription::new(subscriber),
             handed_over: handed_over.map(Subscription::new),
+            to_this_instance: to_this_instance.map(Subscription::new),
         };
-        Ok(Self(ConsumerTask::spawn(|stop| task.run(stop))))
+        Ok(Self(ConsumerTask::spawn(&Arc::clone(&task.connection), |stop| task.run(stop))))
     }
 
     /// Takes nothing more, and hands over what waits to another instance. What nobody takes is handled here before a
@@ -173,9 +150,10 @@ struct Task {
     spec: CoreConsumerSpec,
     intake: Intake<NatsTransport>,
     backlog: Arc<Backlog>,
-    backlogs: Arc<Backlogs>,
     subscription: Subscription,
     handed_over: Option<Subscription>,
+    /// Commands for this very instance, which came to another one.
+    to_this_instance: Option<Subscription>,
 }
 
 impl Task {
@@ -193,6 +171,10 @@ impl Task {
                     Some(message) => self.take(message),
                     None => return self.intake.consumer_down(),
                 },
+                message = next_of(&mut self.to_this_instance) => match message {
+                    Some(message) => self.take(message),
+                    None => return self.intake.consumer_down(),
+                },
                 () = self.backlog.came.notified() => {}
                 slot = self.intake.slot(), if has_work => match slot {
                     Some(slot) => self.deliver(slot),
@@ -207,18 +189,20 @@ impl Task {
     fn take(&self, message: async_nats::Message) {
         let arrived = Instant::now();
         let deadline = deadline(&message, arrived);
-        let handed_over = handed_over_reply_to(&message).map(Subject::from);
         // Of a hand-over, the reply subject is only for the server to tell that nobody is there.
-        let is_handed_over = message.subject.as_str() == self.spec.hand_over;
-        let reply_to = if is_handed_over { handed_over } else { message.reply };
+        let is_handed_over = message.subject.as_str().starts_with(&self.spec.hand_over);
+        let reply_to = match is_handed_over {
+            true => handed_over_reply_to(&message).map(Subject::from),
+            false => message.reply,
+        };
         let decoded = match Message::decode(message.payload.clone()) {
             Ok(decoded) => Arc::new(decoded),
             Err(error) => return self.connection.link().malformed(&error),
         };
         let item = Item { message: decoded, original: message.payload, reply_to, deadline };
         match self.meant_for_another(&item.message) {
-            Some(meant) => self.pass_on(item, meant, is_handed_over),
-            None => self.accept(item),
+            Some(meant) if !is_handed_over => self.pass_on(item, &meant),
+            _ => self.accept(item),
         }
     }
 
@@ -231,29 +215,30 @@ impl Task {
         }
     }
 
-    /// Returns the address that a command is meant for, if it is another one: several can have the same subject.
-    fn meant_for_another(&self, message: &Message) -> Option<ServiceAddress> {
+    /// Returns whom a command is meant for, if it is another one: several commands can have the same subject, and an
+    /// instance shares it with all others.
+    fn meant_for_another(&self, message: &Message) -> Option<Receiver> {
         let own = self.spec.command.as_ref()?;
-        let meant = &message.receiver.as_ref()?.address;
-        (meant != own).then(|| meant.clone())
+        let meant = message.receiver.as_ref()?;
+        let instance = meant.instance_id.as_ref();
+        let is_ours = meant.address == *own
+            && instance.is_none_or(|instance| instance == self.connection.link().instance_id());
+        (!is_ours).then(|| meant.clone())
     }
 
-    /// Passes a command on to whom it is meant for: here, or in the same queue group, where nobody else has it. A command of
-    /// another group came to that group too; here it is refused.
-    fn pass_on(&self, item: Item, meant: ServiceAddress, is_handed_over: bool) {
-        if is_handed_over || Some(command_queue_group(&meant)) != self.spec.queue_group {
+    /// Passes a command on to whom it is meant for, if this queue group alone has it. A command of another group came to
+    /// that group too; here it is refused.
+    fn pass_on(&self, item: Item, meant: &Receiver) {
+        if Some(command_queue_group(&meant.address)) != self.spec.queue_group {
             return self.accept(item);
         }
-        if let Some(other) = self.backlogs.find(&meant) {
-            match other.push(item) {
-                Ok(()) => other.came.notify_one(),
-                Err(item) => self.overflow(item),
-            }
-            return;
-        }
+        let names = &self.connection.names;
+        let members = match &meant.instance_id {
+            Some(instance) => names.command_member(&meant.address, instance),
+            None => names.command_members(&meant.address),
+        };
         let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
         tokio::spawn(async move {
-            let members = connection.names.command_members(&meant);
             let is_there = item.hand_over(&connection, members).await;
             if !is_there.unwrap_or(false) && backlog.push(item).is_ok() {
                 backlog.came.notify_one();
@@ -293,14 +278,11 @@ impl Task {
 
     async fn finish(&mut self, why: Stop) {
         let mut last = Vec::new();
-        if let Some(handed_over) = &mut self.handed_over {
-            handed_over.drain(&self.connection, |message| last.push(message)).await;
+        for subscription in [&mut self.to_this_instance, &mut self.handed_over].into_iter().flatten() {
+            subscription.drain(&self.connection, |message| last.push(message)).await;
         }
         self.subscription.drain(&self.connection, |message| last.push(message)).await;
         last.into_iter().for_each(|message| self.take(message));
-        if let Some(command) = &self.spec.command {
-            self.backlogs.remove(command, &self.backlog);
-        }
 
         if self.spec.queue_group.is_some() {
             while let Some(item) = self.backlog.pop() {

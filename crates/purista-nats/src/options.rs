@@ -20,6 +20,9 @@ use crate::{
     error::error,
 };
 
+/// How many messages the client keeps for each of its subscriptions.
+const SUBSCRIPTION_CAPACITY: usize = 65_536;
+
 /// Makes the client's options of ours.
 pub(crate) async fn options(
     config: &Config,
@@ -32,7 +35,8 @@ pub(crate) async fn options(
         .name(name.escape_debug().to_string())
         .connection_timeout(config.connect_timeout)
         .ping_interval(config.ping_interval)
-        .subscription_capacity(config.pending_messages)
+        // Beyond it the client drops messages unseen; what comes is taken over at once.
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .request_timeout(Some(config.connect_timeout))
         .custom_inbox_prefix(&config.inbox_prefix)
         // All our subjects are escaped.

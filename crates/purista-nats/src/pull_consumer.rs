@@ -38,15 +38,16 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
 /// Consumes messages of a stream. It asks for as many as there are free handlers, so none waits here unhandled.
 #[derive(Debug)]
 pub(crate) struct PullConsumer {
-    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    consumer: Arc<DurableConsumer>,
     task: ConsumerTask,
 }
 
-/// What the consumer and its task share.
+/// What the task and its deliveries share. It lives no longer than they do, as the registration lives as long as this.
 #[derive(Debug)]
 struct Shared {
     connection: Arc<Connection>,
-    consumer: DurableConsumer,
+    consumer: Arc<DurableConsumer>,
     /// The number in the stream of the last message that came.
     last_sequence: AtomicU64,
     /// Whether all pull requests are lost.
@@ -91,7 +92,7 @@ impl PullConsumer {
         let subscription = Subscription::new(connection.subscribe(inbox.clone(), None).await?);
         let shared = Arc::new(Shared {
             connection: Arc::clone(&connection),
-            consumer,
+            consumer: Arc::new(consumer),
             last_sequence: AtomicU64::new(0),
             must_pull: AtomicBool::new(true),
             is_suspended: AtomicBool::new(false),
@@ -117,7 +118,9 @@ impl PullConsumer {
             pulled: Instant::now(),
             capacity,
         };
-        Ok(Self { shared, task: ConsumerTask::spawn(|stop| task.run(stop)) })
+        let consumer = Arc::clone(&shared.consumer);
+        let task = ConsumerTask::spawn(&connection, |stop| task.run(stop));
+        Ok(Self { connection, consumer, task })
     }
 
     /// Takes nothing more, and gives back what was not handed to the intake.
@@ -127,7 +130,7 @@ impl PullConsumer {
 
     /// Removes a transient consumer from the server, if no other instance shares it.
     pub(crate) async fn close(&self) -> Result<()> {
-        self.shared.consumer.leave(&self.shared.connection).await
+        self.consumer.leave(&self.connection).await
     }
 }
 

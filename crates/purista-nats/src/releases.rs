@@ -24,14 +24,14 @@ fn subject(connection: &Connection, consumer: &str, sequence: u64) -> String {
     connection.names.of_consumer("released", &format!("{consumer}.{sequence}"))
 }
 
-/// Notes how often a message had failed, unless the server's count tells that anyway.
+/// Notes how often a message had failed, unless it was not delivered before and the server's count tells that anyway.
 pub(crate) async fn note(
     connection: &Connection,
     consumer: &str,
     info: DeliveryInfo,
     failed_attempts: u32,
 ) -> Result<()> {
-    if failed_attempts == info.delivered {
+    if info.delivered == 1 && failed_attempts == 1 {
         return Ok(());
     }
     let release = Release { deliveries: info.delivered, failed_attempts };

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use async_nats::jetstream::{
     self, ErrorCode,
     stream::{Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType},
@@ -114,6 +116,9 @@ impl StreamKind {
 /// Creates a stream, or adopts one that exists if it keeps what it has to. Its limits may differ.
 pub(crate) async fn ensure(connection: &Connection, kind: StreamKind) -> Result<()> {
     let Some(config) = connection.jetstream() else { return Ok(()) };
+    if kind == StreamKind::Commands {
+        connection.keeps_commands.store(true, Ordering::Release);
+    }
     let wanted = kind.config(&connection.names, config);
     let name = &wanted.name;
     let found = match find(connection, name).await? {
@@ -138,23 +143,26 @@ pub(crate) async fn ensure(connection: &Connection, kind: StreamKind) -> Result<
     updated.map(drop).map_err(|refusal| mismatch(name, &refusal))
 }
 
-/// Refuses to start where a foreign stream would answer commands with its own acknowledgements.
-pub(crate) async fn check_commands(connection: &Connection) -> Result<CommandsKept> {
+/// Refuses to start where a foreign stream would answer commands with its own acknowledgements, and notes whether one
+/// keeps commands.
+pub(crate) async fn check_commands(connection: &Connection) -> Result<()> {
     if connection.jetstream().is_none() {
-        return Ok(CommandsKept(false));
+        return Ok(());
     }
-    let commands = connection.names.all_of_type(MessageType::Command);
-    let request = serde_json::json!({ "subject": commands });
+    let request = serde_json::json!({ "subject": connection.names.all_of_type(MessageType::Command) });
     let known: Known = match connection.api("STREAM.NAMES", body(&request)).await? {
         Ok(known) => known,
         Err(refusal) => return Err(refused(&refusal, "start")),
     };
-    let Some(name) = known.streams.into_iter().flatten().next() else { return Ok(CommandsKept(false)) };
-    if find(connection, &name).await?.is_some_and(|found| !found.no_ack) {
-        let context = format!("the stream {name} acknowledges commands, which answers them: set its no_ack");
-        return Err(error(ErrorKind::TopologyMismatch, "start").context(context));
+    for name in known.streams.into_iter().flatten() {
+        if find(connection, &name).await?.is_some_and(|found| !found.no_ack) {
+            let context =
+                format!("the stream {name} acknowledges commands, which answers them: set its no_ack");
+            return Err(error(ErrorKind::TopologyMismatch, "start").context(context));
+        }
+        connection.keeps_commands.store(true, Ordering::Release);
     }
-    Ok(CommandsKept(true))
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -182,10 +190,6 @@ fn mismatch(name: &str, refusal: &jetstream::Error) -> purista_core::Error {
     };
     error(kind, "start").context(format!("the stream {name}: {refusal}"))
 }
-
-/// Whether commands are kept in a stream. The server cannot tell then that nobody serves one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CommandsKept(pub(crate) bool);
 
 /// Checks what a stream's limits do not change.
 fn check(wanted: &StreamConfig, found: &StreamConfig) -> Result<()> {

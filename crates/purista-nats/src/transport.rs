@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::Subject;
 use parking_lot::RwLock;
@@ -15,7 +18,7 @@ use crate::{
     config::Config,
     connection::Connection,
     consumer::{NatsConsumer, Part},
-    core_consumer::{Backlogs, CoreConsumer, CoreConsumerSpec},
+    core_consumer::{CoreConsumer, CoreConsumerSpec},
     durable::DurableConsumer,
     error::error,
     jetstream::Publication,
@@ -66,25 +69,16 @@ const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct NatsTransport {
     config: Config,
-    live: RwLock<Option<Live>>,
-    backlogs: Arc<Backlogs>,
-}
-
-#[derive(Clone, Debug)]
-struct Live {
-    connection: Arc<Connection>,
-    commands_are_kept: bool,
+    live: RwLock<Option<Arc<Connection>>>,
 }
 
 impl NatsTransport {
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, live: RwLock::new(None), backlogs: Arc::default() }
+        Self { config, live: RwLock::new(None) }
     }
 
     fn connection(&self) -> Result<Arc<Connection>> {
-        let live = self.live.read();
-        let live = live.as_ref().ok_or_else(|| error(ErrorKind::NotStarted, "send"))?;
-        Ok(Arc::clone(&live.connection))
+        self.live.read().clone().ok_or_else(|| error(ErrorKind::NotStarted, "send"))
     }
 
     async fn open_core(
@@ -93,8 +87,7 @@ impl NatsTransport {
         spec: CoreConsumerSpec,
         intake: Intake<Self>,
     ) -> Result<Part> {
-        let backlogs = Arc::clone(&self.backlogs);
-        CoreConsumer::open(Arc::clone(connection), spec, intake, backlogs).await.map(Part::Core)
+        CoreConsumer::open(Arc::clone(connection), spec, intake).await.map(Part::Core)
     }
 }
 
@@ -107,14 +100,15 @@ impl Transport for NatsTransport {
 
     fn capabilities(&self) -> Capabilities {
         let live = self.live.read();
-        let (has_jetstream, max_message, commands_are_kept) = match &*live {
+        let (has_jetstream, max_message, keeps_commands) = match &*live {
             None => (self.config.jetstream.is_some(), DEFAULT_MAX_MESSAGE, false),
-            Some(Live { connection, commands_are_kept }) => {
-                (connection.jetstream().is_some(), connection.max_message(), *commands_are_kept)
+            Some(connection) => {
+                let keeps_commands = connection.keeps_commands.load(Ordering::Acquire);
+                (connection.jetstream().is_some(), connection.max_message(), keeps_commands)
             }
         };
         let given = if has_jetstream { JETSTREAM } else { CORE.with(Capability::MustRoute) };
-        let given = if commands_are_kept { given.without(Capability::NoResponder) } else { given };
+        let given = if keeps_commands { given.without(Capability::NoResponder) } else { given };
         let room = max_message - ENVELOPE.min(max_message / 2);
         given.with_max_payload(room.min(self.config.max_payload))
     }
@@ -122,8 +116,8 @@ impl Transport for NatsTransport {
     async fn connect(&self, link: Link) -> Result<()> {
         let connection = Connection::open(&self.config, link).await?;
         ensure(&connection, StreamKind::Events).await?;
-        let commands_are_kept = check_commands(&connection).await?.0;
-        *self.live.write() = Some(Live { connection, commands_are_kept });
+        check_commands(&connection).await?;
+        *self.live.write() = Some(connection);
         Ok(())
     }
 
@@ -251,8 +245,17 @@ impl Transport for NatsTransport {
     async fn disconnect(&self) -> Result<()> {
         let live = self.live.write().take();
         match live {
-            Some(live) => live.connection.close().await,
+            Some(connection) => connection.close().await,
             None => Ok(()),
+        }
+    }
+}
+
+/// A bridge that was dropped without shutdown leaves nothing behind that consumes.
+impl Drop for NatsTransport {
+    fn drop(&mut self) {
+        if let Some(connection) = self.live.get_mut() {
+            connection.closing().cancel();
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How long a handler may react to its cancellation before it is dropped.
-const CANCELLATION_PATIENCE: Duration = Duration::from_millis(100);
+const CANCELLATION_PATIENCE: Duration = Duration::from_millis(60);
 
 /// How deep commands may call each other on one stack before they get tasks of their own.
 const MAX_NESTING: u32 = 8;

@@ -13,8 +13,8 @@ use crate::{
     bridge::ShutdownReport, error::Result, events::BridgeEvent, health::BridgeState, options::MAX_TIMEOUT,
 };
 
-/// How long after the grace period handlers may take to give up.
-const HANDLER_PATIENCE: Duration = Duration::from_millis(140);
+/// How long after the grace period handlers may take to give up, and their messages to be given back.
+const HANDLER_PATIENCE: Duration = Duration::from_millis(190);
 
 /// How long after the grace period a shutdown may take.
 const PATIENCE: Duration = Duration::from_millis(240);

@@ -1,9 +1,12 @@
-//! A server without JetStream, and bridges that would use it.
+//! What a server allows of what a bridge would give.
+
+use std::time::Duration;
 
 use purista_conformance::Collector;
 use purista_core::{
-    Acknowledge, BridgeState, Capability, EmitOptions, ErrorKind, EventBridge as _, EventBridgeExt as _,
-    EventDraft, Filter, RetryPolicy, ServiceAddress, Subscription, SubscriptionOptions,
+    Acknowledge, BridgeState, Capability, CommandDraft, EmitOptions, ErrorKind, EventBridge as _,
+    EventBridgeExt as _, EventDraft, Filter, InvokeOptions, MessageType, Payload, RetryPolicy,
+    ServiceAddress, Subscription, SubscriptionOptions,
 };
 use purista_integration_tests::nats::NatsConfig;
 
@@ -75,4 +78,18 @@ async fn what_must_be_kept_fails_the_start_and_leaves_nothing() {
     assert_eq!(connections.len(), 1, "{connections:?}");
     assert!(connections[0].subscriptions.iter().all(|subscription| !subscription.subject.contains("custom")));
     watch(&bridge, "durable", Filter::any(), SubscriptionOptions::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capabilities_follow_when_commands_are_kept() {
+    let place = Place::shared(true).await;
+    let bridge = place.bridge().await;
+    let filter = Filter::message_type(MessageType::Command);
+    watch(&bridge, "durable", filter, durable()).await.unwrap();
+    let draft = CommandDraft::new(ServiceAddress::client(), ("User", "1", "nothing"));
+    let options = InvokeOptions::default().with_timeout(Duration::from_millis(300));
+    let error =
+        bridge.invoke_command(draft.with_payload(Payload::json(&1).unwrap()), &options).await.unwrap_err();
+    let given = bridge.capabilities().has(Capability::NoResponder);
+    assert_eq!(given, error.bridge_kind() == Some(ErrorKind::NoHandler), "{error:?}");
 }

@@ -14,6 +14,8 @@ mod duplicates;
 #[cfg(test)]
 mod hand_over;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod interop;
 #[cfg(test)]
 mod jwt;

@@ -68,3 +68,42 @@ async fn callers_beyond_the_bytes_that_may_wait_are_told_at_once() {
     let service = started(place.builder().pending_limits(1_000, (ROOM + 1) * size)).await;
     extra_callers_are_told(service, place.bridge().await, "x".repeat(size)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_beyond_the_number_that_may_wait_are_told_at_once() {
+    let place = Place::shared(true).await;
+    let service = started(place.builder().pending_limits(ROOM, 1 << 20)).await;
+    extra_callers_are_told(service, place.bridge().await, "x".to_owned()).await;
+}
+
+/// Core NATS has nobody to tell: the loss is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_beyond_the_number_that_may_wait_are_lost_and_counted() {
+    let place = Place::shared(false).await;
+    let bridge = started(place.builder().without_jetstream().pending_limits(ROOM, 1 << 20)).await;
+    let (latch, seen) = (Latch::new(), Collector::new());
+    let handler = {
+        let (latch, seen) = (Arc::clone(&latch), Arc::clone(&seen));
+        on_event(move |context| {
+            seen.record(&context);
+            let latch = Arc::clone(&latch);
+            async move {
+                latch.pass().await;
+                Ok(())
+            }
+        })
+    };
+    let options = SubscriptionOptions::default().with_max_concurrency(1);
+    let subscription = Subscription::new(("Slow", "1", "reader"), Filter::event("happened"));
+    bridge.register_subscription(subscription.with_options(options), handler).await.unwrap();
+    let emitter = place.bridge().await;
+    emitter.emit("happened", &0).await.unwrap();
+    latch.reached(1).await.unwrap();
+    for number in 1..=ROOM + MORE {
+        emitter.emit("happened", &number).await.unwrap();
+    }
+    eventually("all that is too much", || bridge.stats().overflowed == MORE as u64).await;
+    latch.open();
+    seen.at_least(1 + ROOM).await.unwrap();
+    assert_eq!(seen.payloads(), ["0", "1", "2", "3", "4"]);
+}

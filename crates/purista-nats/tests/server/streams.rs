@@ -126,3 +126,16 @@ async fn works(place: &Place) {
     bridge.emit("happened", "once").await.unwrap();
     seen.sentinel("\"once\"").await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_foreign_stream_is_looked_at() {
+    let place = Place::shared(true).await;
+    let context = place.jetstream().await;
+    for (name, no_ack) in [("a", true), ("b", false)] {
+        let subjects = vec![place.here(&format!("purista.command.{name}.>"))];
+        let stream = Config { name: place.stream(name), subjects, no_ack, ..Config::default() };
+        context.create_stream(stream).await.unwrap();
+    }
+    let error = place.builder().build().unwrap().start().await.expect_err("a stream answers commands");
+    assert_eq!(error.kind(), ErrorKind::TopologyMismatch, "{error:?}");
+}
