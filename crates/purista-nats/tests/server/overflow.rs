@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use purista_conformance::{Latch, on_command};
+use purista_conformance::{Collector, Latch, on_command, on_event};
 use purista_core::{
-    CommandDraft, CommandOptions, EventBridge as _, InvokeError, Payload, ServiceAddress, StatusCode,
+    CommandDraft, CommandOptions, EventBridge as _, EventBridgeExt as _, Filter, InvokeError, Payload,
+    ServiceAddress, StatusCode, Subscription, SubscriptionOptions,
 };
 use purista_nats::NatsBridge;
 use tokio::task::JoinSet;
 
-use crate::support::{Place, invoke, serve_with, started};
+use crate::support::{Place, eventually, invoke, serve_with, started};
 
 /// How many may wait.
 const ROOM: usize = 4;
