@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
-use futures_util::StreamExt as _;
-use tokio::time::{Instant, timeout, timeout_at};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::time::{Instant, timeout};
 
 use crate::connection::Connection;
 
@@ -10,7 +10,7 @@ use crate::connection::Connection;
 const QUIET: Duration = Duration::from_millis(20);
 
 /// How long the last messages of a subscription that is not quiet may take.
-const LAST_ONES: Duration = Duration::from_millis(250);
+const LAST_ONES: Duration = Duration::from_secs(5);
 
 /// A subscription that counts what it got, to end without a gap.
 #[derive(Debug)]
@@ -36,28 +36,18 @@ impl Subscription {
     /// The client forgets a subscription before the server has ended it, and drops what comes in between. So the server
     /// is asked to end a busy one by itself after some more messages, more than can be under way.
     pub(crate) async fn drain(&mut self, connection: &Connection, mut take: impl FnMut(Message)) {
-        let before = self.received;
         if connection.is_up() {
-            let round_trip = timeout(LAST_ONES, connection.round_trip());
-            tokio::pin!(round_trip);
-            loop {
-                tokio::select! {
-                    biased;
-                    message = self.next() => match message {
-                        Some(message) => take(message),
-                        None => return,
-                    },
-                    _there_and_back = &mut round_trip => break,
-                }
+            let before = self.received;
+            if self.take_for_a_round_trip(connection, &mut take).await.is_none() {
+                return;
             }
             let per_round_trip = self.received - before;
             if per_round_trip > 0 || self.is_busy(&mut take).await {
                 let last = self.received + 2 * per_round_trip + 8;
                 // Without a connection there is nothing to end.
                 let _ended = self.subscriber.unsubscribe_after(last).await;
-                let deadline = Instant::now() + LAST_ONES;
-                while let Ok(Some(message)) = timeout_at(deadline, self.next()).await {
-                    take(message);
+                if self.take_while_busy(connection, &mut take).await.is_none() {
+                    return;
                 }
             }
         }
@@ -66,6 +56,43 @@ impl Subscription {
         while let Some(message) = self.next().await {
             take(message);
         }
+    }
+
+    /// Takes what comes until the subscription has ended (`None`), or nothing has come for a way to the server and back.
+    async fn take_while_busy(
+        &mut self,
+        connection: &Connection,
+        take: &mut impl FnMut(Message),
+    ) -> Option<()> {
+        let deadline = Instant::now() + LAST_ONES;
+        loop {
+            let before = self.received;
+            self.take_for_a_round_trip(connection, take).await?;
+            if self.received == before || Instant::now() >= deadline {
+                return Some(());
+            }
+        }
+    }
+
+    /// Takes what the server has sent up to now; `None` if the subscription has ended.
+    async fn take_for_a_round_trip(
+        &mut self,
+        connection: &Connection,
+        take: &mut impl FnMut(Message),
+    ) -> Option<()> {
+        let round_trip = timeout(LAST_ONES, connection.round_trip());
+        tokio::pin!(round_trip);
+        loop {
+            tokio::select! {
+                _there_and_back = &mut round_trip => break,
+                message = self.next() => take(message?),
+            }
+        }
+        // What came before the answer is in here by now.
+        while let Some(message) = self.next().now_or_never() {
+            take(message?);
+        }
+        Some(())
     }
 
     async fn is_busy(&mut self, take: &mut impl FnMut(Message)) -> bool {

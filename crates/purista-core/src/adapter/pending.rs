@@ -147,7 +147,8 @@ impl PendingCalls {
         let Entry::Occupied(mut call) = self.entry(&mut shard, hash, correlation_id) else {
             return ResponseVerdict::Late;
         };
-        if !call.get().is_answered_by(refusal) {
+        // Another instance than the one that was asked may say so.
+        if !call.get().is_in_the_name_of_who_was_asked(refusal) {
             return ResponseVerdict::Forged;
         }
         call.get_mut().refused = true;
@@ -214,10 +215,14 @@ impl PendingCalls {
 }
 
 impl Call {
-    fn is_answered_by(&self, response: &Message) -> bool {
+    fn is_in_the_name_of_who_was_asked(&self, response: &Message) -> bool {
         response.message_type().is_response()
             && response.sender.address == self.responder.address
             && response.tenant_id == self.tenant_id
+    }
+
+    fn is_answered_by(&self, response: &Message) -> bool {
+        self.is_in_the_name_of_who_was_asked(response)
             && self.responder.instance_id.as_ref().is_none_or(|asked| *asked == response.sender.instance_id)
     }
 }
