@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use crate::{
     case::{Case, Outcome, case},
     fields::{self, CHOSEN, identity, is_as_drafted},
-    probe::{Collector, echo, eventually, on_command},
+    probe::{Collector, echo, eventually, grows_to, on_command},
     stage::Stage,
 };
 
@@ -52,7 +52,7 @@ async fn no_message_crosses_tenants(stage: Stage) -> Outcome {
     }
     stream::iter(traffic).buffer_unordered(50).try_collect::<()>().await?;
     for ((seen, tenant), expected) in tenants.iter().zip(expected) {
-        seen.at_least(expected).await.with_context(|| format!("of {tenant}"))?;
+        grows_to(expected, "deliveries", || seen.count()).await.with_context(|| format!("of {tenant}"))?;
     }
     eventually("all handlers are done", || async { Ok(near.stats().in_hand == 0) }).await?;
     for ((seen, tenant), expected) in tenants.iter().zip(expected) {

@@ -1,6 +1,6 @@
 //! Bounds, and what happens at them.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{future, ops::Range, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -146,7 +146,12 @@ async fn handlers_that_emit_much(mut stage: Stage) -> Outcome {
         stage.subscribe(&*bridge, name, filter, SubscriptionOptions::default(), handler).await?;
     }
     bridge.start().await?;
-    stage.emit_each(&*bridge, "branch", 0..MESSAGES).await?;
+    // They wait for room as long as it takes to handle those before them.
+    let branches = (0..MESSAGES).map(|number| {
+        let (stage, bridge) = (&stage, &bridge);
+        async move { stage.emit_within(&**bridge, "branch", &number, Duration::from_secs(60)).await }
+    });
+    stream::iter(branches).buffer_unordered(100).try_for_each(|_| future::ready(Ok(()))).await?;
     grows_to(MESSAGES * OF_EACH, "events", || ledger.handled_count()).await?;
     eventually("all are handled", || async { Ok(bridge.stats().in_hand == 0) }).await?;
     ensure!(bridge.stats().failed_attempts == 0, "{:?}", bridge.stats());
