@@ -1,5 +1,5 @@
 use purista_core::{
-    Id, Result,
+    Result,
     adapter::{Engine, EngineConfig},
 };
 
@@ -20,23 +20,7 @@ impl DefaultEventBridgeBuilder {
         self
     }
 
-    /// Sets the id of this instance, unique on its hub; random by default.
-    pub fn instance_id(mut self, instance_id: impl Into<Id>) -> Self {
-        self.config.instance_id = Some(instance_id.into());
-        self
-    }
-
-    /// Limits how many calls can be pending; 100,000 by default.
-    pub const fn max_pending_calls(mut self, calls: usize) -> Self {
-        self.config.max_pending_calls = calls;
-        self
-    }
-
-    /// Limits names and ids that are sent or registered, in bytes; 255 by default.
-    pub const fn max_identity_len(mut self, bytes: usize) -> Self {
-        self.config.max_identity_len = bytes;
-        self
-    }
+    purista_core::engine_setters!(config);
 
     /// Creates the bridge, which is not started yet.
     ///

@@ -1,7 +1,7 @@
 use std::{env, path::PathBuf, time::Duration};
 
 use purista_core::{
-    Id, Result,
+    Result,
     adapter::{Engine, EngineConfig},
 };
 
@@ -120,11 +120,7 @@ impl NatsBridgeBuilder {
         self.set(|config| config.tls_required = true)
     }
 
-    /// Sets the id of this instance, unique among all that run; random by default.
-    pub fn instance_id(mut self, instance_id: impl Into<Id>) -> Self {
-        self.engine.instance_id = Some(instance_id.into());
-        self
-    }
+    purista_core::engine_setters!(engine);
 
     /// Sets what all subjects and names begin with, to separate systems that share a server; `purista` by default, as
     /// with the TypeScript original. At most 64 bytes.
@@ -153,12 +149,6 @@ impl NatsBridgeBuilder {
         self.set(|config| config.max_reconnect_delay = delay)
     }
 
-    /// Limits how long connecting, and each operation of a registration at the server, may take; 10 s by default.
-    pub const fn operation_timeout(mut self, timeout: Duration) -> Self {
-        self.engine.operation_timeout = timeout;
-        self
-    }
-
     /// Limits how many messages, and how many bytes, wait in this process for one command, or one subscription without
     /// JetStream; 65,536 and 64 MiB by default. What comes beyond that is refused to its caller, or lost and counted.
     pub fn pending_limits(self, messages: usize, bytes: usize) -> Self {
@@ -168,24 +158,6 @@ impl NatsBridgeBuilder {
     /// Limits payload and parameter together, in bytes; by default what the server takes, less room for the envelope.
     pub fn max_payload(self, bytes: usize) -> Self {
         self.set(|config| config.max_payload = bytes)
-    }
-
-    /// Limits how many calls can be pending; 100,000 by default.
-    pub const fn max_pending_calls(mut self, calls: usize) -> Self {
-        self.engine.max_pending_calls = calls;
-        self
-    }
-
-    /// Limits how many emits can wait for the server; 100,000 by default.
-    pub const fn max_pending_emits(mut self, emits: usize) -> Self {
-        self.engine.max_pending_emits = emits;
-        self
-    }
-
-    /// Limits names and ids that are sent or registered, in bytes; 255 by default.
-    pub const fn max_identity_len(mut self, bytes: usize) -> Self {
-        self.engine.max_identity_len = bytes;
-        self
     }
 
     /// Configures what is kept in JetStream.

@@ -50,3 +50,41 @@ impl EngineConfig {
         instance_id.map_or(Ok(()), |id| check_identity_len(id.len(), self.max_identity_len))
     }
 }
+
+/// Gives the builder of an adapter the setters of the [`EngineConfig`] in one of its fields.
+#[macro_export]
+macro_rules! engine_setters {
+    ($engine:ident) => {
+        /// Sets the id of this instance, unique among all that run; random by default.
+        pub fn instance_id(mut self, instance_id: impl Into<$crate::Id>) -> Self {
+            self.$engine.instance_id = Some(instance_id.into());
+            self
+        }
+
+        /// Limits how long connecting, and each operation of a registration at the broker, may take; 10 s by default.
+        pub const fn operation_timeout(mut self, timeout: ::std::time::Duration) -> Self {
+            self.$engine.operation_timeout = timeout;
+            self
+        }
+
+        /// Limits how many calls can be pending; 100,000 by default. More fail with
+        /// [`Backpressure`]($crate::ErrorKind::Backpressure).
+        pub const fn max_pending_calls(mut self, calls: usize) -> Self {
+            self.$engine.max_pending_calls = calls;
+            self
+        }
+
+        /// Limits how many emits can wait for the broker; 100,000 by default. More fail with
+        /// [`Backpressure`]($crate::ErrorKind::Backpressure).
+        pub const fn max_pending_emits(mut self, emits: usize) -> Self {
+            self.$engine.max_pending_emits = emits;
+            self
+        }
+
+        /// Limits names and ids that are sent or registered, in bytes; 255 by default.
+        pub const fn max_identity_len(mut self, bytes: usize) -> Self {
+            self.$engine.max_identity_len = bytes;
+            self
+        }
+    };
+}

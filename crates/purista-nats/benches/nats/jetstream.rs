@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::handled::Handled;
 
 /// How many messages one pull request asks for. 200, the client's default, and 5,000 made no difference.
-const BATCH: usize = 500;
+pub(crate) const BATCH: usize = 500;
 
 /// Publishes events with message ids, and waits for their acknowledgement.
 #[derive(Debug)]

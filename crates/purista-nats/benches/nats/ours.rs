@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use purista_core::{
     Command, CommandDraft, CommandHandler, Context, EventBridge as _, EventDraft, Filter, HandlerError,
-    Payload, ServiceAddress, Subscription, SubscriptionHandler, adapter::async_trait,
+    Payload, ServiceAddress, Subscription, SubscriptionHandler, SubscriptionOptions, adapter::async_trait,
 };
 use purista_nats::NatsBridge;
 
-use crate::handled::Handled;
+use crate::{handled::Handled, jetstream::BATCH};
 
 /// What every contender sends: 256 bytes of JSON.
 pub(crate) fn payload() -> anyhow::Result<Payload> {
@@ -56,10 +56,11 @@ impl SubscriptionHandler for Count {
     }
 }
 
-/// Subscribes to the event that all emit.
+/// Subscribes to the event that all emit. As many may be in hand as the raw client asks for at once.
 pub(crate) async fn subscribe(bridge: &NatsBridge, handled: &Arc<Handled>) -> anyhow::Result<()> {
     let subscriber = ServiceAddress::new("Bench", "1", "count");
-    let subscription = Subscription::new(subscriber, Filter::event("counted"));
+    let options = SubscriptionOptions::default().with_max_concurrency(BATCH);
+    let subscription = Subscription::new(subscriber, Filter::event("counted")).with_options(options);
     bridge.register_subscription(subscription, Arc::new(Count(Arc::clone(handled)))).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use purista_conformance::{Latch, on_command};
+use purista_conformance::Latch;
 use purista_core::{
     BridgeEvent, BridgeState, CommandDraft, EmitOptions, EventBridge as _, EventDraft, Filter, InvokeOptions,
     ServiceAddress, SubscriptionOptions,
@@ -13,7 +13,7 @@ use purista_core::{
 use purista_integration_tests::nats::NatsConfig;
 use tokio::runtime::Handle;
 
-use crate::support::{Place, durable, eventually, serve, watch, within};
+use crate::support::{Place, durable, eventually, held, serve, watch, within};
 
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -30,16 +30,7 @@ async fn a_shutdown_ends(config: NatsConfig, options: SubscriptionOptions) {
     let bridge = Arc::new(place.builder().build().unwrap());
     bridge.start().await.unwrap();
     let latch = Latch::new();
-    let handler = {
-        let latch = Arc::clone(&latch);
-        on_command(move |_| {
-            let latch = Arc::clone(&latch);
-            async move {
-                latch.pass().await;
-                Ok(None)
-            }
-        })
-    };
+    let handler = held(&latch);
     serve(&bridge, ("Held", "1", "work"), handler).await;
     watch(&bridge, "all", Filter::any(), options).await.unwrap();
     let (calls, emits) = (Arc::clone(&bridge), Arc::clone(&bridge));

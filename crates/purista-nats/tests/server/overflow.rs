@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use purista_conformance::{Collector, Latch, on_command, on_event};
+use purista_conformance::{Collector, Latch, on_event};
 use purista_core::{
     CommandDraft, CommandOptions, EventBridge as _, EventBridgeExt as _, Filter, InvokeError, Payload,
     ServiceAddress, StatusCode, Subscription, SubscriptionOptions,
@@ -10,7 +10,7 @@ use purista_core::{
 use purista_nats::NatsBridge;
 use tokio::task::JoinSet;
 
-use crate::support::{Place, eventually, invoke, serve_with, started};
+use crate::support::{Place, eventually, held, invoke, serve_with, started};
 
 /// How many may wait.
 const ROOM: usize = 4;
@@ -26,16 +26,7 @@ fn draft(payload: &str) -> CommandDraft {
 /// Calls a command that handles one at a time until so many wait, and some more.
 async fn extra_callers_are_told(service: NatsBridge, caller: NatsBridge, payload: String) {
     let latch = Latch::new();
-    let handler = {
-        let latch = Arc::clone(&latch);
-        on_command(move |_| {
-            let latch = Arc::clone(&latch);
-            async move {
-                latch.pass().await;
-                Ok(None)
-            }
-        })
-    };
+    let handler = held(&latch);
     let one_at_a_time = CommandOptions::default().with_max_concurrency(1);
     serve_with(&service, ("Slow", "1", "work"), one_at_a_time, handler).await;
     let (caller, mut calls) = (Arc::new(caller), JoinSet::new());

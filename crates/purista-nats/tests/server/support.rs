@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{Client, Subscriber, jetstream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use purista_conformance::{Collector, on_command};
+use purista_conformance::{Collector, Latch, on_command};
 use purista_core::{
     Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, InvokeError,
     InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionOptions,
@@ -180,4 +180,16 @@ pub(crate) async fn next(subscriber: &mut Subscriber) -> async_nats::Message {
 /// Reads the body of a message.
 pub(crate) fn body(message: &async_nats::Message) -> Value {
     serde_json::from_slice(&message.payload).unwrap()
+}
+
+/// Serves a command by an answer as soon as the latch lets it through.
+pub(crate) fn held(latch: &Arc<Latch>) -> Arc<dyn CommandHandler> {
+    let latch = Arc::clone(latch);
+    on_command(move |_| {
+        let latch = Arc::clone(&latch);
+        async move {
+            latch.pass().await;
+            Ok(None)
+        }
+    })
 }
