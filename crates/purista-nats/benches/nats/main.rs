@@ -19,7 +19,8 @@
 //! - `raw-b`: as `raw-a`, with the bytes of our encoded envelope. What it loses is the price of the envelope's size.
 //! - `raw-c`: all that the bridge puts on the wire: its subjects and patterns, its headers, and the copy of a response
 //!   that goes to subscriptions on responses. Nobody could do that faster, as nothing is made or understood.
-//! - `ours`: the bridge with its defaults, called with whole drafts.
+//! - `ours`: the bridge with its defaults, called with whole drafts. Only a subscription's concurrency is not the default
+//!   of 64 but as many messages as the raw client asks for at once.
 //!
 //! **Guarantees.** Requests have a time limit on both sides. Events carry a message id, by which the server recognises
 //! what is sent again, in a stream with the configuration of ours, and the publish is acknowledged. Consumers are durable,
