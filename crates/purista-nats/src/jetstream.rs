@@ -100,6 +100,17 @@ impl Connection {
     /// Publishes to a stream; returns when the server has acknowledged that it keeps the message, or knows that nobody
     /// wants it kept. Lost connections and lost acknowledgements are made up for.
     pub(crate) async fn publish_kept(&self, publication: &Publication, deadline: Instant) -> Result<()> {
+        if !self.room.is_waited_for() {
+            let verdict = self.try_publish(publication).await?;
+            if matches!(verdict, Verdict::Acknowledged) {
+                return Ok(());
+            }
+        }
+        // Boxed, as most are acknowledged at once and should not carry room for what follows.
+        Box::pin(self.publish_again(publication, deadline)).await
+    }
+
+    async fn publish_again(&self, publication: &Publication, deadline: Instant) -> Result<()> {
         let mut turn = self.room.turn_behind_others(&publication.subject, deadline).await?;
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(25));
         loop {
@@ -136,7 +147,9 @@ impl Connection {
     }
 
     async fn try_publish(&self, publication: &Publication) -> Result<Verdict> {
-        self.ready().await?;
+        if !self.is_up() {
+            Box::pin(self.ready()).await?;
+        }
         let Publication { subject, id, header, payload, .. } = publication;
         let mut headers = message_id_headers(id);
         if let Some((name, value)) = header {

@@ -23,6 +23,11 @@ pub(crate) struct Room(Mutex<HashMap<String, Weak<Semaphore>>>);
 pub(crate) type Turn = OwnedSemaphorePermit;
 
 impl Room {
+    /// Returns whether anybody waits for room, in whatever stream.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
     /// Waits behind those who wait for room, if there are any.
     pub(crate) async fn turn_behind_others(
         &self,
@@ -30,10 +35,8 @@ impl Room {
         deadline: Instant,
     ) -> Result<Option<Turn>> {
         let queue = {
-            let queues = self.0.lock();
-            if queues.is_empty() {
-                return Ok(None);
-            }
+            let mut queues = self.0.lock();
+            queues.retain(|_, queue| queue.strong_count() > 0);
             queues.get(subject.as_str()).and_then(Weak::upgrade)
         };
         match queue {

@@ -126,7 +126,8 @@ impl Transport for NatsTransport {
         let subject = Subject::from(connection.names.subject(&message));
         let payload = message.encode();
         if connection.jetstream().is_none() {
-            return connection.publish_at_most_once(subject, payload, publish.must_route).await;
+            // Boxed, so that an emit to JetStream does not carry room for it.
+            return Box::pin(connection.publish_at_most_once(subject, payload, publish.must_route)).await;
         }
         let id = message.id.to_string();
         let publication = Publication { stream: StreamKind::Events, subject, id, header: None, payload };
