@@ -2,8 +2,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use purista_core::{
-    CommandDraft, Context, EventBridge, EventBridgeExt as _, Filter, HandlerError, InvokeOptions, Payload,
-    Service, ServiceAddress, Sharing, SubscriptionOptions,
+    BridgeEvents, CommandDraft, Context, EventBridge, EventBridgeExt as _, Filter, HandlerError,
+    InvokeOptions, Payload, Service, ServiceAddress, Sharing, SubscriptionOptions,
 };
 use tokio::{
     task::JoinSet,
@@ -34,6 +34,7 @@ pub(super) struct Load {
     pub(super) books: Arc<Books>,
     bridges: Vec<Arc<dyn EventBridge>>,
     tasks: JoinSet<()>,
+    _listeners: JoinSet<()>,
 }
 
 impl Load {
@@ -48,14 +49,17 @@ impl Load {
             bridge.serve([bookkeeper(&books, service), echo()]).await?;
             bridges.push(bridge);
         }
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut listeners) = (JoinSet::new(), JoinSet::new());
+        for (number, bridge) in bridges.iter().enumerate() {
+            listeners.spawn(listen(Arc::clone(&books), bridge.events(), number));
+        }
         for _ in 0..PUBLISHERS {
             tasks.spawn(publish(Arc::clone(&books), Arc::clone(&client)));
         }
         for caller in 0..CALLERS as u64 {
             tasks.spawn(call(Arc::clone(&books), Arc::clone(&client), caller));
         }
-        Ok(Self { books, bridges, tasks })
+        Ok(Self { books, bridges, tasks, _listeners: listeners })
     }
 
     pub(super) fn bridges(&self) -> &[Arc<dyn EventBridge>] {
@@ -85,6 +89,13 @@ fn bookkeeper(books: &Arc<Books>, service: usize) -> Service {
 fn echo() -> Service {
     let echo = |_: Context, number: u64| async move { Ok::<_, HandlerError>(number) };
     Service::new(ECHO.0, ECHO.1).command(ECHO.2, echo)
+}
+
+/// Notes what happens to a bridge; the first one is the client's.
+async fn listen(books: Arc<Books>, mut events: BridgeEvents, number: usize) {
+    while let Some(event) = events.next().await {
+        books.watch.told(format!("bridge {number}: {event:?}"));
+    }
 }
 
 async fn publish(books: Arc<Books>, bridge: Arc<dyn EventBridge>) {

@@ -9,6 +9,9 @@ use tokio::{
 
 use super::load::SERVICES;
 
+/// How much of what bridges tell is kept of one fault.
+const TOLD: usize = 200;
+
 /// How long it took after one fault until everything worked again. What is `None` did not.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
@@ -27,6 +30,8 @@ pub struct Recovery {
     /// Until a call was answered.
     #[serde(rename = "call_ms", serialize_with = "milliseconds")]
     pub call: Option<Duration>,
+    /// What the bridges told since the recovery before, in milliseconds before and after the time began to count.
+    pub told: Vec<String>,
 }
 
 impl Recovery {
@@ -42,6 +47,7 @@ impl Recovery {
 pub(super) struct Watch {
     round: Mutex<Option<Round>>,
     changed: Notify,
+    told: Mutex<Vec<(Instant, String)>>,
 }
 
 #[derive(Debug)]
@@ -81,6 +87,14 @@ impl Watch {
         self.note(|round| (begun >= round.armed).then_some(&mut round.call));
     }
 
+    /// Notes what a bridge told.
+    pub(super) fn told(&self, what: String) {
+        let mut told = self.told.lock();
+        if told.len() < TOLD {
+            told.push((Instant::now(), what));
+        }
+    }
+
     fn note(&self, which: impl FnOnce(&mut Round) -> Option<&mut Option<Duration>>) {
         let mut slot = self.round.lock();
         let Some(round) = &mut *slot else { return };
@@ -99,13 +113,20 @@ impl Watch {
         };
         // What is missing then shows.
         let _in_time = timeout(limit, complete).await;
+        let told = std::mem::take(&mut *self.told.lock());
+        let since = |began: Instant, told: (Instant, String)| {
+            let after = in_milliseconds(told.0.saturating_duration_since(began));
+            let before = in_milliseconds(began.saturating_duration_since(told.0));
+            format!("{} ms: {}", after - before, told.1)
+        };
         match self.round.lock().take() {
-            Some(Round { emit, call, events, .. }) => Recovery {
+            Some(Round { began, emit, call, events, .. }) => Recovery {
                 fault,
                 emit,
                 event: events.iter().copied().flatten().min(),
                 event_everywhere: events.iter().copied().max().filter(|_| !events.contains(&None)).flatten(),
                 call,
+                told: told.into_iter().map(|told| since(began, told)).collect(),
             },
             None => Recovery { fault, ..Recovery::default() },
         }
