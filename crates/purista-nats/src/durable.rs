@@ -80,6 +80,10 @@ impl DurableConsumer {
         &self.name
     }
 
+    pub(crate) const fn stream(&self) -> StreamKind {
+        self.stream
+    }
+
     pub(crate) const fn ack_wait(&self) -> Duration {
         self.config.ack_wait
     }
@@ -101,12 +105,11 @@ impl DurableConsumer {
 
     /// Creates it, or adopts one that exists. One with another filter is changed if nobody uses it.
     ///
-    /// `last_sequence` is the number of the last message that came; 0 if none did. `is_member` tells whether this
-    /// instance uses it already.
+    /// `begin` is where a new one begins. `is_member` tells whether this instance uses it already.
     pub(crate) async fn ensure(
         &self,
         connection: &Connection,
-        last_sequence: u64,
+        begin: DeliverPolicy,
         is_member: bool,
     ) -> Result<Found> {
         ensure(connection, self.stream).await?;
@@ -126,11 +129,7 @@ impl DurableConsumer {
                 (Config { deliver_policy: found.deliver_policy, ..self.config.clone() }, Found::Adopted)
             }
             Err(refusal) if refusal.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
-                let deliver_policy = match last_sequence {
-                    0 => DeliverPolicy::New,
-                    last => DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
-                };
-                (Config { deliver_policy, ..self.config.clone() }, Found::Created)
+                (Config { deliver_policy: begin, ..self.config.clone() }, Found::Created)
             }
             Err(refusal) => return Err(refused(&refusal, "register")),
         };

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{StatusCode, Subject};
+use async_nats::{StatusCode, Subject, jetstream::consumer::DeliverPolicy};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use purista_core::{
     ErrorKind, Message, Result,
     adapter::{Acknowledgement, Backoff, Delivery, Intake, Slot, Stop, async_trait},
@@ -25,6 +26,7 @@ use crate::{
     consumer::{ConsumerTask, StopSignal},
     durable::{DurableConsumer, Found},
     releases,
+    streams::{created, ensure},
     subscription::Subscription,
     transport::NatsTransport,
 };
@@ -50,6 +52,8 @@ struct Shared {
     consumer: Arc<DurableConsumer>,
     /// The number in the stream of the last message that came.
     last_sequence: AtomicU64,
+    /// When the stream was created that these numbers are of.
+    stream_created: Mutex<String>,
     /// Whether all pull requests are lost.
     must_pull: AtomicBool,
     /// Whether the consumer at the server is another one by now.
@@ -61,8 +65,8 @@ struct Shared {
 #[async_trait]
 impl Restore for Shared {
     async fn restore(&self) -> Result<bool> {
-        let last_sequence = self.last_sequence.load(Ordering::Acquire);
-        let found = match self.consumer.ensure(&self.connection, last_sequence, true).await {
+        let begin = self.begin_again().await?;
+        let found = match self.consumer.ensure(&self.connection, begin, true).await {
             // What comes now is meant for others; to take and filter it would lose it.
             Err(error) if error.kind() == ErrorKind::TopologyMismatch => {
                 tracing::error!(%error, "a subscription is suspended");
@@ -79,6 +83,26 @@ impl Restore for Shared {
     }
 }
 
+impl Shared {
+    /// Returns where a consumer begins that takes the place of a lost one.
+    async fn begin_again(&self) -> Result<DeliverPolicy> {
+        let stream = self.consumer.stream();
+        ensure(&self.connection, stream).await?;
+        let created = created(&self.connection, stream).await?;
+        let mut known = self.stream_created.lock();
+        if *known != created {
+            // Another stream counts anew, and nothing of it has come yet.
+            *known = created;
+            self.last_sequence.store(0, Ordering::Release);
+            return Ok(DeliverPolicy::All);
+        }
+        Ok(match self.last_sequence.load(Ordering::Acquire) {
+            0 => DeliverPolicy::New,
+            last => DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
+        })
+    }
+}
+
 impl PullConsumer {
     /// Creates the consumer at the server, or adopts it, and starts to consume.
     pub(crate) async fn open(
@@ -87,13 +111,15 @@ impl PullConsumer {
         intake: Intake<NatsTransport>,
     ) -> Result<Self> {
         let inbox = connection.new_inbox();
-        consumer.ensure(&connection, 0, false).await?;
+        consumer.ensure(&connection, DeliverPolicy::New, false).await?;
+        let stream_created = created(&connection, consumer.stream()).await?;
         let member = Subscription::new(connection.subscribe(consumer.members(&connection), None).await?);
         let subscription = Subscription::new(connection.subscribe(inbox.clone(), None).await?);
         let shared = Arc::new(Shared {
             connection: Arc::clone(&connection),
             consumer: Arc::new(consumer),
             last_sequence: AtomicU64::new(0),
+            stream_created: Mutex::new(stream_created),
             must_pull: AtomicBool::new(true),
             is_suspended: AtomicBool::new(false),
             intake: intake.clone(),

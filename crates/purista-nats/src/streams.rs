@@ -170,6 +170,20 @@ struct Found {
     config: StreamConfig,
 }
 
+/// Returns when a stream was created, which tells it from another one of the same name.
+pub(crate) async fn created(connection: &Connection, kind: StreamKind) -> Result<String> {
+    let name = kind.name(&connection.names);
+    match connection.api::<Created>(&format!("STREAM.INFO.{name}"), Bytes::new()).await? {
+        Ok(Created { created }) => Ok(created),
+        Err(refusal) => Err(refused(&refusal, "start")),
+    }
+}
+
+#[derive(Deserialize)]
+struct Created {
+    created: String,
+}
+
 #[derive(Deserialize)]
 struct Known {
     streams: Option<Vec<String>>,

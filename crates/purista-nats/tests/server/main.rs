@@ -33,3 +33,5 @@ mod several_servers;
 mod streams;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod wiped;
