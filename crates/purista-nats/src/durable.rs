@@ -5,9 +5,8 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, Config, DeliverPolicy},
 };
 use bytes::Bytes;
-use purista_core::{ErrorKind, Filter, MessageType, PartyFilter, Result};
+use purista_core::{ErrorKind, Filter, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::{
     connection::Connection,
@@ -70,7 +69,7 @@ impl DurableConsumer {
             max_ack_pending: MAX_ACK_PENDING,
             filter_subject: subjects,
             inactive_threshold: if is_durable { Duration::ZERO } else { FORGOTTEN_AFTER },
-            metadata: HashMap::from([(FILTER.to_owned(), exact(filter))]),
+            metadata: HashMap::from([(FILTER.to_owned(), filter.exact())]),
             ..Config::default()
         };
         Self { name, stream, config }
@@ -167,16 +166,4 @@ impl DurableConsumer {
             Err(refusal) => Err(refused(&refusal, "unregister")),
         }
     }
-}
-
-/// Writes a filter as text that is the same for the same filter only.
-fn exact(filter: &Filter) -> String {
-    let Filter { message_type, event_name, principal_id, tenant_id, sender, receiver, .. } = filter;
-    let party = |party: &PartyFilter| {
-        let PartyFilter { service_name, service_version, service_target, instance_id, .. } = party;
-        let instance_id = instance_id.as_ref().map(ToString::to_string);
-        json!([service_name, service_version, service_target, instance_id])
-    };
-    let message_type = message_type.map(MessageType::as_str);
-    json!([message_type, event_name, principal_id, tenant_id, party(sender), party(receiver)]).to_string()
 }

@@ -5,6 +5,8 @@
 
 mod backoff;
 mod config;
+mod connectivity;
+mod consumer_task;
 mod dead_letter;
 mod dispatch;
 mod engine;
@@ -24,6 +26,8 @@ mod transport;
 pub use async_trait::async_trait;
 pub use backoff::Backoff;
 pub use config::EngineConfig;
+pub use connectivity::{Connectivity, Restore};
+pub use consumer_task::{ConsumerTask, StopSignal};
 pub use dead_letter::DeadLetter;
 pub use engine::Engine;
 pub use gate::{Gate, Pass};

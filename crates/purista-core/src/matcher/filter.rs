@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use crate::{
     error::Error,
     message::{Id, Message, MessageType, Name, Receiver, ServiceAddress},
@@ -121,6 +123,18 @@ impl Filter {
     #[must_use]
     pub fn message_type(message_type: MessageType) -> Self {
         Self::any().with_message_type(message_type)
+    }
+
+    /// Writes the filter as text that is the same for the same filter only, to compare it with one that was kept.
+    #[must_use]
+    pub fn exact(&self) -> String {
+        let Self { message_type, event_name, principal_id, tenant_id, sender, receiver } = self;
+        let party = |party: &PartyFilter| {
+            let PartyFilter { service_name, service_version, service_target, instance_id } = party;
+            json!([service_name, service_version, service_target, instance_id])
+        };
+        let message_type = message_type.map(MessageType::as_str);
+        json!([message_type, event_name, principal_id, tenant_id, party(sender), party(receiver)]).to_string()
     }
 
     /// Sets the type of message.

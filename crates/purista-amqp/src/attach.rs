@@ -1,0 +1,255 @@
+//! From a plan to a consumer: declares queues, exchanges and bindings, and deals with what differs from them.
+
+use lapin::{
+    Channel, Consumer, ExchangeKind,
+    options::{
+        BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+        QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    },
+    protocol::AMQPSoftError,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use purista_core::{Error, ErrorKind, Id, Result};
+
+use crate::{
+    error::{error, from_lapin, soft_error},
+    session::Session,
+    topology::{Binding, Gate, Plan, QueueSpec},
+};
+
+/// How often it is tried again when something was removed by another instance that left in this moment.
+const TRIES: usize = 8;
+
+/// A channel and the consumers on it.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) channel: Channel,
+    pub(crate) consumers: Vec<Consumer>,
+    /// Whether a queue that should have waited for us was not there.
+    pub(crate) was_forgotten: bool,
+}
+
+/// Declares what the plans say, and consumes.
+pub(crate) async fn attach(session: &Session, plans: &[Plan], is_restored: bool) -> Result<Attached> {
+    let mut was_forgotten = false;
+    for plan in plans.iter().filter(|plan| is_restored && plan.durable) {
+        was_forgotten |= count(session, &plan.queue.name).await?.is_none();
+    }
+    let mut tries = 0;
+    loop {
+        let channel = session.channel().await?;
+        match attach_on(&channel, plans).await {
+            Ok(consumers) => return Ok(Attached { channel, consumers, was_forgotten }),
+            Err(failure) => {
+                tries += 1;
+                recover(session, failure, tries < TRIES).await?;
+            }
+        }
+    }
+}
+
+/// Why a plan could not be carried out.
+struct Failure<'a> {
+    cause: lapin::Error,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Queue(&'a Plan),
+    Gate(&'a Plan, &'a Gate),
+    Other,
+}
+
+async fn attach_on<'a>(channel: &Channel, plans: &'a [Plan]) -> Result<Vec<Consumer>, Failure<'a>> {
+    let other = |cause| Failure { cause, step: Step::Other };
+    let mut consumers = Vec::new();
+    for plan in plans {
+        declare_queue(channel, &plan.queue)
+            .await
+            .map_err(|cause| Failure { cause, step: Step::Queue(plan) })?;
+        for binding in &plan.bindings {
+            declare_source(channel, binding).await.map_err(other)?;
+        }
+        match &plan.gate {
+            None => bind_queue(channel, plan, &FieldTable::default()).await.map_err(other)?,
+            Some(gate) => {
+                let declared = declare_gate(channel, gate).await;
+                declared.map_err(|cause| Failure { cause, step: Step::Gate(plan, gate) })?;
+                bind_gate(channel, plan, gate).await.map_err(other)?;
+            }
+        }
+    }
+    for plan in plans {
+        consumers.push(consume(channel, plan).await.map_err(other)?);
+    }
+    Ok(consumers)
+}
+
+/// Consumes one more time from a queue, with a prefetch of its own.
+pub(crate) async fn consume(channel: &Channel, plan: &Plan) -> lapin::Result<Consumer> {
+    channel.basic_qos(plan.prefetch, BasicQosOptions::default()).await?;
+    let (queue, options) = (plan.queue.name.clone(), BasicConsumeOptions::default());
+    channel.basic_consume(queue, ShortString::default(), options, FieldTable::default()).await
+}
+
+/// Removes what is in the way, if that loses nothing. Afterwards it can be tried again.
+async fn recover(session: &Session, failure: Failure<'_>, may_try: bool) -> Result<()> {
+    let Failure { cause, step } = failure;
+    match (soft_error(&cause), step) {
+        (Some(AMQPSoftError::NOTFOUND), _) if may_try => Ok(()),
+        (Some(AMQPSoftError::PRECONDITIONFAILED), Step::Queue(plan)) if may_try => {
+            replace_queue(session, &plan.queue, cause).await
+        }
+        (Some(AMQPSoftError::PRECONDITIONFAILED), Step::Gate(plan, gate)) if may_try => {
+            replace_gate(session, plan, gate, cause).await
+        }
+        _ => Err(from_lapin(cause, "register")),
+    }
+}
+
+/// Removes a queue that was declared with other options, if nobody uses it and nothing is in it.
+async fn replace_queue(session: &Session, queue: &QueueSpec, cause: lapin::Error) -> Result<()> {
+    let Some(Count { messages, consumers }) = count(session, &queue.name).await? else { return Ok(()) };
+    if messages > 0 || consumers > 0 {
+        let context = format!(
+            "the queue {} has other options, {consumers} consumers and {messages} messages: consume them as before, \
+             or delete it",
+            queue.name
+        );
+        return Err(mismatch(cause, context));
+    }
+    let channel = session.channel().await?;
+    let deleted = channel.queue_delete(queue.name.clone(), QueueDeleteOptions::default()).await;
+    deleted.map(drop).map_err(|cause| from_lapin(cause, "register"))
+}
+
+/// Removes what leads to a queue for another filter, if nobody uses it. The queue itself is bound to the new sources
+/// meanwhile, so nothing is missed.
+async fn replace_gate(session: &Session, plan: &Plan, gate: &Gate, cause: lapin::Error) -> Result<()> {
+    if count(session, &plan.queue.name).await?.is_some_and(|count| count.consumers > 0) {
+        let context = format!("another instance of the subscriber of {} has another filter", plan.queue.name);
+        return Err(mismatch(cause, context));
+    }
+    let channel = session.channel().await?;
+    // Two that do this at once must not remove each other's bindings; no exchange matches what begins with x-.
+    let mut mark = FieldTable::default();
+    mark.insert("x-purista-temporary".into(), AMQPValue::LongString(Id::random().to_string().into()));
+    let replace = async {
+        bind_queue(&channel, plan, &mark).await?;
+        channel.exchange_delete(gate.name.clone(), ExchangeDeleteOptions::default()).await?;
+        declare_gate(&channel, gate).await?;
+        bind_gate(&channel, plan, gate).await?;
+        for Binding { exchange, routing_key, arguments, .. } in &plan.bindings {
+            let (queue, arguments) = (plan.queue.name.clone(), with(arguments, &mark));
+            channel.queue_unbind(queue, exchange.clone(), routing_key.clone(), arguments).await?;
+        }
+        Ok(())
+    };
+    replace.await.map_err(|cause: lapin::Error| from_lapin(cause, "register"))
+}
+
+fn mismatch(cause: lapin::Error, context: String) -> Error {
+    error(ErrorKind::TopologyMismatch, "register").context(context).source(cause)
+}
+
+/// What is in a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Count {
+    pub(crate) messages: u32,
+    pub(crate) consumers: u32,
+}
+
+/// Looks at a queue; `None` if there is none.
+pub(crate) async fn count(session: &Session, name: &ShortString) -> Result<Option<Count>> {
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let channel = session.channel().await?;
+    match channel.queue_declare(name.clone(), options, FieldTable::default()).await {
+        Ok(queue) => Ok(Some(Count { messages: queue.message_count(), consumers: queue.consumer_count() })),
+        Err(cause) if soft_error(&cause) == Some(AMQPSoftError::NOTFOUND) => Ok(None),
+        Err(cause) => Err(from_lapin(cause, "register")),
+    }
+}
+
+pub(crate) async fn declare_queue(channel: &Channel, queue: &QueueSpec) -> lapin::Result<()> {
+    let QueueSpec { name, options, arguments } = queue;
+    channel.queue_declare(name.clone(), *options, arguments.clone()).await.map(drop)
+}
+
+/// Declares an exchange that is there only while something is bound to it.
+async fn declare_source(channel: &Channel, binding: &Binding) -> lapin::Result<()> {
+    let Some((feeding, key)) = &binding.fed_by else { return Ok(()) };
+    let options =
+        ExchangeDeclareOptions { durable: true, auto_delete: true, ..ExchangeDeclareOptions::default() };
+    let name = binding.exchange.clone();
+    channel.exchange_declare(name.clone(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+    bind_exchange(channel, name, feeding.clone(), key.clone(), FieldTable::default()).await
+}
+
+async fn declare_gate(channel: &Channel, gate: &Gate) -> lapin::Result<()> {
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        auto_delete: gate.auto_delete,
+        ..ExchangeDeclareOptions::default()
+    };
+    // The broker compares this argument with what it knows; the exchange that it names need not be there.
+    let mut arguments = FieldTable::default();
+    arguments.insert("alternate-exchange".into(), AMQPValue::LongString(gate.fingerprint.as_str().into()));
+    channel.exchange_declare(gate.name.clone(), ExchangeKind::Fanout, options, arguments).await
+}
+
+async fn bind_gate(channel: &Channel, plan: &Plan, gate: &Gate) -> lapin::Result<()> {
+    let (queue, options) = (plan.queue.name.clone(), QueueBindOptions::default());
+    channel
+        .queue_bind(queue, gate.name.clone(), ShortString::default(), options, FieldTable::default())
+        .await?;
+    for Binding { exchange, routing_key, arguments, .. } in &plan.bindings {
+        let (gate, exchange) = (gate.name.clone(), exchange.clone());
+        bind_exchange(channel, gate, exchange, routing_key.clone(), arguments.clone()).await?;
+    }
+    Ok(())
+}
+
+async fn bind_queue(channel: &Channel, plan: &Plan, mark: &FieldTable) -> lapin::Result<()> {
+    for Binding { exchange, routing_key, arguments, .. } in &plan.bindings {
+        let (queue, arguments) = (plan.queue.name.clone(), with(arguments, mark));
+        let options = QueueBindOptions::default();
+        channel.queue_bind(queue, exchange.clone(), routing_key.clone(), options, arguments).await?;
+    }
+    Ok(())
+}
+
+async fn bind_exchange(
+    channel: &Channel,
+    destination: ShortString,
+    source: ShortString,
+    key: ShortString,
+    arguments: FieldTable,
+) -> lapin::Result<()> {
+    channel.exchange_bind(destination, source, key, Default::default(), arguments).await
+}
+
+fn with(arguments: &FieldTable, more: &FieldTable) -> FieldTable {
+    let mut all = arguments.clone();
+    for (name, value) in more.inner() {
+        all.insert(name.clone(), value.clone());
+    }
+    all
+}
+
+/// Removes a queue, and what leads to it, if nobody consumes from it any more.
+pub(crate) async fn remove_if_unused(session: &Session, plan: &Plan) -> Result<()> {
+    let channel = session.channel().await?;
+    let options = QueueDeleteOptions { if_unused: true, ..QueueDeleteOptions::default() };
+    let removed = async {
+        channel.queue_delete(plan.queue.name.clone(), options).await?;
+        match &plan.gate {
+            Some(gate) => channel.exchange_delete(gate.name.clone(), Default::default()).await,
+            None => Ok(()),
+        }
+    };
+    match removed.await {
+        // Others still use it.
+        Err(cause) if soft_error(&cause) == Some(AMQPSoftError::PRECONDITIONFAILED) => Ok(()),
+        removed => removed.map_err(|cause: lapin::Error| from_lapin(cause, "unregister")),
+    }
+}

@@ -1,0 +1,234 @@
+use std::{env, path::PathBuf, time::Duration};
+
+use purista_core::{
+    Result,
+    adapter::{Engine, EngineConfig},
+};
+
+use crate::{
+    AmqpBridge, QueueType,
+    address::MAX_SHORT_STRING,
+    config::{Config, Credentials, invalid},
+    transport::AmqpTransport,
+};
+
+/// Configures an [`AmqpBridge`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct AmqpBridgeBuilder {
+    config: Result<Config>,
+    engine: EngineConfig,
+}
+
+impl AmqpBridgeBuilder {
+    pub(crate) fn new(servers: &str) -> Self {
+        Self { config: Config::new(servers), engine: EngineConfig::default() }
+    }
+
+    /// Takes over what the environment says:
+    ///
+    /// | variable | as |
+    /// |---|---|
+    /// | `PURISTA_AMQP_URL` | the servers, needed |
+    /// | `PURISTA_AMQP_USER`, `PURISTA_AMQP_PASSWORD` | [`user_and_password`](Self::user_and_password) |
+    /// | `PURISTA_AMQP_VHOST` | [`vhost`](Self::vhost) |
+    /// | `PURISTA_AMQP_CA` | [`root_certificates`](Self::root_certificates) |
+    /// | `PURISTA_AMQP_CERTIFICATE`, `PURISTA_AMQP_KEY` | [`client_certificate`](Self::client_certificate) |
+    /// | `PURISTA_AMQP_PREFIX` | [`prefix`](Self::prefix) |
+    /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, or one of two variables that belong
+    /// together is missing.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let pair = |one: &str, other: &str| match (variable(one), variable(other)) {
+            (Some(one), Some(other)) => Ok(Some((one, other))),
+            (None, None) => Ok(None),
+            _ => Err(invalid(&format!("{one} and {other} belong together"))),
+        };
+        let servers = variable("PURISTA_AMQP_URL").ok_or_else(|| invalid("PURISTA_AMQP_URL is not set"))?;
+        let mut builder = Self::new(&servers);
+        if let Some((user, password)) = pair("PURISTA_AMQP_USER", "PURISTA_AMQP_PASSWORD")? {
+            builder = builder.user_and_password(user, password);
+        }
+        if let Some((certificate, key)) = pair("PURISTA_AMQP_CERTIFICATE", "PURISTA_AMQP_KEY")? {
+            builder = builder.client_certificate(certificate, key);
+        }
+        type Setter = fn(AmqpBridgeBuilder, String) -> AmqpBridgeBuilder;
+        let single: [(&str, Setter); 4] = [
+            ("PURISTA_AMQP_VHOST", Self::vhost),
+            ("PURISTA_AMQP_CA", Self::root_certificates),
+            ("PURISTA_AMQP_PREFIX", Self::prefix),
+            ("PURISTA_INSTANCE_ID", Self::instance_id),
+        ];
+        for (name, set) in single {
+            if let Some(value) = variable(name) {
+                builder = set(builder, value);
+            }
+        }
+        Ok(builder)
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            set(config);
+        }
+        self
+    }
+
+    /// Shows a user name and a password to the broker.
+    pub fn user_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        let credentials = Credentials::UserAndPassword(user.into(), password.into().into());
+        self.set(|config| config.credentials = credentials)
+    }
+
+    /// Lets the certificate of [`client_certificate`](Self::client_certificate) say who it is (SASL `EXTERNAL`).
+    pub fn external_credentials(self) -> Self {
+        self.set(|config| config.credentials = Credentials::External)
+    }
+
+    /// Sets the virtual host instead of the one in the first URL; `/` by default.
+    pub fn vhost(self, vhost: impl Into<String>) -> Self {
+        self.set(|config| config.vhost = vhost.into())
+    }
+
+    /// Trusts the authorities in a PEM file beside those of the system. It is read at the start.
+    pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
+        self.set(|config| config.root_certificates = Some(path.into()))
+    }
+
+    /// Shows a certificate to the broker, from PEM files that are read at the start.
+    pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.set(|config| config.client_certificate = Some((certificate.into(), key.into())))
+    }
+
+    purista_core::engine_setters!(engine);
+
+    /// Sets what all exchanges and queues begin with, to separate systems that share a virtual host; `purista` by
+    /// default, as with the TypeScript original. At most 64 bytes.
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        self.set(|config| config.prefix = prefix.into())
+    }
+
+    /// Uses the exchange and the queues of the TypeScript original, to share commands and subscriptions with it. Every
+    /// message is held against every binding there, so it gets slower with each of them.
+    pub fn typescript_topology(self) -> Self {
+        self.set(|config| config.is_typescript = true)
+    }
+
+    /// Sets how queues are kept whose messages wait for their subscriber, and dead letters; quorum queues by default.
+    /// The queues of the TypeScript original are classic ones.
+    pub fn queue_type(self, queue_type: QueueType) -> Self {
+        self.set(|config| config.queue_type = queue_type)
+    }
+
+    /// Limits how many messages wait in the queue of a subscriber; unlimited by default. Beyond that, `emit` waits for
+    /// room; other subscribers may get its message more than once then. A quorum queue keeps the limit roughly.
+    pub fn max_queue_length(self, messages: u32) -> Self {
+        self.set(|config| config.max_queue_length = Some(messages))
+    }
+
+    /// Limits how many dead letters are kept; 100,000 by default. Beyond that, messages wait unacknowledged for room.
+    pub fn max_dead_letters(self, letters: u32) -> Self {
+        self.set(|config| config.max_dead_letters = letters)
+    }
+
+    /// Limits how long one attempt to connect to a server takes; 5 s by default.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.set(|config| config.connect_timeout = timeout)
+    }
+
+    /// Sets within which time client and broker show a sign of life, in whole seconds; 10 s by default. After twice that
+    /// without one the connection counts as lost.
+    pub fn heartbeat(self, heartbeat: Duration) -> Self {
+        self.set(|config| config.heartbeat = heartbeat)
+    }
+
+    /// Limits the pause between two attempts to connect again, which starts at 100 ms; 2 s by default.
+    pub fn max_reconnect_delay(self, delay: Duration) -> Self {
+        self.set(|config| config.max_reconnect_delay = delay)
+    }
+
+    /// Limits payload and parameter together, in bytes; by default the 16 MiB that RabbitMQ 4 takes, less room for the
+    /// envelope. A broker with a lower `max_message_size` needs a lower value.
+    pub fn max_payload(self, bytes: usize) -> Self {
+        self.set(|config| config.max_payload = bytes)
+    }
+
+    /// Limits how many bytes are on their way to the broker without its confirm; 64 MiB by default. What is sent beyond
+    /// that waits.
+    pub fn max_unconfirmed_bytes(self, bytes: usize) -> Self {
+        self.set(|config| config.max_unconfirmed_bytes = bytes)
+    }
+
+    /// Creates the bridge, which connects at its start.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value cannot be,
+    /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
+    pub fn build(self) -> Result<AmqpBridge> {
+        let config = self.config?;
+        config.validate()?;
+        if self.engine.max_identity_len > MAX_SHORT_STRING {
+            return Err(invalid("AMQP has no names and ids of more than 255 bytes"));
+        }
+        Ok(AmqpBridge { engine: Engine::new(AmqpTransport::new(config), self.engine)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<AmqpBridgeBuilder> {
+        AmqpBridgeBuilder::from_variables(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_configures() {
+        let builder = from(&[
+            ("PURISTA_AMQP_URL", "amqps://host"),
+            ("PURISTA_AMQP_USER", "ada"),
+            ("PURISTA_AMQP_PASSWORD", "hidden"),
+            ("PURISTA_AMQP_VHOST", "sales"),
+            ("PURISTA_AMQP_PREFIX", "acme"),
+        ]);
+        let config = builder.unwrap().config.unwrap();
+        assert!(matches!(&config.credentials, Credentials::UserAndPassword(user, _) if user == "ada"));
+        assert_eq!((config.prefix.as_str(), config.vhost.as_str()), ("acme", "sales"));
+        assert!(!format!("{config:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn half_of_a_pair_is_refused() {
+        assert!(from(&[]).is_err());
+        assert!(from(&[("PURISTA_AMQP_URL", "amqp://host"), ("PURISTA_AMQP_USER", "ada")]).is_err());
+        assert!(from(&[("PURISTA_AMQP_URL", "amqp://host"), ("PURISTA_AMQP_KEY", "key.pem")]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let builder = || AmqpBridge::builder("amqp://host");
+        assert!(builder().build().is_ok());
+        let broken = [
+            AmqpBridge::builder("http://host"),
+            builder().prefix(""),
+            builder().connect_timeout(Duration::ZERO),
+            builder().heartbeat(Duration::from_millis(999)),
+            builder().heartbeat(Duration::from_secs(65_536)),
+            builder().max_queue_length(0),
+            builder().client_certificate("certificate.pem", "key.pem"),
+            builder().max_identity_len(256),
+            builder().max_pending_calls(0),
+        ];
+        assert!(broken.into_iter().all(|builder| builder.build().is_err()));
+    }
+}

@@ -1,0 +1,190 @@
+//! Messages with what travels beside them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use purista_core::{Id, MAX_TIMEOUT, Message, MessageType};
+use tokio::time::Instant;
+
+use crate::address::MAX_SHORT_STRING;
+
+/// Marks a response that says: this command is not for me.
+const REFUSED: &str = "purista-refused";
+
+/// How many attempts had failed when a message was given back.
+const FAILED_ATTEMPTS: &str = "purista-failed-attempts";
+
+/// What a dead letter tells beside the original.
+const DEAD_LETTER: &str = "purista-dead-letter";
+
+/// Further queues a message is routed to, by the same exchange.
+pub(crate) const CC: &str = "CC";
+
+const TRANSIENT: u8 = 1;
+const PERSISTENT: u8 = 2;
+
+/// What a message says about its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reply {
+    /// Where the answer goes: for a command the caller's queue, for a response what its command said.
+    pub(crate) to: Option<ShortString>,
+    /// When a command's caller stops waiting.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether the response says that the command came to the wrong address.
+    pub(crate) refuses: bool,
+}
+
+/// Returns the properties that both topologies have.
+pub(crate) fn properties(message: &Message, reply: &Reply, mut headers: FieldTable) -> BasicProperties {
+    let message_type = message.message_type();
+    let is_kept =
+        message.event_name.is_some() || !(message_type.is_response() || message_type == MessageType::Command);
+    let mut properties = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_content_encoding("utf-8".into())
+        .with_delivery_mode(if is_kept { PERSISTENT } else { TRANSIENT });
+    if let Some(id) = short_id(&message.id) {
+        properties = properties.with_message_id(id);
+    }
+    if let Some(id) = message.correlation_id.as_ref().and_then(short_id) {
+        properties = properties.with_correlation_id(id);
+    }
+    if let Some(deadline) = reply.deadline {
+        properties = properties.with_expiration(milliseconds_left(deadline).into());
+    }
+    if reply.refuses {
+        headers.insert(REFUSED.into(), AMQPValue::Boolean(true));
+    }
+    if headers.inner().is_empty() { properties } else { properties.with_headers(headers) }
+}
+
+/// An id of a foreign peer can be longer than a property; nothing depends on the property then.
+fn short_id(id: &Id) -> Option<ShortString> {
+    id.with_str(|id| (id.len() <= MAX_SHORT_STRING).then(|| id.into()))
+}
+
+fn milliseconds_left(deadline: Instant) -> String {
+    let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000).max(1);
+    left.to_string()
+}
+
+/// Returns when a command's caller stops waiting, if it says so.
+pub(crate) fn deadline(properties: &BasicProperties, arrived: Instant) -> Option<Instant> {
+    let left = properties.expiration().as_ref()?.as_str().parse().ok()?;
+    // No caller waits longer, whatever a foreign peer says.
+    Some(arrived + Duration::from_millis(left).min(MAX_TIMEOUT))
+}
+
+/// Returns whether a response is a refusal.
+pub(crate) fn is_refusal(properties: &BasicProperties) -> bool {
+    header(properties, REFUSED).is_some()
+}
+
+/// Returns how many attempts have failed, as far as the broker and whoever gave the message back can tell.
+pub(crate) fn failed_attempts(properties: &BasicProperties, redelivered: bool) -> FailedAttempts {
+    let given_back = header(properties, FAILED_ATTEMPTS).and_then(number).unwrap_or(0);
+    // Only quorum queues count.
+    let by_broker = header(properties, "x-delivery-count").and_then(number).unwrap_or(u32::from(redelivered));
+    FailedAttempts { given_back, by_broker }
+}
+
+/// Where the number of attempts comes from that have failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FailedAttempts {
+    /// Told by who gave the message back.
+    pub(crate) given_back: u32,
+    /// Deliveries without an acknowledgement since then.
+    pub(crate) by_broker: u32,
+}
+
+impl FailedAttempts {
+    pub(crate) const fn total(self) -> u32 {
+        self.given_back.saturating_add(self.by_broker)
+    }
+}
+
+fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
+
+fn number(value: &AMQPValue) -> Option<u32> {
+    let number = match value {
+        AMQPValue::ShortShortInt(number) => i64::from(*number),
+        AMQPValue::ShortInt(number) => i64::from(*number),
+        AMQPValue::LongInt(number) => i64::from(*number),
+        AMQPValue::LongLongInt(number) => *number,
+        AMQPValue::LongUInt(number) => i64::from(*number),
+        AMQPValue::ShortUInt(number) => i64::from(*number),
+        AMQPValue::ShortShortUInt(number) => i64::from(*number),
+        _ => return None,
+    };
+    u32::try_from(number).ok()
+}
+
+/// Returns the properties of a message that is put back into its queue.
+pub(crate) fn given_back(properties: &BasicProperties, failed_attempts: u32) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default().inner().clone();
+    // It goes to this one queue, whose count begins again.
+    headers.retain(|name, _| !matches!(name.as_str(), CC | "x-delivery-count" | "x-death"));
+    headers.insert(FAILED_ATTEMPTS.into(), AMQPValue::LongLongInt(failed_attempts.into()));
+    properties.clone().with_headers(headers.into())
+}
+
+/// Returns the properties of a dead letter.
+pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert(DEAD_LETTER.into(), AMQPValue::LongString(metadata.into()));
+    BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_headers(headers)
+}
+
+/// Takes the body out of a delivery.
+pub(crate) fn body(data: Vec<u8>) -> Bytes {
+    data.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_limits_are_counted_from_the_receipt_and_never_rounded_to_nothing() {
+        for (limit, expected) in [(1, 1), (499_000, 499), (499_001, 500), (0, 1)] {
+            let text = milliseconds_left(Instant::now() + Duration::from_micros(limit));
+            let properties = BasicProperties::default().with_expiration(text.into());
+            let arrived = Instant::now() + Duration::from_secs(3_600);
+            let deadline = deadline(&properties, arrived).unwrap();
+            assert_eq!((deadline - arrived).as_millis(), expected, "{limit} us");
+        }
+    }
+
+    #[test]
+    fn odd_time_limits_are_none() {
+        for odd in ["", "-1", "soon", "1.5", "99999999999999999999"] {
+            let properties = BasicProperties::default().with_expiration(odd.into());
+            assert_eq!(deadline(&properties, Instant::now()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_keeps_its_count_and_goes_nowhere_else() {
+        let mut headers = FieldTable::default();
+        headers.insert(CC.into(), AMQPValue::FieldArray(Vec::new().into()));
+        headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(2));
+        headers.insert("mine".into(), AMQPValue::Boolean(true));
+        let properties = BasicProperties::default().with_headers(headers);
+        assert_eq!(failed_attempts(&properties, true).total(), 2);
+        let again = given_back(&properties, 2);
+        let names: Vec<_> =
+            again.headers().as_ref().unwrap().inner().keys().map(ShortString::as_str).collect();
+        assert_eq!(names, ["mine", FAILED_ATTEMPTS]);
+        assert_eq!(failed_attempts(&again, false), FailedAttempts { given_back: 2, by_broker: 0 });
+        assert_eq!(failed_attempts(&again, true).total(), 3);
+    }
+}

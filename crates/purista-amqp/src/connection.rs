@@ -1,0 +1,183 @@
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use lapin::types::ShortString;
+use parking_lot::RwLock;
+use purista_core::{
+    ErrorKind, Message, Result,
+    adapter::{Backoff, Connectivity, Link},
+};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    attach::declare_queue,
+    codec::Reply,
+    config::Config,
+    error::{error, from_lapin},
+    publisher::Verdict,
+    replies::Replies,
+    session::Session,
+    supervisor::supervise,
+    topology::{QueueSpec, Route, Topology},
+};
+
+/// How many registrations are restored at once.
+const RESTORED_AT_ONCE: usize = 8;
+
+/// A connection to the broker that comes back when it is lost.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) config: Config,
+    pub(crate) topology: Topology,
+    pub(crate) dead_letters: QueueSpec,
+    connectivity: Connectivity,
+    live: RwLock<Live>,
+}
+
+#[derive(Clone, Debug)]
+struct Live {
+    session: Arc<Session>,
+    replies: Arc<Replies>,
+}
+
+impl Connection {
+    pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
+        let topology = Topology::new(config);
+        let live = Live::open(config, &topology, &link).await?;
+        let connectivity = Connectivity::new(crate::transport::NAME, link);
+        let closing = connectivity.closing().clone();
+        let connection = Arc::new(Self {
+            dead_letters: topology.dead_letters(config),
+            config: config.clone(),
+            topology,
+            connectivity,
+            live: RwLock::new(live),
+        });
+        let session = connection.session();
+        tokio::spawn(supervise(Arc::downgrade(&connection), session, closing));
+        Ok(connection)
+    }
+
+    pub(crate) const fn connectivity(&self) -> &Connectivity {
+        &self.connectivity
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        self.connectivity.link()
+    }
+
+    pub(crate) fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.live.read().session)
+    }
+
+    /// Returns the queue of responses to this instance.
+    pub(crate) fn reply_queue(&self) -> ShortString {
+        self.live.read().replies.queue.clone()
+    }
+
+    /// Waits until a message can be sent. Cancel safe.
+    pub(crate) async fn ready(&self) -> Result<Arc<Session>> {
+        loop {
+            self.connectivity.ready().await?;
+            let session = self.session();
+            if !session.is_blocked() {
+                return Ok(session);
+            }
+            tokio::select! {
+                () = session.unblocked() => {}
+                () = session.lost() => {}
+            }
+        }
+    }
+
+    /// Publishes a message until the broker takes it, over as many connections as that needs.
+    pub(crate) async fn publish_until_taken(
+        &self,
+        message: &Message,
+        reply: &Reply,
+        must_route: bool,
+        deadline: Instant,
+    ) -> Result<()> {
+        let route = self.topology.route(message, reply)?;
+        let payload = message.encode();
+        let is_response = message.message_type().is_response();
+        let mut has_no_room = false;
+        let taken = async {
+            let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
+            loop {
+                let session = self.ready().await?;
+                let (route, payload) = (route.clone(), payload.clone());
+                let verdict = match (must_route, is_response) {
+                    (true, _) => session.one_by_one.lock().await.publish(route, payload, true).await,
+                    (false, true) => session.responses.publish(route, payload, false).await,
+                    (false, false) => session.events.publish(route, payload, false).await,
+                };
+                match verdict {
+                    Ok(Verdict::Taken) => return Ok(()),
+                    Ok(Verdict::Returned(_)) => return Err(error(ErrorKind::Unroutable, "emit")),
+                    Ok(Verdict::Refused) => has_no_room = true,
+                    Err(cause) if cause.kind() == ErrorKind::Unavailable => {}
+                    Err(cause) => return Err(cause),
+                }
+                sleep(backoff.next_delay()).await;
+            }
+        };
+        match timeout_at(deadline, taken).await {
+            Ok(taken) => taken,
+            Err(_) if has_no_room || self.session().is_blocked() => {
+                Err(error(ErrorKind::Backpressure, "emit").context("the broker has no room"))
+            }
+            Err(_) => Err(error(ErrorKind::Timeout, "emit")),
+        }
+    }
+
+    /// Publishes to one queue, and returns whether it is there.
+    pub(crate) async fn publish_to_queue(&self, route: Route, payload: Bytes) -> Result<bool> {
+        let session = self.ready().await?;
+        let verdict = session.one_by_one.lock().await.publish(route, payload, true).await?;
+        match verdict {
+            Verdict::Taken => Ok(true),
+            Verdict::Returned(_) => Ok(false),
+            Verdict::Refused => Err(error(ErrorKind::Backpressure, "send").context("the queue has no room")),
+        }
+    }
+
+    pub(crate) async fn declare_dead_letters(&self, session: &Session) -> Result<()> {
+        let channel = session.channel().await?;
+        let declared = declare_queue(&channel, &self.dead_letters).await;
+        declared.map_err(|cause| from_lapin(cause, "register"))
+    }
+
+    /// Connects again, and restores everything.
+    pub(crate) async fn restore(&self) -> Result<Arc<Session>> {
+        let live = Live::open(&self.config, &self.topology, self.link()).await?;
+        let session = Arc::clone(&live.session);
+        *self.live.write() = live;
+        let mut was_forgotten = false;
+        for some in self.connectivity.restored().chunks(RESTORED_AT_ONCE) {
+            let restored = try_join_all(some.iter().map(|what| what.restore())).await?;
+            was_forgotten |= restored.contains(&true);
+        }
+        if was_forgotten {
+            self.link().session_lost();
+        }
+        Ok(session)
+    }
+
+    /// Sends what is under way and disconnects.
+    pub(crate) async fn close(&self) {
+        // Also when this is dropped half-way.
+        let _closing = self.connectivity.closing().clone().drop_guard();
+        let session = self.session();
+        session.close().await;
+    }
+}
+
+impl Live {
+    async fn open(config: &Config, topology: &Topology, link: &Link) -> Result<Self> {
+        let session = Arc::new(Session::open(config, topology, link.instance_id()).await?);
+        let replies = Arc::new(Replies::open(&session, topology, link.clone()).await?);
+        Ok(Self { session, replies })
+    }
+}

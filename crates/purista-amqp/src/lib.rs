@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod acks;
+mod address;
+mod attach;
+mod bridge;
+mod builder;
+mod codec;
+mod config;
+mod connection;
+mod consumer;
+mod delivery;
+mod error;
+mod native;
+mod options;
+mod publisher;
+mod queue_consumer;
+mod replies;
+mod session;
+mod supervisor;
+mod topology;
+mod transport;
+mod typescript;
+
+pub use bridge::AmqpBridge;
+pub use builder::AmqpBridgeBuilder;
+pub use config::QueueType;

@@ -1,0 +1,180 @@
+//! The default topology. What is published goes to a direct exchange for its kind, which finds the queue by an exact
+//! key; only while somebody wants more than that, it also goes to a topic exchange behind, by its whole address.
+
+use lapin::{
+    ExchangeKind,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use purista_core::{
+    Command, Filter, Granted, Id, Message, Result, Sharing, Subscription, routing::bounded_name,
+};
+
+use crate::{
+    address::{Kind, Names, TOPIC_KEY, command_key, event_key, reply_key},
+    codec::{CC, Reply, properties},
+    config::{Config, QueueType},
+    topology::{Binding, ExchangeSpec, Gate, Plan, QueueSpec, Route},
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Native {
+    pub(crate) names: Names,
+    queue_type: QueueType,
+    max_queue_length: Option<u32>,
+}
+
+impl Native {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            names: Names::new(&config.prefix),
+            queue_type: config.queue_type,
+            max_queue_length: config.max_queue_length,
+        }
+    }
+
+    pub(crate) fn exchanges(&self) -> Vec<ExchangeSpec> {
+        let direct =
+            |kind| ExchangeSpec { name: self.names.exchange(kind).into(), kind: ExchangeKind::Direct };
+        Kind::ALL.map(direct).into()
+    }
+
+    pub(crate) fn replies(&self, instance_id: &Id) -> Plan {
+        let queue = QueueSpec::exclusive(self.names.unique("reply").into());
+        Plan::exclusive(queue, self.exact(Kind::Responses, reply_key(instance_id)), u16::MAX)
+    }
+
+    pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Result<Route> {
+        let kind = Kind::of(message.message_type());
+        let receiver = message.receiver.as_ref();
+        let event = message.event_name.as_ref().map(|name| event_key(name));
+        let (routing_key, event) = match kind {
+            Kind::Commands => {
+                let key = receiver.map(|to| command_key(&to.address, to.instance_id.as_ref()));
+                (key.unwrap_or_default(), event)
+            }
+            Kind::Responses => {
+                let caller = receiver.and_then(|to| to.instance_id.as_ref());
+                (caller.map(reply_key).unwrap_or_default(), event)
+            }
+            Kind::Events => (event.unwrap_or_default(), None),
+        };
+        let further = [Some(TOPIC_KEY.to_owned()), Some(self.names.address(message)), event];
+        let further = further.into_iter().flatten().map(|key| AMQPValue::LongString(key.into()));
+        let mut headers = FieldTable::default();
+        headers.insert(CC.into(), AMQPValue::FieldArray(further.collect::<Vec<_>>().into()));
+        Ok(Route {
+            exchange: self.names.exchange(kind).into(),
+            routing_key: routing_key.into(),
+            properties: properties(message, reply, headers),
+        })
+    }
+
+    pub(crate) fn command(
+        &self,
+        command: &Command,
+        granted: &Granted,
+        instance_id: &Id,
+    ) -> Result<Vec<Plan>> {
+        let name: ShortString = self.names.command_queue(&command.address).into();
+        let key = |instance_id| self.exact(Kind::Commands, command_key(&command.address, instance_id));
+        let shared = Plan {
+            queue: match granted.durable {
+                true => QueueSpec::kept(name, self.queue_type),
+                false => QueueSpec::while_consumed(name),
+            },
+            gate: None,
+            bindings: vec![key(None)],
+            durable: granted.durable,
+            removed_when_unused: false,
+            prefetch: prefetch(granted),
+        };
+        let own = QueueSpec::exclusive(self.names.unique("instance").into());
+        Ok(vec![shared, Plan::exclusive(own, key(Some(instance_id)), prefetch(granted))])
+    }
+
+    pub(crate) fn subscription(
+        &self,
+        subscription: &Subscription,
+        granted: &Granted,
+        instance_id: &Id,
+    ) -> Result<Plan> {
+        let bindings = self.bindings(&subscription.filter);
+        let own_instance = (granted.sharing == Sharing::Broadcast).then_some(instance_id);
+        let name = self.names.subscription(&subscription.subscriber, own_instance);
+        let mut queue = match (granted.durable, granted.sharing) {
+            (true, _) => {
+                let mut queue = QueueSpec::kept(name.as_str().into(), self.queue_type);
+                if self.queue_type == QueueType::Quorum {
+                    queue.park_in(&self.names.dead_letters());
+                }
+                queue
+            }
+            (false, Sharing::Broadcast) => QueueSpec::exclusive(self.names.unique("broadcast").into()),
+            (false, _) => QueueSpec::while_consumed(name.as_str().into()),
+        };
+        if let Some(messages) = self.max_queue_length {
+            queue.limit(messages);
+        }
+        let gate = Gate {
+            name: name.into(),
+            auto_delete: !granted.durable,
+            fingerprint: self.names.filter(&bounded_name(&[&subscription.filter.exact()], 64)).into(),
+        };
+        Ok(Plan {
+            gate: (!queue.options.exclusive).then_some(gate),
+            queue,
+            bindings,
+            durable: granted.durable,
+            removed_when_unused: false,
+            prefetch: prefetch(granted),
+        })
+    }
+
+    fn exact(&self, kind: Kind, key: String) -> Binding {
+        Binding {
+            exchange: self.names.exchange(kind).into(),
+            routing_key: key.into(),
+            arguments: FieldTable::default(),
+            fed_by: None,
+        }
+    }
+
+    /// Who asks for an event and nothing else is found by its name; all others by the pattern of their filter.
+    fn bindings(&self, filter: &Filter) -> Vec<Binding> {
+        let mut rest = filter.clone();
+        (rest.event_name, rest.message_type) = (None, None);
+        let event = filter.event_name.as_ref().filter(|_| rest == Filter::any());
+        let kinds = match filter.message_type {
+            Some(message_type) => vec![Kind::of(message_type)],
+            None => Kind::ALL.into(),
+        };
+        let bindings = kinds.into_iter().map(|kind| match event {
+            Some(name) => self.exact(kind, event_key(name)),
+            None => Binding {
+                exchange: self.names.topic_exchange(kind).into(),
+                routing_key: self.names.pattern(filter).into(),
+                arguments: FieldTable::default(),
+                fed_by: Some((self.names.exchange(kind).into(), TOPIC_KEY.into())),
+            },
+        });
+        bindings.collect()
+    }
+}
+
+impl Plan {
+    /// A queue of one connection that gets one thing.
+    pub(crate) fn exclusive(queue: QueueSpec, binding: Binding, prefetch: u16) -> Self {
+        Self {
+            queue,
+            gate: None,
+            bindings: vec![binding],
+            durable: false,
+            removed_when_unused: false,
+            prefetch,
+        }
+    }
+}
+
+pub(crate) fn prefetch(granted: &Granted) -> u16 {
+    u16::try_from(granted.max_concurrency).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,90 @@
+//! What the client is told about a connection.
+
+use std::path::Path;
+
+use lapin::{
+    ConnectionProperties,
+    auth::AuthProvider,
+    tcp::{OwnedIdentity, OwnedTLSConfig},
+    types::{LongString, ShortString},
+    uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo},
+};
+use purista_core::{ErrorKind, Id, Result};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    config::{Config, Credentials, Server},
+    error::error,
+};
+
+/// Returns where a server is. The credentials are not in there, as the client logs it.
+pub(crate) fn uri(config: &Config, server: &Server) -> AMQPUri {
+    AMQPUri {
+        scheme: if server.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo { username: String::new(), password: String::new() },
+            host: server.host.clone(),
+            port: server.port,
+        },
+        vhost: config.vhost.clone(),
+        query: AMQPQueryString {
+            heartbeat: u16::try_from(config.heartbeat.as_secs()).ok(),
+            connection_timeout: u64::try_from(config.connect_timeout.as_millis()).ok(),
+            ..AMQPQueryString::default()
+        },
+    }
+}
+
+/// Makes the client's properties of our configuration.
+pub(crate) fn properties(config: &Config, instance_id: &Id, role: &str) -> ConnectionProperties {
+    let name = format!("{} {role}", instance_id.to_string().escape_debug());
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    match &config.credentials {
+        Credentials::UserAndPassword(user, password) => {
+            properties.with_auth_provider(Plain(user.clone(), password.clone()))
+        }
+        Credentials::External => properties.with_auth_provider(External),
+    }
+}
+
+/// Reads the certificates.
+pub(crate) async fn tls(config: &Config) -> Result<OwnedTLSConfig> {
+    let cert_chain = match &config.root_certificates {
+        Some(path) => Some(String::from_utf8_lossy(&read(path).await?).into_owned()),
+        None => None,
+    };
+    let identity = match &config.client_certificate {
+        Some((certificate, key)) => {
+            Some(OwnedIdentity::PKCS8 { pem: read(certificate).await?, key: read(key).await? })
+        }
+        None => None,
+    };
+    Ok(OwnedTLSConfig { identity, cert_chain })
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>> {
+    let owned = path.to_owned();
+    let content = tokio::task::spawn_blocking(move || std::fs::read(owned)).await;
+    content.map_err(std::io::Error::other).flatten().map_err(|cause| {
+        error(ErrorKind::InvalidConfig, "start").context(format!("{}", path.display())).source(cause)
+    })
+}
+
+/// User and password, apart from the address.
+struct Plain(String, SecretString);
+
+impl AuthProvider for Plain {
+    fn mechanism(&self) -> ShortString {
+        "PLAIN".into()
+    }
+
+    fn auth_starter(&self) -> Result<LongString, String> {
+        let Self(user, password) = self;
+        Ok(format!("\0{user}\0{}", password.expose_secret()).into())
+    }
+}
+
+/// The certificate that is shown.
+struct External;
+
+impl AuthProvider for External {}

@@ -1,0 +1,349 @@
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::ready,
+    stream::{SelectAll, once},
+};
+use lapin::{message::Delivery as Incoming, options::BasicCancelOptions, types::ShortString};
+use parking_lot::Mutex;
+use purista_core::{
+    ErrorKind, Message, Result,
+    adapter::{Backoff, ConsumerTask, Delivery, Intake, Restore, Slot, Stop, StopSignal, async_trait},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    acks::Acks,
+    attach::{Attached, attach, consume, remove_if_unused},
+    codec::{Reply, body, deadline, failed_attempts},
+    connection::Connection,
+    delivery::Unacknowledged,
+    error::error,
+    topology::{Plan, Topology},
+    transport::AmqpTransport,
+    typescript,
+};
+
+/// How many messages of one consumer can wait for their next attempt while others are handled.
+const MAX_WAITING: usize = 1_024;
+
+/// Consumes the queues of one registration.
+#[derive(Debug)]
+pub(crate) struct QueueConsumer {
+    shared: Arc<Shared>,
+    task: ConsumerTask,
+}
+
+/// What the task and what restores it share.
+#[derive(Debug)]
+struct Shared {
+    connection: Arc<Connection>,
+    plans: Vec<Plan>,
+    intake: Intake<AmqpTransport>,
+    /// What was attached anew, for the task to switch to.
+    attached: Mutex<Option<Attached>>,
+    is_attached: Notify,
+    /// The acknowledgements of the channel in use.
+    acks: Mutex<Arc<Acks>>,
+}
+
+#[async_trait]
+impl Restore for Shared {
+    async fn restore(&self) -> Result<bool> {
+        let session = self.connection.session();
+        let attached = match attach(&session, &self.plans, true).await {
+            // What comes now is meant for others; to take and filter it would lose it.
+            Err(error) if error.kind() == ErrorKind::TopologyMismatch => {
+                tracing::error!(%error, "a registration is suspended");
+                self.intake.consumer_down();
+                return Ok(false);
+            }
+            attached => attached?,
+        };
+        self.intake.consumer_up();
+        let was_forgotten = attached.was_forgotten;
+        *self.attached.lock() = Some(attached);
+        self.is_attached.notify_one();
+        Ok(was_forgotten)
+    }
+}
+
+impl QueueConsumer {
+    /// Declares the queues, and starts to consume.
+    pub(crate) async fn open(
+        connection: Arc<Connection>,
+        plans: Vec<Plan>,
+        intake: Intake<AmqpTransport>,
+    ) -> Result<Self> {
+        let attached = attach(&connection.session(), &plans, false).await?;
+        let shared = Arc::new(Shared {
+            acks: Mutex::new(Acks::new(attached.channel.clone())),
+            connection: Arc::clone(&connection),
+            plans,
+            intake,
+            attached: Mutex::default(),
+            is_attached: Notify::new(),
+        });
+        let restore: Arc<dyn Restore> = Arc::clone(&shared) as Arc<dyn Restore>;
+        connection.connectivity().keep_restored(Arc::downgrade(&restore));
+        let task = Task::new(Arc::clone(&shared), attached);
+        let task = ConsumerTask::spawn(connection.connectivity().closing(), |stop| task.run(stop));
+        Ok(Self { shared, task })
+    }
+
+    /// Takes nothing more, and gives back what was not handed to the intake.
+    pub(crate) async fn stop(&self, why: Stop) {
+        self.task.stop(why).await;
+    }
+
+    /// Ends it after its last acknowledgement.
+    pub(crate) async fn close(&self) -> Result<()> {
+        let acks = Arc::clone(&self.shared.acks.lock());
+        acks.flushed().await;
+        if acks.is_usable() {
+            let closed = acks.channel().close(200, "no more messages are taken".into()).await;
+            tracing::trace!(?closed, "channel");
+        }
+        if !self.shared.connection.connectivity().is_up() {
+            return Ok(());
+        }
+        let session = self.shared.connection.session();
+        for plan in self.shared.plans.iter().filter(|plan| plan.removed_when_unused) {
+            remove_if_unused(&session, plan).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What comes from the consumers of a channel.
+enum Event {
+    /// A message, and which of the plans it came by.
+    Came(Box<Incoming>, usize),
+    /// The broker has cancelled a consumer, or the channel is closed.
+    Ended,
+}
+
+type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
+
+/// A message that waits for a free handler.
+struct Item {
+    message: Arc<Message>,
+    reply: Reply,
+    acknowledgement: Unacknowledged,
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    acks: Arc<Acks>,
+    events: SelectAll<Events>,
+    tags: Vec<ShortString>,
+    waiting: VecDeque<Item>,
+    /// How many messages the broker sends without an acknowledgement.
+    prefetch: usize,
+    /// When to attach anew what was cancelled.
+    attach_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Task {
+    fn new(shared: Arc<Shared>, attached: Attached) -> Self {
+        let acks = Arc::clone(&shared.acks.lock());
+        let mut task = Self {
+            acks,
+            shared,
+            events: SelectAll::new(),
+            tags: Vec::new(),
+            waiting: VecDeque::new(),
+            prefetch: 0,
+            attach_at: None,
+            backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(1)),
+        };
+        task.listen_to(attached);
+        task
+    }
+
+    fn listen_to(&mut self, attached: Attached) {
+        for (plan, consumer) in attached.consumers.into_iter().enumerate() {
+            self.listen(consumer, plan);
+        }
+    }
+
+    fn listen(&mut self, consumer: lapin::Consumer, plan: usize) {
+        self.tags.push(consumer.tag());
+        self.prefetch += usize::from(self.shared.plans[plan].prefetch);
+        let came = consumer.scan((), move |(), delivery| {
+            ready(delivery.ok().map(|delivery| Event::Came(Box::new(delivery), plan)))
+        });
+        self.events.push(Box::pin(came.chain(once(async { Event::Ended }))));
+    }
+
+    async fn run(mut self, mut stop: StopSignal) {
+        loop {
+            let is_starved = self.is_starved();
+            let wants_slot = !self.waiting.is_empty() || is_starved;
+            let attach_at = self.attach_at.unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                _why = stop.told() => break,
+                () = self.shared.is_attached.notified() => self.switch(),
+                event = self.events.next(), if !self.events.is_empty() => match event {
+                    Some(Event::Came(delivery, plan)) => self.take(*delivery, plan),
+                    Some(Event::Ended) => self.ended(),
+                    None => {}
+                },
+                slot = self.shared.intake.slot(), if wants_slot => match slot {
+                    Some(slot) if self.waiting.is_empty() => {
+                        drop(slot);
+                        self.ask_for_more().await;
+                    }
+                    Some(slot) => self.deliver(slot),
+                    None => break,
+                },
+                () = sleep_until(attach_at), if self.attach_at.is_some() => self.attach_again().await,
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Returns whether the broker sends nothing more although there may be free handlers, as messages wait for their
+    /// next attempt.
+    fn is_starved(&self) -> bool {
+        let limit = MAX_WAITING + usize::from(self.shared.plans[0].prefetch);
+        self.waiting.is_empty()
+            && self.prefetch < limit
+            && !self.events.is_empty()
+            && self.acks.outstanding() >= self.prefetch
+    }
+
+    /// Consumes one more time from the shared queue.
+    async fn ask_for_more(&mut self) {
+        if !self.is_starved() {
+            return;
+        }
+        match consume(self.acks.channel(), &self.shared.plans[0]).await {
+            Ok(consumer) => self.listen(consumer, 0),
+            Err(error) => tracing::debug!(%error, "no further consumer"),
+        }
+    }
+
+    /// Goes on with what was attached on a new channel. What waits here came over the old one, and comes again.
+    fn switch(&mut self) {
+        let Some(attached) = self.shared.attached.lock().take() else { return };
+        self.waiting.clear();
+        self.events.clear();
+        self.tags.clear();
+        self.prefetch = 0;
+        self.attach_at = None;
+        self.backoff.reset();
+        self.acks = Acks::new(attached.channel.clone());
+        *self.shared.acks.lock() = Arc::clone(&self.acks);
+        self.listen_to(attached);
+    }
+
+    /// Somebody has deleted a queue or closed a channel, or the connection is lost, after which all is restored.
+    fn ended(&mut self) {
+        if self.attach_at.is_none() && self.shared.connection.connectivity().is_up() {
+            self.attach_at = Some(Instant::now());
+        }
+    }
+
+    async fn attach_again(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        if !shared.connection.connectivity().is_up() || shared.connection.session().is_lost() {
+            self.attach_at = None;
+            return;
+        }
+        shared.intake.consumer_down();
+        // What is in hand on the old channel can still be acknowledged while the other one is opened, not after.
+        let closed = self.acks.channel().close(200, "a consumer was cancelled".into());
+        match closed.await.map(drop) {
+            Ok(()) => {}
+            Err(error) => tracing::trace!(%error, "channel"),
+        }
+        if let Err(error) = shared.restore().await {
+            tracing::warn!(%error, "a consumer that was cancelled could not be restored");
+            self.attach_at = Some(Instant::now() + self.backoff.next_delay());
+        }
+    }
+
+    fn take(&mut self, incoming: Incoming, plan: usize) {
+        let arrived = Instant::now();
+        let Incoming { delivery_tag: tag, redelivered, properties, data, .. } = incoming;
+        self.acks.came(tag);
+        let (body, connection) = (body(data), &self.shared.connection);
+        let acknowledgement = Unacknowledged {
+            acks: Arc::clone(&self.acks),
+            tag,
+            connection: Arc::clone(connection),
+            body: body.clone(),
+            queue: Some(self.shared.plans[plan].queue.name.clone()),
+            failed: failed_attempts(&properties, redelivered),
+            properties,
+        };
+        let decoded = Message::decode(body).and_then(|message| match &connection.topology {
+            Topology::TypeScript(_) => {
+                match typescript::contradicts(&message, acknowledgement.properties.headers().as_ref()) {
+                    None => Ok(message),
+                    Some(header) => Err(error(ErrorKind::InvalidMessage, "message")
+                        .context(format!("the header {header} contradicts the message"))),
+                }
+            }
+            Topology::Native(_) => Ok(message),
+        });
+        let message = match decoded {
+            Ok(message) => Arc::new(message),
+            Err(error) => {
+                connection.link().malformed(&error);
+                // On a channel that is closed it comes again, and is counted again.
+                let _closed = self.acks.accept(tag);
+                return;
+            }
+        };
+        let reply = Reply {
+            to: acknowledgement.properties.reply_to().clone(),
+            deadline: deadline(&acknowledgement.properties, arrived),
+            refuses: false,
+        };
+        self.waiting.push_back(Item { message, reply, acknowledgement });
+        if let Ok(slot) = self.shared.intake.try_slot() {
+            self.deliver(slot);
+        }
+    }
+
+    /// Delivers what came first.
+    fn deliver(&mut self, slot: Slot) {
+        let Some(Item { message, reply, acknowledgement }) = self.waiting.pop_front() else { return };
+        let (original, attempt) = (acknowledgement.body.clone(), acknowledgement.failed.total() + 1);
+        let deadline = reply.deadline;
+        let delivery = Delivery::new(message)
+            .with_original(original)
+            .with_acknowledgement(Box::new(acknowledgement))
+            .with_attempt(attempt)
+            .with_reply_to(reply, deadline);
+        self.shared.intake.deliver(slot, delivery);
+    }
+
+    async fn finish(mut self) {
+        for tag in std::mem::take(&mut self.tags) {
+            if let Err(error) = self.acks.channel().basic_cancel(tag, BasicCancelOptions::default()).await {
+                tracing::trace!(%error, "cancel");
+            }
+        }
+        // What the broker had sent until then.
+        while let Some(Some(event)) = self.events.next().now_or_never() {
+            if let Event::Came(delivery, plan) = event {
+                self.take(*delivery, plan);
+            }
+        }
+        for Item { acknowledgement, .. } in std::mem::take(&mut self.waiting) {
+            let failed = acknowledgement.failed.total();
+            if let Err(error) = acknowledgement.give_back(failed).await {
+                tracing::debug!(%error, "a message could not be given back: the broker takes it back by itself");
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+use std::{sync::Arc, time::Duration};
+
+use lapin::types::ShortString;
+use parking_lot::RwLock;
+use purista_core::{
+    Capabilities, Capability, Command, ErrorKind, Granted, Id, Message, Result, Subscription,
+    adapter::{Connectivity, DeadLetter, Intake, Link, Publish, Transport},
+};
+use tokio::time::Instant;
+
+use crate::{
+    codec::{Reply, dead_letter},
+    config::{Config, QueueType},
+    connection::Connection,
+    consumer::AmqpConsumer,
+    error::error,
+    publisher::{Returned, Verdict},
+    queue_consumer::QueueConsumer,
+    topology::Route,
+};
+
+/// The name of the adapter.
+pub(crate) const NAME: &str = "amqp";
+
+/// What both topologies give.
+const GIVEN: Capabilities = Capabilities::NONE
+    .with(Capability::DurableSubscriptions)
+    .with(Capability::SurvivesBrokerKill)
+    .with(Capability::BrokerConfirm)
+    .with(Capability::SharedSubscriptions)
+    .with(Capability::BroadcastSubscriptions)
+    .with(Capability::GroupHandover)
+    .with(Capability::ManualAcknowledgement)
+    .with(Capability::BoundedRetry)
+    .with(Capability::DelayedRetry)
+    .with(Capability::DeadLetter)
+    .with(Capability::LongHandlers)
+    .with(Capability::MustRoute)
+    .with(Capability::NoResponder)
+    .with(Capability::MessageExpiry)
+    .with(Capability::AtLeastOnceCommands)
+    .with(Capability::SenderOrder)
+    .with(Capability::RegisterAfterStart)
+    .with(Capability::Unregister)
+    .with(Capability::Reconnect)
+    .with(Capability::Tls)
+    .with(Capability::Authentication);
+
+/// How long a response waits for the broker to take it.
+const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The mapping onto RabbitMQ.
+#[derive(Debug)]
+pub(crate) struct AmqpTransport {
+    config: Config,
+    live: RwLock<Option<Arc<Connection>>>,
+}
+
+impl AmqpTransport {
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, live: RwLock::new(None) }
+    }
+
+    fn connection(&self) -> Result<Arc<Connection>> {
+        self.live.read().clone().ok_or_else(|| error(ErrorKind::NotStarted, "send"))
+    }
+
+    async fn send_response(&self, response: &Message, reply: &Reply) -> Result<()> {
+        let deadline = Instant::now() + RESPONSE_PATIENCE;
+        self.connection()?.publish_until_taken(response, reply, false, deadline).await
+    }
+}
+
+impl Transport for AmqpTransport {
+    type Consumer = AmqpConsumer;
+    /// What the command's properties say.
+    type ReplyTo = Reply;
+
+    const NAME: &'static str = NAME;
+
+    fn capabilities(&self) -> Capabilities {
+        let given = GIVEN.with_max_payload(self.config.max_payload);
+        match (self.config.is_typescript, self.config.queue_type) {
+            (true, _) => given.with(Capability::WireCompatible).with(Capability::NativeHeaders),
+            (false, QueueType::Classic) => given.with(Capability::DurableCommands),
+            (false, QueueType::Quorum) => {
+                given.with(Capability::DurableCommands).with(Capability::RedeliveryCount)
+            }
+        }
+    }
+
+    async fn connect(&self, link: Link) -> Result<()> {
+        *self.live.write() = Some(Connection::open(&self.config, link).await?);
+        Ok(())
+    }
+
+    async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
+        let Publish { deadline, must_route, .. } = publish;
+        let connection = self.connection()?;
+        connection.publish_until_taken(&message, &Reply::default(), must_route, deadline).await
+    }
+
+    async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
+        let connection = self.connection()?;
+        let session = connection.ready().await?;
+        let to = Some(connection.reply_queue());
+        let reply = Reply { to, deadline: Some(deadline), refuses: false };
+        let route = connection.topology.route(&command, &reply)?;
+        match session.commands.publish(route, command.encode(), true).await? {
+            Verdict::Taken => Ok(()),
+            Verdict::Refused => {
+                Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room"))
+            }
+            Verdict::Returned(Returned { correlation_id: Some(returned), is_taken })
+                if Some(&returned) != command.correlation_id.as_ref() =>
+            {
+                connection.link().fail_call(&returned, error(ErrorKind::NoHandler, "invoke"));
+                match is_taken {
+                    true => Ok(()),
+                    false => Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room")),
+                }
+            }
+            Verdict::Returned(_) => Err(error(ErrorKind::NoHandler, "invoke")),
+        }
+    }
+
+    async fn respond(&self, response: Arc<Message>, reply_to: Reply) -> Result<()> {
+        self.send_response(&response, &Reply { deadline: None, ..reply_to }).await
+    }
+
+    async fn refuse(&self, refusal: Arc<Message>, reply_to: Reply) -> Result<()> {
+        self.send_response(&refusal, &Reply { deadline: None, refuses: true, ..reply_to }).await
+    }
+
+    async fn consume_command(
+        &self,
+        command: &Command,
+        granted: &Granted,
+        intake: Intake<Self>,
+    ) -> Result<AmqpConsumer> {
+        let connection = self.connection()?;
+        let plans = connection.topology.command(command, granted, instance_id(&connection))?;
+        QueueConsumer::open(connection, plans, intake).await.map(AmqpConsumer)
+    }
+
+    async fn consume_subscription(
+        &self,
+        subscription: &Subscription,
+        granted: &Granted,
+        intake: Intake<Self>,
+    ) -> Result<AmqpConsumer> {
+        let connection = self.connection()?;
+        let plan = connection.topology.subscription(subscription, granted, instance_id(&connection))?;
+        if granted.dead_letter || granted.durable {
+            connection.declare_dead_letters(&connection.session()).await?;
+        }
+        QueueConsumer::open(connection, vec![plan], intake).await.map(AmqpConsumer)
+    }
+
+    async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
+        let connection = self.connection()?;
+        let route = Route {
+            exchange: ShortString::default(),
+            routing_key: connection.dead_letters.name.clone(),
+            properties: dead_letter(&letter.metadata()),
+        };
+        if connection.publish_to_queue(route.clone(), letter.original.clone()).await? {
+            return Ok(());
+        }
+        // Somebody has deleted the queue.
+        connection.declare_dead_letters(&connection.session()).await?;
+        match connection.publish_to_queue(route, letter.original).await? {
+            true => Ok(()),
+            false => Err(error(ErrorKind::Unroutable, "dead letter")),
+        }
+    }
+
+    async fn disconnect(&self) -> Result<()> {
+        let live = self.live.write().take();
+        if let Some(connection) = live {
+            connection.close().await;
+        }
+        Ok(())
+    }
+}
+
+fn instance_id(connection: &Connection) -> &Id {
+    connection.link().instance_id()
+}
+
+/// A bridge that was dropped without shutdown leaves nothing behind that consumes.
+impl Drop for AmqpTransport {
+    fn drop(&mut self) {
+        if let Some(connection) = self.live.get_mut() {
+            let connectivity: &Connectivity = connection.connectivity();
+            connectivity.closing().cancel();
+        }
+    }
+}

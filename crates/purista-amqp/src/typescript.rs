@@ -1,0 +1,262 @@
+//! The topology of the TypeScript original: one headers exchange, and its names (wire format, section 4).
+
+use lapin::{
+    ExchangeKind,
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use purista_core::{
+    Command, ErrorKind, Filter, Granted, Id, Message, MessageType, Result, ServiceAddress, Sharing,
+    Subscription, routing::bounded_name,
+};
+
+use crate::{
+    address::{Names, command_key},
+    codec::{Reply, properties},
+    config::Config,
+    error::error,
+    native::prefetch,
+    topology::{Binding, ExchangeSpec, Gate, Plan, QueueSpec, Route, short},
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct TypeScript {
+    pub(crate) names: Names,
+    max_queue_length: Option<u32>,
+}
+
+impl TypeScript {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { names: Names::new(&config.prefix), max_queue_length: config.max_queue_length }
+    }
+
+    pub(crate) fn exchanges(&self) -> Vec<ExchangeSpec> {
+        let of = |name: String, kind| ExchangeSpec { name: name.into(), kind };
+        vec![of(self.names.prefix.clone(), ExchangeKind::Headers), of(self.instances(), ExchangeKind::Direct)]
+    }
+
+    /// Returns the exchange over which a command is passed on to the instance that it is meant for. The original has
+    /// none: it executes such a command wherever it comes.
+    fn instances(&self) -> String {
+        format!("{}.instances", self.names.prefix)
+    }
+
+    pub(crate) fn to_instance(
+        &self,
+        command: &ServiceAddress,
+        instance_id: &Id,
+    ) -> (ShortString, ShortString) {
+        (self.instances().into(), command_key(command, Some(instance_id)).into())
+    }
+
+    pub(crate) fn replies(&self, _instance_id: &Id) -> Plan {
+        let queue = QueueSpec::exclusive(self.names.unique("reply").into());
+        let binding = self.matching([("replyTo", Some(queue.name.as_str()))]);
+        Plan::exclusive(queue, binding, u16::MAX)
+    }
+
+    pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Result<Route> {
+        let mut headers = headers(message);
+        let is_response = message.message_type().is_response();
+        if let (true, Some(to)) = (is_response, &reply.to) {
+            headers.insert("replyTo".into(), AMQPValue::LongString(to.as_str().into()));
+        }
+        let mut properties = properties(message, reply, headers)
+            .with_timestamp(message.timestamp)
+            .with_type(message.message_type().as_str().into())
+            .with_delivery_mode(2);
+        if let (false, Some(to)) = (is_response, &reply.to) {
+            properties = properties.with_reply_to(to.clone());
+        }
+        let exchange = self.names.prefix.as_str().into();
+        Ok(Route { exchange, routing_key: ShortString::default(), properties })
+    }
+
+    pub(crate) fn command(
+        &self,
+        command: &Command,
+        granted: &Granted,
+        instance_id: &Id,
+    ) -> Result<Vec<Plan>> {
+        let address = &command.address;
+        let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
+        let name = self.queue_name("cmd", address)?;
+        let binding = self.matching([
+            ("messageType", Some(MessageType::Command.as_str())),
+            ("receiverServiceName", Some(&*address.service_name)),
+            ("receiverServiceVersion", Some(&*address.service_version)),
+            ("receiverServiceTarget", Some(&*address.service_target)),
+        ]);
+        let shared = Plan {
+            queue: QueueSpec { name, options, arguments: FieldTable::default() },
+            gate: None,
+            bindings: vec![binding],
+            durable: false,
+            removed_when_unused: false,
+            prefetch: prefetch(granted),
+        };
+        let (exchange, routing_key) = self.to_instance(address, instance_id);
+        let to_us = Binding { exchange, routing_key, arguments: FieldTable::default(), fed_by: None };
+        let own = QueueSpec::exclusive(self.names.unique("instance").into());
+        Ok(vec![shared, Plan::exclusive(own, to_us, prefetch(granted))])
+    }
+
+    pub(crate) fn subscription(
+        &self,
+        subscription: &Subscription,
+        granted: &Granted,
+        instance_id: &Id,
+    ) -> Result<Plan> {
+        let bindings = vec![self.binding(&subscription.filter)];
+        let options = QueueDeclareOptions { durable: granted.durable, ..QueueDeclareOptions::default() };
+        let name = match (granted.sharing, granted.durable) {
+            (Sharing::Broadcast, false) => self.names.unique("broadcast").into(),
+            // The original has no broadcast that is kept.
+            (Sharing::Broadcast, true) => {
+                self.names.subscription(&subscription.subscriber, Some(instance_id)).into()
+            }
+            _ => self.queue_name("sub", &subscription.subscriber)?,
+        };
+        let is_exclusive = granted.sharing == Sharing::Broadcast && !granted.durable;
+        let mut queue = match is_exclusive {
+            true => QueueSpec::exclusive(name),
+            false => QueueSpec { name, options, arguments: FieldTable::default() },
+        };
+        if let Some(messages) = self.max_queue_length {
+            queue.limit(messages);
+        }
+        let gate = Gate {
+            name: queue.name.clone(),
+            auto_delete: false,
+            fingerprint: self.names.filter(&bounded_name(&[&subscription.filter.exact()], 64)).into(),
+        };
+        Ok(Plan {
+            queue,
+            gate: (!is_exclusive).then_some(gate),
+            bindings,
+            durable: granted.durable,
+            removed_when_unused: !granted.durable && !is_exclusive,
+            prefetch: prefetch(granted),
+        })
+    }
+
+    fn queue_name(&self, what: &str, address: &ServiceAddress) -> Result<ShortString> {
+        let ServiceAddress { service_name, service_version, service_target, .. } = address;
+        let prefix = &self.names.prefix;
+        short(&format!("{prefix}.{what}.{service_name}.{service_version}.{service_target}")).map_err(|_| {
+            error(ErrorKind::InvalidMessage, "register")
+                .context("the queue's name would be longer than AMQP's 255 bytes")
+        })
+    }
+
+    /// Asks for what has headers; what has none in some message that may match is left to the matcher.
+    fn binding(&self, filter: &Filter) -> Binding {
+        let Filter { message_type, event_name, principal_id, tenant_id, sender, receiver, .. } = filter;
+        let is_addressed = message_type.is_some_and(|it| it == MessageType::Command || it.is_response());
+        let of_receiver = if is_addressed { receiver.clone() } else { Default::default() };
+        let instance_id = sender.instance_id.as_ref().map(ToString::to_string);
+        self.matching([
+            ("messageType", message_type.map(MessageType::as_str)),
+            ("eventName", event_name.as_deref()),
+            ("principalId", principal_id.as_deref()),
+            ("tenantId", tenant_id.as_deref()),
+            ("senderServiceName", sender.service_name.as_deref()),
+            ("senderServiceVersion", sender.service_version.as_deref()),
+            ("senderServiceTarget", sender.service_target.as_deref()),
+            ("senderInstanceId", instance_id.as_deref()),
+            ("receiverServiceName", of_receiver.service_name.as_deref()),
+            ("receiverServiceVersion", of_receiver.service_version.as_deref()),
+            ("receiverServiceTarget", of_receiver.service_target.as_deref()),
+        ])
+    }
+
+    fn matching<'a>(&self, wanted: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Binding {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-match".into(), text("all"));
+        for (name, value) in wanted {
+            if let Some(value) = value {
+                arguments.insert(name.into(), text(value));
+            }
+        }
+        Binding {
+            exchange: self.names.prefix.as_str().into(),
+            routing_key: ShortString::default(),
+            arguments,
+            fed_by: None,
+        }
+    }
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+/// Returns the headers of a message: what the original routes by.
+fn headers(message: &Message) -> FieldTable {
+    let mut headers = FieldTable::default();
+    for (name, value) in routing_fields(message) {
+        headers.insert(name.into(), AMQPValue::LongString(value.into()));
+    }
+    headers
+}
+
+/// Returns whether a header that a peer sent contradicts its message.
+pub(crate) fn contradicts(message: &Message, headers: Option<&FieldTable>) -> Option<&'static str> {
+    let headers = headers?;
+    let fields = routing_fields(message);
+    NAMES.into_iter().find(|name| {
+        let sent = headers.inner().get(*name);
+        let own = fields.iter().find(|(known, _)| known == name);
+        match (sent, own) {
+            (Some(AMQPValue::LongString(sent)), Some((_, own))) => sent.as_bytes() != own.as_bytes(),
+            (Some(_), _) => true,
+            (None, _) => false,
+        }
+    })
+}
+
+const NAMES: [&str; 12] = [
+    "messageType",
+    "senderServiceName",
+    "senderServiceVersion",
+    "senderServiceTarget",
+    "senderInstanceId",
+    "eventName",
+    "principalId",
+    "tenantId",
+    "receiverServiceName",
+    "receiverServiceVersion",
+    "receiverServiceTarget",
+    "receiverServiceInstanceId",
+];
+
+fn routing_fields(message: &Message) -> Vec<(&'static str, String)> {
+    let message_type = message.message_type();
+    let sender = &message.sender;
+    let mut fields = vec![
+        ("messageType", message_type.as_str().to_owned()),
+        ("senderServiceName", sender.address.service_name.to_string()),
+        ("senderServiceVersion", sender.address.service_version.to_string()),
+        ("senderServiceTarget", sender.address.service_target.to_string()),
+        ("senderInstanceId", sender.instance_id.to_string()),
+    ];
+    let optional = [
+        ("eventName", &message.event_name),
+        ("principalId", &message.principal_id),
+        ("tenantId", &message.tenant_id),
+    ];
+    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.to_string()))));
+    if let Some(receiver) = &message.receiver
+        && (message_type == MessageType::Command || message_type.is_response())
+    {
+        fields.extend([
+            ("receiverServiceName", receiver.address.service_name.to_string()),
+            ("receiverServiceVersion", receiver.address.service_version.to_string()),
+            ("receiverServiceTarget", receiver.address.service_target.to_string()),
+        ]);
+        if let (true, Some(instance_id)) = (message_type.is_response(), &receiver.instance_id) {
+            fields.push(("receiverServiceInstanceId", instance_id.to_string()));
+        }
+    }
+    fields
+}
