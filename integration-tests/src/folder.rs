@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 /// How many lines of a log an error shows.
-const LOG_LINES: usize = 30;
+const LOG_LINES: usize = 60;
 
 /// The folder of one broker: its configuration, data and log. It is removed with this.
 #[derive(Debug)]

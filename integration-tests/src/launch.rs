@@ -1,5 +1,7 @@
 use std::{ffi::OsString, fmt};
 
+use crate::turns::Turns;
+
 type Check = Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
 
 /// How a broker is started, and how one sees that it is ready.
@@ -7,6 +9,8 @@ pub(crate) struct Launch {
     pub(crate) name: &'static str,
     pub(crate) command: Vec<OsString>,
     pub(crate) kill_command: Option<String>,
+    pub(crate) terminate_command: Option<String>,
+    pub(crate) turns: Option<&'static Turns>,
     ready: Check,
 }
 
@@ -17,12 +21,25 @@ impl Launch {
         command: Vec<OsString>,
         ready: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, command, kill_command: None, ready: Box::new(ready) }
+        let ready = Box::new(ready);
+        Self { name, command, kill_command: None, terminate_command: None, turns: None, ready }
     }
 
     /// Kills the broker by a command of the shell instead of a signal.
     pub(crate) fn killed_by(mut self, command: String) -> Self {
         self.kill_command = Some(command);
+        self
+    }
+
+    /// Asks the broker to end by a command of the shell instead of a signal.
+    pub(crate) fn terminated_by(mut self, command: String) -> Self {
+        self.terminate_command = Some(command);
+        self
+    }
+
+    /// Limits how many start at once.
+    pub(crate) const fn in_turns(mut self, turns: &'static Turns) -> Self {
+        self.turns = Some(turns);
         self
     }
 

@@ -4,14 +4,20 @@
 //! break nothing share one; the others start their own and put a [`FaultProxy`] before it.
 
 mod certificates;
+mod environment;
 pub mod fault_run;
 mod folder;
+mod http;
 mod launch;
 pub mod nats;
 mod own_broker;
 mod port;
 mod process;
 mod proxy;
+pub mod rabbitmq;
+mod shared;
+mod shell;
+mod turns;
 
 pub use certificates::{Certificates, PemFiles};
 pub use own_broker::OwnBroker;

@@ -2,7 +2,6 @@
 
 mod config;
 mod docker;
-mod external;
 mod find;
 mod monitor;
 mod server;

@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashSet,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     ops::Range,
+    time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 
 /// Below the ports that the kernel gives to outgoing connections, on every common system: a broker that is down keeps
@@ -44,6 +45,11 @@ pub(crate) fn retry_if_taken<T>(start: impl Fn() -> anyhow::Result<T>) -> anyhow
             outcome => return outcome,
         }
     }
+}
+
+/// Connects, if somebody listens there.
+pub(crate) fn accepts(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    TcpStream::connect_timeout(&address, Duration::from_secs(5)).with_context(|| address.to_string())
 }
 
 fn is_taken(error: &anyhow::Error) -> bool {

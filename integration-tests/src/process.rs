@@ -16,7 +16,7 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-use crate::{folder::Folder, launch::Launch};
+use crate::{folder::Folder, launch::Launch, shell::shell, turns::Turns};
 
 /// How long a broker may take to become ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,6 +42,7 @@ struct Running {
     _leash: ChildStdin,
     broker: Pid,
     kill_command: Option<String>,
+    terminate_command: Option<String>,
 }
 
 impl Process {
@@ -126,6 +127,7 @@ impl Inner {
     fn start(&self) -> anyhow::Result<()> {
         let mut slot = self.running.lock();
         self.must_be_down(&mut slot)?;
+        let _turn = self.launch.turns.map(Turns::take);
         let mut running = Running::spawn(&self.launch, &self.folder)
             .with_context(|| format!("start {}", self.launch.name))?;
         let ready = running.until_ready(&self.launch);
@@ -168,7 +170,7 @@ impl Inner {
 
 impl Running {
     fn spawn(launch: &Launch, folder: &Folder) -> anyhow::Result<Self> {
-        let kill_command = launch.kill_command.clone();
+        let Launch { kill_command, terminate_command, .. } = launch;
         let mut keeper = Command::new("sh")
             .args(["-c", include_str!("keeper.sh"), "keeper"])
             .args([folder.path(), &folder.log()])
@@ -187,7 +189,8 @@ impl Running {
         BufReader::new(keeper.stdout.take().context("no standard output")?).read_line(&mut line)?;
         let broker = line.trim().parse().ok().and_then(Pid::from_raw);
         let broker = broker.with_context(|| format!("no process id: {line:?}"))?;
-        Ok(Self { keeper, _leash: leash, broker, kill_command })
+        let [kill_command, terminate_command] = [kill_command, terminate_command].map(Clone::clone);
+        Ok(Self { keeper, _leash: leash, broker, kill_command, terminate_command })
     }
 
     fn until_ready(&mut self, launch: &Launch) -> anyhow::Result<()> {
@@ -227,20 +230,17 @@ impl Running {
     }
 
     fn terminate(&self) -> anyhow::Result<()> {
-        self.signal(Signal::TERM)
+        self.end(self.terminate_command.as_deref(), Signal::TERM)
     }
 
     fn kill(&self) -> anyhow::Result<()> {
-        let Some(command) = &self.kill_command else { return self.signal(Signal::KILL) };
-        let output = Command::new("sh").args(["-c", command]).output().context("sh")?;
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(anyhow!("{command}: {}", String::from_utf8_lossy(&output.stderr)))
-        }
+        self.end(self.kill_command.as_deref(), Signal::KILL)
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    fn end(&self, command: Option<&str>, signal: Signal) -> anyhow::Result<()> {
+        if let Some(command) = command {
+            return shell(command).map(drop);
+        }
         match kill_process(self.broker, signal) {
             // It ended in this moment.
             Ok(()) | Err(Errno::SRCH) => Ok(()),

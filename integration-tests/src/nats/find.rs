@@ -6,6 +6,7 @@ use std::{
 use anyhow::bail;
 
 use super::{VERSION, docker};
+use crate::environment::variable;
 
 /// What can run a server.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,10 +39,6 @@ fn cached() -> Option<PathBuf> {
     let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cache")))?;
     Some(cache.join(format!("purista-rs/nats-server-{VERSION}/bin/nats-server")))
-}
-
-pub(super) fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
-use std::time::Duration;
+use serde::Deserialize;
 
-use anyhow::{Context as _, bail};
-use serde::{Deserialize, de::DeserializeOwned};
-use ureq::Agent;
+use crate::http::Http;
 
 /// How many connections one page has.
 const PAGE: usize = 1024;
@@ -10,8 +8,7 @@ const PAGE: usize = 1024;
 /// Asks a server about itself, over its monitoring port.
 #[derive(Clone, Debug)]
 pub struct Monitor {
-    agent: Agent,
-    url: String,
+    http: Http,
     page: usize,
 }
 
@@ -54,11 +51,7 @@ pub struct Subscription {
 
 impl Monitor {
     pub(super) fn new(url: impl Into<String>) -> Self {
-        let config = Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(5)))
-            .http_status_as_error(false)
-            .proxy(None); // the one of the environment is for other hosts
-        Self { agent: config.build().into(), url: url.into(), page: PAGE }
+        Self { http: Http::new(url), page: PAGE }
     }
 
     /// Returns the open connections of clients with their subscriptions.
@@ -89,11 +82,11 @@ impl Monitor {
     }
 
     pub(super) fn check_health(&self) -> anyhow::Result<()> {
-        self.get("healthz").map(drop)
+        self.http.get("healthz").map(drop)
     }
 
     pub(super) fn read_info(&self) -> anyhow::Result<ServerInfo> {
-        let Varz { server_name, version, jetstream, connections, max_payload } = self.read("varz")?;
+        let Varz { server_name, version, jetstream, connections, max_payload } = self.http.read("varz")?;
         let jetstream = jetstream.stats.is_some();
         Ok(ServerInfo { name: server_name, version, jetstream, connections, max_payload })
     }
@@ -102,27 +95,13 @@ impl Monitor {
         let mut connections = Vec::new();
         loop {
             let (offset, page) = (connections.len(), self.page);
-            let found: Connz = self.read(&format!("connz?subs=detail&limit={page}&offset={offset}"))?;
+            let found: Connz = self.http.read(&format!("connz?subs=detail&limit={page}&offset={offset}"))?;
             let is_last = found.connections.is_empty() || offset + found.connections.len() >= found.total;
             connections.extend(found.connections.into_iter().map(Connection::from));
             if is_last {
                 return Ok(connections);
             }
         }
-    }
-
-    fn read<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        serde_json::from_str(&self.get(path)?).with_context(|| format!("answer to {path}"))
-    }
-
-    fn get(&self, path: &str) -> anyhow::Result<String> {
-        let url = format!("{}/{path}", self.url);
-        let mut answer = self.agent.get(&url).call().context(url.clone())?;
-        let body = answer.body_mut().with_config().limit(u64::MAX).read_to_string().context(url.clone())?;
-        if !answer.status().is_success() {
-            bail!("{url}: {} {body}", answer.status());
-        }
-        Ok(body)
     }
 
     async fn blocking<R: Send + 'static>(&self, read: fn(&Self) -> anyhow::Result<R>) -> anyhow::Result<R> {

@@ -1,27 +1,29 @@
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use parking_lot::Mutex;
+use anyhow::{Context as _, ensure};
 
 use super::{
     NatsConfig, docker,
-    external::External,
     find::{Runner, find},
     monitor::Monitor,
 };
 use crate::{
     FaultProxy,
+    environment::{External, Names},
     folder::Folder,
     launch::Launch,
-    port::{free_port, retry_if_taken},
+    port::{accepts, free_port, retry_if_taken},
     process::Process,
+    shared::Shared,
 };
+
+const NAMES: Names =
+    Names { url: "PURISTA_NATS_URL", port: 4222, http: "PURISTA_NATS_MONITOR_URL", http_port: 8222 };
 
 /// A server: its own process, or one that runs elsewhere.
 #[derive(Debug)]
@@ -58,20 +60,13 @@ impl NatsServer {
     ///
     /// As [`start`](Self::start), or if the one at `PURISTA_NATS_URL` does not answer or has no JetStream.
     pub async fn shared(jetstream: bool) -> anyhow::Result<Arc<Self>> {
-        static SHARED: [Mutex<Option<Arc<NatsServer>>>; 2] = [const { Mutex::new(None) }; 2];
-        let find = move || {
-            let mut shared = SHARED[usize::from(jetstream)].lock();
-            if let Some(server) = &*shared {
-                return Ok(Arc::clone(server));
-            }
-            let server = match External::from_env() {
-                Some(external) => Self::find_external(external?, jetstream)?,
-                None if jetstream => Self::start_blocking(&NatsConfig::jetstream())?,
-                None => Self::start_blocking(&NatsConfig::core())?,
-            };
-            Ok(Arc::clone(shared.insert(Arc::new(server))))
+        static SHARED: [Shared<NatsServer>; 2] = [const { Shared::new() }; 2];
+        let find = move || match External::from_env(&NAMES) {
+            Some(external) => Self::find_external(external?, jetstream),
+            None if jetstream => Self::start_blocking(&NatsConfig::jetstream()),
+            None => Self::start_blocking(&NatsConfig::core()),
         };
-        tokio::task::spawn_blocking(find).await?
+        tokio::task::spawn_blocking(move || SHARED[usize::from(jetstream)].get(find)).await?
     }
 
     /// Returns the URL for clients.
@@ -110,8 +105,8 @@ impl NatsServer {
     }
 
     fn find_external(external: External, jetstream: bool) -> anyhow::Result<Self> {
-        let External { url, address, monitor } = external;
-        let monitor = Monitor::new(monitor);
+        let External { url, address, http } = external;
+        let monitor = Monitor::new(http);
         accepts(address).context("server at PURISTA_NATS_URL")?;
         let info = monitor.read_info().context("monitoring port of the server at PURISTA_NATS_URL")?;
         ensure!(info.jetstream || !jetstream, "the server at PURISTA_NATS_URL has no JetStream");
@@ -165,13 +160,6 @@ fn is_ready(
         ensure!(info.name == name, "address already in use: {} answers", info.name);
         ensure!(info.jetstream == jetstream, "JetStream is not ready");
         monitor.check_health()?;
-        accepts(address)
-    }
-}
-
-fn accepts(address: SocketAddr) -> anyhow::Result<()> {
-    match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
-        Ok(_) => Ok(()),
-        Err(error) => bail!("{address}: {error}"),
+        accepts(address).map(drop)
     }
 }

@@ -1,0 +1,250 @@
+mod answers;
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+pub use answers::{Binding, Connection, Exchange, Message, Queue};
+
+use super::encode;
+use crate::http::Http;
+
+/// Asks a server about itself, and changes it, over its management API.
+///
+/// What exists is known at once. Figures, and what a connection says of itself, are as old as the interval in which
+/// they are collected: a tenth of a second for servers that [`start`](super::RabbitServer::start) starts.
+#[derive(Clone, Debug)]
+pub struct Management {
+    http: Http,
+    user: String,
+}
+
+impl Management {
+    /// Asks at a URL with user information, as the named user.
+    pub(super) fn new(url: &str, user: &str) -> Self {
+        Self { http: Http::new(format!("{url}/api")), user: user.into() }
+    }
+
+    /// Creates a virtual host, where the default user may do everything.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or refuses.
+    pub async fn create_vhost(&self, vhost: &str) -> anyhow::Result<()> {
+        let path = path(["vhosts", vhost]);
+        self.blocking(move |http| http.put(&path, &json!({}))).await?;
+        self.set_permissions(vhost, &self.user, ".*", ".*", ".*").await
+    }
+
+    /// Deletes a virtual host with all that it has; connections to it are closed.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is none.
+    pub async fn delete_vhost(&self, vhost: &str) -> anyhow::Result<()> {
+        self.delete(path(["vhosts", vhost])).await
+    }
+
+    /// Creates a user, or changes its password.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or refuses.
+    pub async fn put_user(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        let body = json!({ "password": password, "tags": "" });
+        self.put(path(["users", user]), body).await
+    }
+
+    /// Sets what a user may do in a virtual host: patterns of the names of queues and exchanges.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or refuses.
+    pub async fn set_permissions(
+        &self,
+        vhost: &str,
+        user: &str,
+        configure: &str,
+        write: &str,
+        read: &str,
+    ) -> anyhow::Result<()> {
+        let body = json!({ "configure": configure, "write": write, "read": read });
+        self.put(path(["permissions", vhost, user]), body).await
+    }
+
+    /// Returns the queues of a virtual host.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not as expected.
+    pub async fn queues(&self, vhost: &str) -> anyhow::Result<Vec<Queue>> {
+        // The usual answer has figures of another, slower collector.
+        let queues = path(["queues", vhost]) + "?disable_stats=true&enable_queue_totals=true";
+        let consumers = path(["consumers", vhost]);
+        self.blocking(move |http| {
+            let mut queues: Vec<Queue> = http.read(&queues)?;
+            let mut counts = HashMap::new();
+            for consumer in http.read::<Vec<Consumer>>(&consumers)? {
+                *counts.entry(consumer.queue.name).or_default() += 1;
+            }
+            for queue in &mut queues {
+                queue.consumers = counts.get(&queue.name).copied().unwrap_or_default();
+            }
+            Ok(queues)
+        })
+        .await
+    }
+
+    /// Creates a queue, which is neither exclusive nor deleted by itself.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is another of this name.
+    pub async fn put_queue(
+        &self,
+        vhost: &str,
+        name: &str,
+        durable: bool,
+        arguments: Map<String, Value>,
+    ) -> anyhow::Result<()> {
+        let body = json!({ "durable": durable, "arguments": arguments });
+        self.put(path(["queues", vhost, name]), body).await
+    }
+
+    /// Deletes a queue.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is none.
+    pub async fn delete_queue(&self, vhost: &str, name: &str) -> anyhow::Result<()> {
+        self.delete(path(["queues", vhost, name])).await
+    }
+
+    /// Takes messages from a queue, at most so many; puts them back as redelivered unless they are acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is no such queue.
+    pub async fn get_messages(
+        &self,
+        vhost: &str,
+        queue: &str,
+        count: usize,
+        acknowledge: bool,
+    ) -> anyhow::Result<Vec<Message>> {
+        let mode = if acknowledge { "ack_requeue_false" } else { "ack_requeue_true" };
+        let body = json!({ "count": count, "ackmode": mode, "encoding": "auto" });
+        let path = path(["queues", vhost, queue, "get"]);
+        self.blocking(move |http| http.ask(&path, &body)).await
+    }
+
+    /// Publishes text with properties, such as `delivery_mode` and `headers`; returns whether a queue took it. The
+    /// default exchange is `amq.default` here.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is no such exchange.
+    pub async fn publish(
+        &self,
+        vhost: &str,
+        exchange: &str,
+        routing_key: &str,
+        properties: Map<String, Value>,
+        payload: &str,
+    ) -> anyhow::Result<bool> {
+        #[derive(Deserialize)]
+        struct Published {
+            routed: bool,
+        }
+        let body = json!({
+            "properties": properties,
+            "routing_key": routing_key,
+            "payload": payload,
+            "payload_encoding": "string",
+        });
+        let path = path(["exchanges", vhost, exchange, "publish"]);
+        self.blocking(move |http| http.ask(&path, &body)).await.map(|Published { routed }| routed)
+    }
+
+    /// Returns the exchanges of a virtual host, also those that RabbitMQ itself creates.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not as expected.
+    pub async fn exchanges(&self, vhost: &str) -> anyhow::Result<Vec<Exchange>> {
+        let path = path(["exchanges", vhost]) + "?disable_stats=true";
+        self.blocking(move |http| http.read(&path)).await
+    }
+
+    /// Returns the bindings of a virtual host. Each queue is bound to the default exchange, whose name is empty.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not as expected.
+    pub async fn bindings(&self, vhost: &str) -> anyhow::Result<Vec<Binding>> {
+        let path = path(["bindings", vhost]);
+        self.blocking(move |http| http.read(&path)).await
+    }
+
+    /// Returns the open connections to a virtual host.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not as expected.
+    pub async fn connections(&self, vhost: &str) -> anyhow::Result<Vec<Connection>> {
+        let path = path(["vhosts", vhost, "connections"]);
+        self.blocking(move |http| http.read(&path)).await
+    }
+
+    /// Closes the connections to a virtual host, as an operator does; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer.
+    pub async fn close_connections(&self, vhost: &str) -> anyhow::Result<usize> {
+        let connections = self.connections(vhost).await?;
+        for connection in &connections {
+            self.delete(path(["connections", &connection.name])).await?;
+        }
+        Ok(connections.len())
+    }
+
+    pub(super) fn read_cluster_name(&self) -> anyhow::Result<String> {
+        #[derive(Deserialize)]
+        struct ClusterName {
+            name: String,
+        }
+        self.http.read("cluster-name").map(|ClusterName { name }| name)
+    }
+
+    async fn put(&self, path: String, body: Value) -> anyhow::Result<()> {
+        self.blocking(move |http| http.put(&path, &body)).await
+    }
+
+    async fn delete(&self, path: String) -> anyhow::Result<()> {
+        self.blocking(move |http| http.delete(&path)).await
+    }
+
+    async fn blocking<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Http) -> anyhow::Result<R> + Send + 'static,
+    ) -> anyhow::Result<R> {
+        let http = self.http.clone();
+        tokio::task::spawn_blocking(move || work(&http)).await?
+    }
+}
+
+#[derive(Deserialize)]
+struct Consumer {
+    queue: QueueName,
+}
+
+#[derive(Deserialize)]
+struct QueueName {
+    name: String,
+}
+
+fn path<const N: usize>(parts: [&str; N]) -> String {
+    parts.map(encode).join("/")
+}

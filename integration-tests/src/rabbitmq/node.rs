@@ -1,0 +1,123 @@
+use std::{env, ffi::OsString, fs, path::PathBuf};
+
+use super::find::Installation;
+use crate::{folder::Folder, shell::shell};
+
+/// The name of every node: it is part of their data.
+const NAME: &str = "rabbit@localhost";
+
+/// Of all plugins, only the one for the management API.
+const PLUGIN: &str = "rabbitmq_management";
+
+/// Where nobody listens: a port mapper that happens to run must not know the node.
+const NO_EPMD_PORT: &str = "1";
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) client: u16,
+    pub(super) management: u16,
+    /// The port for other Erlang nodes.
+    pub(super) distribution: u16,
+}
+
+/// An Erlang node of its own folder, which runs RabbitMQ.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    erl: PathBuf,
+    folder: PathBuf,
+    cookie: String,
+    port: u16,
+}
+
+impl Node {
+    /// Writes what the node reads when it starts.
+    pub(super) fn create(
+        installation: &Installation,
+        folder: &Folder,
+        config: &str,
+        ports: Ports,
+    ) -> anyhow::Result<Self> {
+        let path = folder.path();
+        installation.link_applications(&["rabbit", PLUGIN], &path.join("plugins"))?;
+        fs::write(path.join("enabled_plugins"), format!("[{PLUGIN}]."))?;
+        fs::write(path.join("rabbitmq.conf"), config)?;
+        let cookie = format!("{:016x}", rand::random::<u64>());
+        Ok(Self { erl: installation.erl.clone(), folder: path.into(), cookie, port: ports.distribution })
+    }
+
+    /// Returns the command that starts the node. It does what the script `rabbitmq-server` does, but becomes the node
+    /// instead of waiting for it.
+    pub(super) fn start_command(&self) -> Vec<OsString> {
+        let folder = |name: &str| self.folder.join(name).into_os_string();
+        let variables = [
+            ("PATH", env::var_os("PATH").unwrap_or_default()),
+            ("HOME", folder("data")),
+            ("LANG", "C.UTF-8".into()),
+            ("ERL_CRASH_DUMP_SECONDS", "0".into()),
+            ("ERL_EPMD_PORT", NO_EPMD_PORT.into()),
+            ("ERL_LIBS", folder("plugins")),
+            ("RABBITMQ_PLUGINS_DIR", folder("plugins")),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", folder("enabled_plugins")),
+            ("RABBITMQ_CONFIG_FILE", folder("rabbitmq.conf")),
+            ("RABBITMQ_CONF_ENV_FILE", folder("rabbitmq-env.conf")),
+            ("RABBITMQ_MNESIA_BASE", folder("data")),
+            ("RABBITMQ_LOG_BASE", folder("data")),
+            ("RABBITMQ_NODENAME", NAME.into()),
+        ];
+        let mut command: Vec<OsString> = ["env", "-i"].map(Into::into).into();
+        for (name, value) in variables {
+            let mut variable = OsString::from(format!("{name}="));
+            variable.push(value);
+            command.push(variable);
+        }
+        command.push(self.erl.clone().into());
+        let arguments = format!(
+            "-noinput -boot start_sasl -s rabbit boot +W w +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none \
+             -syslog logger [] -syslog syslog_error_logger false \
+             -sname {NAME} -kernel inet_dist_use_interface {{127,0,0,1}} {}",
+            self.distribution()
+        );
+        command.extend(arguments.split_ascii_whitespace().map(Into::into));
+        command
+    }
+
+    /// Returns the command that ends the node as SIGTERM does. With that alone it takes five seconds longer, in which
+    /// the removed handler asks the application controller for something, which waits for it to end.
+    pub(super) fn terminate_command(&self) -> String {
+        self.call_command(
+            "{gen_event, delete_handler, [rabbit_event, rabbit_mgmt_db_handler, []]}, {init, stop, []}",
+        )
+    }
+
+    /// Calls a function inside the node; it blocks.
+    pub(super) fn call(&self, call: &str) -> anyhow::Result<()> {
+        shell(&self.call_command(call)).map(drop)
+    }
+
+    /// Returns the command that calls functions inside the node, each given as `{Module, Function, Arguments}`.
+    fn call_command(&self, calls: &str) -> String {
+        let script = format!(
+            "[case rpc:call('{NAME}', M, F, A, 10000) of {{badrpc, R}} -> io:format(\"~p\", [R]), halt(1); _ -> ok end \
+             || {{M, F, A}} <- [{calls}]], halt()."
+        );
+        format!(
+            "HOME={folder} ERL_EPMD_PORT={NO_EPMD_PORT} {erl} -noinput -boot start_clean -hidden \
+             -sname purista-{me:016x}@localhost -dist_listen false {distribution} -eval {script}",
+            folder = quoted(&self.folder.to_string_lossy()),
+            erl = quoted(&self.erl.to_string_lossy()),
+            me = rand::random::<u64>(),
+            distribution = self.distribution(),
+            script = quoted(&script),
+        )
+    }
+
+    /// Nodes find each other at a port that they know: a port mapper (epmd) would be started, and would stay.
+    fn distribution(&self) -> String {
+        format!("-start_epmd false -erl_epmd_port {} -setcookie {}", self.port, self.cookie)
+    }
+}
+
+/// Quotes a word of a command of the shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

@@ -1,0 +1,201 @@
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use url::Url;
+
+use super::{
+    Management, RabbitConfig,
+    config::MEMORY_WATERMARK,
+    encode,
+    find::Installation,
+    node::{Node, Ports},
+};
+use crate::{
+    FaultProxy,
+    environment::{External, Names},
+    folder::Folder,
+    launch::Launch,
+    port::{accepts, free_port, retry_if_taken},
+    process::Process,
+    shared::Shared,
+    turns::Turns,
+};
+
+const NAMES: Names =
+    Names { url: "PURISTA_AMQP_URL", port: 5672, http: "PURISTA_AMQP_MANAGEMENT_URL", http_port: 15672 };
+
+/// A start keeps one core busy for seconds.
+static STARTS: Turns = Turns::new(2);
+
+/// A server: its own process, or one that runs elsewhere.
+#[derive(Debug)]
+pub struct RabbitServer {
+    own: Option<(Process, Node)>,
+    /// Holds files that the process reads again when it starts again.
+    _config: RabbitConfig,
+    /// What stands before the host in URLs.
+    origin: String,
+    url: String,
+    address: SocketAddr,
+    management: Management,
+}
+
+impl RabbitServer {
+    /// Starts a server on free ports, with a data folder of its own; returns when it is ready. It ends with this.
+    ///
+    /// # Errors
+    ///
+    /// If there is no rabbitmq-server, with the command that installs it; or if it does not become ready, with the end
+    /// of its log.
+    pub async fn start(config: RabbitConfig) -> anyhow::Result<Self> {
+        tokio::task::spawn_blocking(move || Self::start_blocking(&config)).await?
+    }
+
+    /// Returns the server that all trials of this process share. The first call starts it, or finds the one at
+    /// `PURISTA_AMQP_URL`, with its management API at `PURISTA_AMQP_MANAGEMENT_URL` or the usual port.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), or if the one at `PURISTA_AMQP_URL` or its management API does not answer.
+    pub async fn shared() -> anyhow::Result<Arc<Self>> {
+        static SHARED: Shared<RabbitServer> = Shared::new();
+        let find = || match External::from_env(&NAMES) {
+            Some(external) => Self::find_external(external?),
+            None => Self::start_blocking(&RabbitConfig::default()),
+        };
+        tokio::task::spawn_blocking(move || SHARED.get(find)).await?
+    }
+
+    /// Returns the URL for clients, with user and password, and without a virtual host.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the URL for clients of a virtual host.
+    #[must_use]
+    pub fn url_of(&self, vhost: &str) -> String {
+        format!("{}/{}", self.url, encode(vhost))
+    }
+
+    /// Returns the URL for clients that connect through a proxy, without a virtual host.
+    #[must_use]
+    pub fn url_through(&self, proxy: &FaultProxy) -> String {
+        format!("{}{}", self.origin, proxy.address())
+    }
+
+    /// Returns the URL for clients of a virtual host that connect through a proxy.
+    #[must_use]
+    pub fn url_of_through(&self, vhost: &str, proxy: &FaultProxy) -> String {
+        format!("{}/{}", self.url_through(proxy), encode(vhost))
+    }
+
+    /// Returns the address for clients: what a proxy connects to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns what asks the server about itself, and changes it.
+    #[must_use]
+    pub const fn management(&self) -> &Management {
+        &self.management
+    }
+
+    /// Returns its process, to end it and to start it again. What is wiped has the default user and the virtual host
+    /// `/` when it starts again.
+    ///
+    /// # Errors
+    ///
+    /// If the server is not ours.
+    pub fn process(&self) -> anyhow::Result<&Process> {
+        self.own().map(|(process, _)| process)
+    }
+
+    /// Raises the alarm that memory is used up, in which the server reads nothing from connections that publish; or
+    /// ends it.
+    ///
+    /// # Errors
+    ///
+    /// If the server is not ours, or does not answer.
+    pub async fn set_memory_alarm(&self, on: bool) -> anyhow::Result<()> {
+        let node = self.own()?.1.clone();
+        let watermark = if on { "0".to_owned() } else { format!("{{absolute, \"{MEMORY_WATERMARK}\"}}") };
+        let call = format!("{{vm_memory_monitor, set_vm_memory_high_watermark, [{watermark}]}}");
+        tokio::task::spawn_blocking(move || node.call(&call)).await?
+    }
+
+    fn own(&self) -> anyhow::Result<&(Process, Node)> {
+        self.own.as_ref().with_context(|| {
+            format!("{} is not ours to break (PURISTA_AMQP_URL): start one for this trial", self.address)
+        })
+    }
+
+    fn find_external(external: External) -> anyhow::Result<Self> {
+        let External { url, address, http } = external;
+        let url = Url::parse(&url)?;
+        let user = if url.username().is_empty() { "guest" } else { url.username() };
+        let credentials = format!("{user}:{}@", url.password().unwrap_or("guest"));
+        let origin = format!("{}://{credentials}", url.scheme());
+        let host = url.host_str().context("no host")?;
+        let url = format!("{origin}{host}:{}", address.port());
+        let management =
+            if http.contains('@') { http } else { http.replacen("://", &format!("://{credentials}"), 1) };
+        let management = Management::new(&management, user);
+        accepts(address).context("server at PURISTA_AMQP_URL")?;
+        management.read_cluster_name().context("management API of the server at PURISTA_AMQP_URL")?;
+        Ok(Self { own: None, _config: RabbitConfig::default(), origin, url, address, management })
+    }
+
+    fn start_blocking(config: &RabbitConfig) -> anyhow::Result<Self> {
+        let installation = Installation::find()?;
+        retry_if_taken(|| {
+            let ports = Ports { client: free_port()?, management: free_port()?, distribution: free_port()? };
+            Self::start_on(&installation, config, ports)
+        })
+    }
+
+    fn start_on(installation: &Installation, config: &RabbitConfig, ports: Ports) -> anyhow::Result<Self> {
+        let folder = Folder::new("rabbitmq")?;
+        let cluster = format!("purista-{:016x}", rand::random::<u64>());
+        let node = Node::create(installation, &folder, &config.text(&cluster, ports), ports)?;
+
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.client));
+        let management = format!("http://{}127.0.0.1:{}", config.credentials(), ports.management);
+        let management = Management::new(&management, config.user().0);
+        let ready = is_ready(management.clone(), address, cluster, config.has_tls());
+        let launch = Launch::new("rabbitmq-server", node.start_command(), ready)
+            .terminated_by(node.terminate_command())
+            .in_turns(&STARTS);
+        let process = Process::start(folder, launch)?;
+        let origin = config.origin();
+        let url = format!("{origin}{address}");
+        Ok(Self { own: Some((process, node)), _config: config.clone(), origin, url, address, management })
+    }
+}
+
+fn is_ready(
+    management: Management,
+    address: SocketAddr,
+    cluster: String,
+    tls: bool,
+) -> impl Fn() -> anyhow::Result<()> + Send + Sync + 'static {
+    move || {
+        let found = management.read_cluster_name()?;
+        ensure!(found == cluster, "address already in use: {found} answers");
+        let mut stream = accepts(address)?;
+        if !tls {
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"AMQP\0\0\x09\x01")?;
+            let mut answer = [0];
+            stream.read_exact(&mut answer).context("handshake")?;
+            ensure!(answer == [1], "no method frame answers the handshake");
+        }
+        Ok(())
+    }
+}

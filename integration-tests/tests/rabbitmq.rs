@@ -1,0 +1,157 @@
+//! A real RabbitMQ that is ended, killed, started again and wiped.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use purista_integration_tests::rabbitmq::{Management, Queue, RabbitConfig, RabbitServer};
+use serde_json::{Map, Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+async fn publish(management: &Management, messages: usize) -> anyhow::Result<()> {
+    management.put_queue("/", "kept", true, Map::new()).await?;
+    for number in 0..messages {
+        let properties = object(json!({ "delivery_mode": 2 }));
+        ensure!(management.publish("/", "amq.default", "kept", properties, &number.to_string()).await?);
+    }
+    Ok(())
+}
+
+/// Waits until the only queue of the virtual host is as wanted.
+async fn until(
+    management: &Management,
+    vhost: &str,
+    is_as_wanted: impl Fn(&Queue) -> bool,
+) -> anyhow::Result<Queue> {
+    let began = Instant::now();
+    loop {
+        let queues = management.queues(vhost).await?;
+        match &*queues {
+            [queue] if is_as_wanted(queue) => return Ok(queue.clone()),
+            _ => ensure!(began.elapsed() < PATIENCE, "{queues:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn data_outlive_the_process_until_they_are_wiped() -> anyhow::Result<()> {
+    let server = RabbitServer::start(RabbitConfig::default()).await?;
+    let management = server.management();
+    publish(management, 10).await?;
+    let process = server.process()?;
+    let first = process.id().context("does not run")?;
+
+    process.kill().await?;
+    ensure!(process.id().is_none());
+    std::net::TcpStream::connect(server.address()).unwrap_err();
+    process.start_again().await?;
+    ensure!(process.id().context("does not run")? != first);
+    until(management, "/", |queue| queue.messages == 10).await?;
+
+    process.wipe().await.unwrap_err();
+    process.start_again().await.unwrap_err();
+    process.terminate().await?;
+    process.terminate().await.unwrap_err();
+    process.start_again().await?;
+    until(management, "/", |queue| queue.messages == 10).await?;
+
+    process.kill().await?;
+    process.wipe().await?;
+    process.start_again().await?;
+    ensure!(management.queues("/").await?.is_empty());
+    publish(management, 1).await?;
+
+    let folder = process.folder().to_owned();
+    drop(server);
+    ensure!(!folder.exists());
+    Ok(())
+}
+
+#[test]
+fn a_shared_server_outlives_the_runtime_that_started_it() -> anyhow::Result<()> {
+    let on_its_own_runtime = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let outcome = runtime.block_on(async {
+            let server = RabbitServer::shared().await?;
+            server.management().exchanges("/").await?;
+            anyhow::Ok(server.address())
+        });
+        runtime.shutdown_background();
+        outcome
+    };
+    ensure!(on_its_own_runtime()? == on_its_own_runtime()?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_start_says_why() -> anyhow::Result<()> {
+    let config = RabbitConfig::default().with_lines("heartbeat = nonsense");
+    let began = Instant::now();
+    let error = RabbitServer::start(config).await.err().context("started")?;
+    ensure!(began.elapsed() < PATIENCE);
+    ensure!(format!("{error:#}").contains("heartbeat"), "{error:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn virtual_hosts_are_apart() -> anyhow::Result<()> {
+    let server = RabbitServer::shared().await?;
+    let management = server.management();
+    let names = ["a/b", "c d%"].map(|name| format!("{name}-{:016x}", rand::random::<u64>()));
+    let [one, other] = &names;
+    ensure!(server.url_of("a/b") == format!("{}/a%2Fb", server.url()));
+    for vhost in &names {
+        management.create_vhost(vhost).await?;
+    }
+    let arguments = object(json!({ "x-max-length": 5 }));
+    management.put_queue(one, "work", false, arguments.clone()).await?;
+    let properties = object(json!({ "headers": { "tries": 3 } }));
+    ensure!(management.publish(one, "amq.direct", "work", properties.clone(), "x").await? == false);
+    ensure!(management.publish(one, "amq.default", "work", properties, "x").await?);
+
+    let queue = until(management, one, |queue| queue.messages_ready == 1).await?;
+    ensure!(queue.name == "work" && queue.kind == "classic" && queue.state == "running");
+    ensure!(!queue.durable && !queue.auto_delete && !queue.exclusive && queue.consumers == 0);
+    ensure!(queue.arguments == arguments && queue.messages == 1 && queue.messages_unacknowledged == 0);
+    ensure!(management.queues(other).await?.is_empty());
+    let bindings = management.bindings(one).await?;
+    ensure!(bindings.len() == 1 && bindings[0].source.is_empty() && bindings[0].destination == "work");
+    ensure!(management.exchanges(one).await?.iter().any(|exchange| exchange.name == "amq.topic"));
+    ensure!(management.connections(one).await?.is_empty() && management.close_connections(one).await? == 0);
+
+    for acknowledge in [false, true] {
+        let messages = management.get_messages(one, "work", 5, acknowledge).await?;
+        let [message] = &*messages else { bail!("{messages:?}") };
+        ensure!(message.payload == "x" && message.redelivered == acknowledge);
+        ensure!(message.properties["headers"] == json!({ "tries": 3 }), "{message:?}");
+    }
+    ensure!(management.get_messages(one, "work", 5, true).await?.is_empty());
+
+    management.delete_queue(one, "work").await?;
+    management.delete_queue(one, "work").await.unwrap_err();
+    for vhost in &names {
+        management.delete_vhost(vhost).await?;
+    }
+    management.queues(one).await.unwrap_err();
+    Ok(())
+}
+
+#[tokio::test]
+async fn users_are_who_the_configuration_and_the_management_say() -> anyhow::Result<()> {
+    let server = RabbitServer::start(RabbitConfig::default().with_user("somebody", "secret")).await?;
+    ensure!(server.url() == format!("amqp://somebody:secret@{}", server.address()));
+    let management = server.management();
+    management.create_vhost("theirs").await?;
+    management.put_user("reader", "secret").await?;
+    management.set_permissions("theirs", "reader", "^$", "^$", ".*").await?;
+    server.set_memory_alarm(true).await?;
+    server.set_memory_alarm(false).await
+}
