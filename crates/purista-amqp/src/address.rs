@@ -11,7 +11,7 @@ const STYLE: AddressStyle = AddressStyle::new('.', '*', "none", "#").with_max_to
 pub(crate) const MAX_SHORT_STRING: usize = 255;
 
 /// The longest part of a name that comes from users.
-const MAX_NAME: usize = 150;
+const MAX_NAME: usize = 140;
 
 /// By which what is published reaches the topic exchange of its kind, if there is one.
 pub(crate) const TOPIC_KEY: &str = "topic";
@@ -83,8 +83,8 @@ impl Names {
     }
 
     /// Returns a name that nobody else has, of a queue that ends with its connection.
-    pub(crate) fn unique(&self, what: &str) -> String {
-        self.of(&format!("{what}.{}", Id::random()))
+    pub(crate) fn unique(&self, what: &str, whose: &str) -> String {
+        self.of(&format!("{what}.{whose}.{}", Id::random()))
     }
 
     /// Returns a name for a filter: the same for the same filter only.
@@ -125,7 +125,7 @@ pub(crate) fn event_key(event_name: &str) -> String {
 
 /// Returns the routing key of responses to one instance.
 pub(crate) fn reply_key(instance_id: &Id) -> String {
-    instance_id.with_str(|id| format!("reply.{}", bounded_name(&[id], MAX_NAME)))
+    instance_id.with_str(|id| bounded_name(&[id], MAX_NAME))
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
             for name in [
                 names.command_queue(&address),
                 names.subscription(&address, Some(&id)),
-                names.unique("subscription"),
+                names.unique("broadcast", &command_key(&address, None)),
                 names.pattern(&filter),
                 command_key(&address, Some(&id)),
                 event_key(&text),

@@ -39,7 +39,7 @@ impl Native {
     }
 
     pub(crate) fn replies(&self, instance_id: &Id) -> Plan {
-        let queue = QueueSpec::exclusive(self.names.unique("reply").into());
+        let queue = QueueSpec::exclusive(self.names.unique("reply", &reply_key(instance_id)).into());
         Plan::exclusive(queue, self.exact(Kind::Responses, reply_key(instance_id)), u16::MAX)
     }
 
@@ -88,7 +88,7 @@ impl Native {
             removed_when_unused: false,
             prefetch: prefetch(granted),
         };
-        let own = QueueSpec::exclusive(self.names.unique("instance").into());
+        let own = QueueSpec::exclusive(self.names.unique("instance", &command_key(&command.address, None)).into());
         Ok(vec![shared, Plan::exclusive(own, key(Some(instance_id)), prefetch(granted))])
     }
 
@@ -109,7 +109,7 @@ impl Native {
                 }
                 queue
             }
-            (false, Sharing::Broadcast) => QueueSpec::exclusive(self.names.unique("broadcast").into()),
+            (false, Sharing::Broadcast) => QueueSpec::exclusive(self.names.unique("broadcast", &command_key(&subscription.subscriber, None)).into()),
             (false, _) => QueueSpec::while_consumed(name.as_str().into()),
         };
         if let Some(messages) = self.max_queue_length {

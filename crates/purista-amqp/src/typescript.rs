@@ -11,7 +11,7 @@ use purista_core::{
 };
 
 use crate::{
-    address::{Names, command_key},
+    address::{Names, command_key, reply_key},
     codec::{Reply, properties},
     config::Config,
     error::error,
@@ -49,8 +49,8 @@ impl TypeScript {
         (self.instances().into(), command_key(command, Some(instance_id)).into())
     }
 
-    pub(crate) fn replies(&self, _instance_id: &Id) -> Plan {
-        let queue = QueueSpec::exclusive(self.names.unique("reply").into());
+    pub(crate) fn replies(&self, instance_id: &Id) -> Plan {
+        let queue = QueueSpec::exclusive(self.names.unique("reply", &reply_key(instance_id)).into());
         let binding = self.matching([("replyTo", Some(queue.name.as_str()))]);
         Plan::exclusive(queue, binding, u16::MAX)
     }
@@ -97,7 +97,7 @@ impl TypeScript {
         };
         let (exchange, routing_key) = self.to_instance(address, instance_id);
         let to_us = Binding { exchange, routing_key, arguments: FieldTable::default(), fed_by: None };
-        let own = QueueSpec::exclusive(self.names.unique("instance").into());
+        let own = QueueSpec::exclusive(self.names.unique("instance", &command_key(address, None)).into());
         Ok(vec![shared, Plan::exclusive(own, to_us, prefetch(granted))])
     }
 
@@ -110,7 +110,7 @@ impl TypeScript {
         let bindings = vec![self.binding(&subscription.filter)];
         let options = QueueDeclareOptions { durable: granted.durable, ..QueueDeclareOptions::default() };
         let name = match (granted.sharing, granted.durable) {
-            (Sharing::Broadcast, false) => self.names.unique("broadcast").into(),
+            (Sharing::Broadcast, false) => self.names.unique("broadcast", &command_key(&subscription.subscriber, None)).into(),
             // The original has no broadcast that is kept.
             (Sharing::Broadcast, true) => {
                 self.names.subscription(&subscription.subscriber, Some(instance_id)).into()

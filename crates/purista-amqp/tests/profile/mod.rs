@@ -1,0 +1,93 @@
+//! How trials find RabbitMQ.
+
+mod deployment;
+mod secured;
+mod wire;
+
+use std::sync::Arc;
+
+use purista_conformance::{Deployment, DeploymentOptions, Profile};
+use purista_core::{Result, adapter::async_trait};
+use purista_integration_tests::{
+    FaultProxy, OwnBroker,
+    rabbitmq::{RabbitConfig, RabbitServer},
+};
+
+use self::{
+    deployment::{AmqpDeployment, Place, at, cancel_consumer},
+    secured::Secured,
+    wire::unavailable,
+};
+
+#[allow(dead_code, reason = "the test of wrong bridges writes no table")]
+pub(crate) const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/capabilities.md");
+
+/// The virtual host of a server that belongs to one trial.
+const DEFAULT_VHOST: &str = "/";
+
+/// RabbitMQ, with one of the topologies.
+pub(crate) struct AmqpProfile {
+    name: &'static str,
+    is_typescript: bool,
+    not_applicable: &'static [(&'static str, &'static str)],
+}
+
+impl AmqpProfile {
+    #[allow(dead_code, reason = "each of the test targets uses one of them")]
+    pub(crate) const NATIVE: Self = Self { name: "amqp", is_typescript: false, not_applicable: &[] };
+
+    #[allow(dead_code, reason = "each of the test targets uses one of them")]
+    pub(crate) const TYPESCRIPT: Self = Self {
+        name: "amqp-typescript",
+        is_typescript: true,
+        not_applicable: &[(
+            "SEC-2",
+            "one exchange takes everything, so nobody can be kept from events alone; shown on the native topology",
+        )],
+    };
+}
+
+#[async_trait]
+impl Profile for AmqpProfile {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn deploy(&self, options: &DeploymentOptions) -> Result<Arc<dyn Deployment>> {
+        let mut place = Place::new(self.is_typescript, options);
+        if !options.own_broker && options.security.is_none() {
+            let server = RabbitServer::shared().await.map_err(unavailable)?;
+            place.vhost.clone_from(&place.prefix);
+            server.management().create_vhost(&place.vhost).await.map_err(unavailable)?;
+            place.url = server.url_of(&place.vhost);
+            return Ok(Arc::new(AmqpDeployment::new(place, None, Some(server))));
+        }
+        let security = options.security.map(Secured::new).transpose()?;
+        let config = RabbitConfig::default();
+        let config = match &security {
+            Some(security) => security.configure_server(config),
+            None => config,
+        };
+        let server = Arc::new(RabbitServer::start(config).await.map_err(unavailable)?);
+        if let Some(security) = &security {
+            security.prepare(&server, &place.prefix).await?;
+        }
+        let proxy = FaultProxy::start(server.address()).map_err(unavailable)?;
+        place.vhost = DEFAULT_VHOST.to_owned();
+        place.url = server.url_through(&proxy);
+        let (management, names) = (server.management().clone(), place.clone());
+        let process = server.process().map_err(unavailable)?.clone();
+        let broker = OwnBroker::new(process, proxy, move |subscriber| {
+            cancel_consumer(management.clone(), names.clone(), subscriber)
+        });
+        Ok(Arc::new(AmqpDeployment::new(place, Some(broker), Some(server)).secured(security)))
+    }
+
+    async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>> {
+        Ok(Arc::new(at(location)?))
+    }
+
+    fn not_applicable(&self) -> &'static [(&'static str, &'static str)] {
+        self.not_applicable
+    }
+}
