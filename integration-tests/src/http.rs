@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Serialize, de::DeserializeOwned};
 use ureq::{
     Agent,
@@ -12,16 +13,24 @@ use ureq::{
 pub(crate) struct Http {
     agent: Agent,
     url: String,
+    /// The header that tells who asks.
+    authorization: Option<String>,
 }
 
 impl Http {
-    /// Asks at a URL, with a user and password if that has them; paths are added to it.
+    /// Asks at a URL, to which paths are added.
     pub(crate) fn new(url: impl Into<String>) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(5)))
             .http_status_as_error(false)
             .proxy(None); // the one of the environment is for other hosts
-        Self { agent: config.build().into(), url: url.into() }
+        Self { agent: config.build().into(), url: url.into(), authorization: None }
+    }
+
+    /// Asks as a user.
+    pub(crate) fn with_user(mut self, name: &str, password: &str) -> Self {
+        self.authorization = Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}"))));
+        self
     }
 
     /// Gets JSON.
@@ -52,6 +61,9 @@ impl Http {
     fn send(&self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<String> {
         let url = format!("{}/{path}", self.url);
         let mut request = Request::builder().method(method).uri(&url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }

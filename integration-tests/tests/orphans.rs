@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use purista_integration_tests::nats::NatsServer;
+use purista_integration_tests::{Process, nats::NatsServer, rabbitmq::RabbitServer};
 use rustix::process::{Pid, test_kill_process};
 
 /// Tells the test that it is the process that is killed.
@@ -18,14 +18,32 @@ const VICTIM: &str = "PURISTA_TEST_VICTIM";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_broker_and_its_folder_go_with_a_test_process_that_is_killed() -> anyhow::Result<()> {
+fn nats_goes_with_a_test_process_that_is_killed() -> anyhow::Result<()> {
+    goes_with_its_process("nats_goes_with_a_test_process_that_is_killed", async || {
+        Ok(NatsServer::shared(true).await?.process()?.clone())
+    })
+}
+
+#[test]
+fn rabbitmq_goes_with_a_test_process_that_is_killed() -> anyhow::Result<()> {
+    goes_with_its_process("rabbitmq_goes_with_a_test_process_that_is_killed", async || {
+        Ok(RabbitServer::shared().await?.process()?.clone())
+    })
+}
+
+/// Runs the test of this name in another process, which holds a broker, and kills that.
+fn goes_with_its_process(
+    test: &str,
+    start: impl AsyncFnOnce() -> anyhow::Result<Process>,
+) -> anyhow::Result<()> {
     if env::var_os(VICTIM).is_some() {
-        return hold();
+        return hold(start);
     }
     let mut victim = Command::new(env::current_exe()?)
-        .args(["--exact", "a_broker_and_its_folder_go_with_a_test_process_that_is_killed", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(VICTIM, "1")
         .env_remove("PURISTA_NATS_URL")
+        .env_remove("PURISTA_AMQP_URL")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -44,10 +62,9 @@ fn a_broker_and_its_folder_go_with_a_test_process_that_is_killed() -> anyhow::Re
 
 /// Is the victim: tells what it holds, and waits to be killed.
 #[expect(clippy::print_stdout, reason = "the other process reads it")]
-fn hold() -> anyhow::Result<()> {
+fn hold(start: impl AsyncFnOnce() -> anyhow::Result<Process>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let server = runtime.block_on(NatsServer::shared(true))?;
-    let process = server.process()?;
+    let process = runtime.block_on(start())?;
     println!("\nheld {} {}", process.id().context("does not run")?, process.folder().display());
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())

@@ -1,10 +1,27 @@
 //! A real RabbitMQ that is ended, killed, started again and wiped.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail, ensure};
-use purista_integration_tests::rabbitmq::{Management, Queue, RabbitConfig, RabbitServer};
+use futures_util::StreamExt as _;
+use lapin::{
+    BasicProperties, Connection, ConnectionProperties,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    },
+    tcp::{OwnedIdentity, OwnedTLSConfig},
+    types::FieldTable,
+};
+use purista_conformance::{BrokerCertificate, ClientCertificate};
+use purista_integration_tests::{
+    Certificates,
+    rabbitmq::{Management, Queue, RabbitConfig, RabbitServer},
+};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -146,12 +163,119 @@ async fn virtual_hosts_are_apart() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn users_are_who_the_configuration_and_the_management_say() -> anyhow::Result<()> {
-    let server = RabbitServer::start(RabbitConfig::default().with_user("somebody", "secret")).await?;
-    ensure!(server.url() == format!("amqp://somebody:secret@{}", server.address()));
+    let server = RabbitServer::start(RabbitConfig::default().with_user("somebody", "p@ss:w/rd")).await?;
+    ensure!(server.url() == format!("amqp://somebody:p%40ss%3Aw%2Frd@{}", server.address()));
     let management = server.management();
     management.create_vhost("theirs").await?;
     management.put_user("reader", "secret").await?;
     management.set_permissions("theirs", "reader", "^$", "^$", ".*").await?;
+    connect(&server.url_of("theirs")).await?;
+    let channel =
+        connect(&format!("amqp://reader:secret@{}/theirs", server.address())).await?.create_channel().await?;
+    channel
+        .queue_declare("forbidden".into(), QueueDeclareOptions::default(), FieldTable::default())
+        .await
+        .unwrap_err();
+    Ok(())
+}
+
+async fn connect(url: &str) -> lapin::Result<Connection> {
+    Connection::connect(url, ConnectionProperties::default().with_connection_name("watched".into())).await
+}
+
+#[tokio::test]
+async fn the_management_sees_connections_and_what_they_consume() -> anyhow::Result<()> {
+    let server = RabbitServer::start(RabbitConfig::default()).await?;
+    let management = server.management();
+    let connection = connect(server.url()).await?;
+    let channel = connection.create_channel().await?;
+    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+    channel.queue_declare("mine".into(), options, FieldTable::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let mut consumer =
+        channel.basic_consume("mine".into(), "".into(), options, FieldTable::default()).await?;
+    ensure!(management.publish("/", "amq.default", "mine", Map::new(), "x").await?);
+    let delivery = timeout(PATIENCE, consumer.next()).await?.context("no delivery")??;
+
+    let began = Instant::now();
+    let queue = until(management, "/", |queue| {
+        queue.messages_unacknowledged == 1 && queue.messages_ready == 0 && queue.consumers == 1
+    })
+    .await?;
+    ensure!(queue.exclusive && queue.auto_delete, "{queue:?}");
+    ensure!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    delivery.ack(BasicAckOptions::default()).await?;
+    until(management, "/", |queue| queue.messages == 0).await?;
+
+    let began = Instant::now();
+    loop {
+        let connections = management.connections("/").await?;
+        match &*connections {
+            [one]
+                if one.connection_name() == Some("watched")
+                    && one.state == "running"
+                    && one.channels == 1 =>
+            {
+                break;
+            }
+            _ => ensure!(began.elapsed() < PATIENCE, "{connections:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ensure!(management.close_connections("/").await? == 1);
+    timeout(PATIENCE, consumer.next()).await?.context("no error")?.unwrap_err();
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_alarm_of_memory_blocks_who_publishes() -> anyhow::Result<()> {
+    let server = RabbitServer::start(RabbitConfig::default()).await?;
+    let connection = connect(server.url()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let publish = || async {
+        let options = BasicPublishOptions::default();
+        let confirm =
+            channel.basic_publish("".into(), "nowhere".into(), options, b"x", BasicProperties::default());
+        confirm.await?.await
+    };
+    publish().await?;
+
     server.set_memory_alarm(true).await?;
-    server.set_memory_alarm(false).await
+    let mut blocked = Box::pin(publish());
+    timeout(Duration::from_millis(300), &mut blocked).await.err().context("not blocked")?;
+    server.set_memory_alarm(false).await?;
+    timeout(PATIENCE, blocked).await??;
+    Ok(())
+}
+
+async fn connect_securely(server: &RabbitServer, certificates: &Certificates) -> lapin::Result<Connection> {
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let config = OwnedTLSConfig {
+        identity: certificates.client().map(|files| OwnedIdentity::PKCS8 {
+            pem: read(files.certificate).into_bytes(),
+            key: read(files.key).into_bytes(),
+        }),
+        cert_chain: Some(read(certificates.authority())),
+    };
+    let runtime = lapin::runtime::default_runtime()?;
+    Connection::connect_with_config(server.url(), ConnectionProperties::default(), config, runtime).await
+}
+
+#[tokio::test]
+async fn connections_are_encrypted_and_certificates_are_asked_for() -> anyhow::Result<()> {
+    for client in [ClientCertificate::NotAsked, ClientCertificate::Right] {
+        let certificates = Certificates::create(BrokerCertificate::Trusted, client)?;
+        let server = RabbitServer::start(RabbitConfig::default().with_tls(&certificates)).await?;
+        ensure!(server.url().starts_with("amqps://"));
+        connect_securely(&server, &certificates).await?;
+        let plain = server.url().replacen("amqps", "amqp", 1);
+        ensure!(!matches!(timeout(PATIENCE, connect(&plain)).await, Ok(Ok(_))));
+        if client == ClientCertificate::Right {
+            let stranger =
+                Certificates::create(BrokerCertificate::Trusted, ClientCertificate::OtherAuthority)?;
+            connect_securely(&server, &stranger).await.unwrap_err();
+        }
+    }
+    Ok(())
 }

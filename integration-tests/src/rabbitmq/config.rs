@@ -3,8 +3,8 @@ use std::fmt::Write as _;
 use super::{encode, node::Ports};
 use crate::Certificates;
 
-/// How often queues, channels and connections tell their figures to the management API. RabbitMQ's default is five
-/// seconds.
+/// How often queues tell their figures. RabbitMQ's default is five seconds, also for how often the management API
+/// collects what there is of connections and consumers; that is a second here, the least it can be.
 const STATISTICS_INTERVAL_MS: u16 = 100;
 
 /// More than any machine has, so that its memory never blocks publishers.
@@ -48,13 +48,8 @@ impl RabbitConfig {
     /// Returns what stands before the host in the URL for clients.
     pub(super) fn origin(&self) -> String {
         let scheme = if self.has_tls() { "amqps" } else { "amqp" };
-        format!("{scheme}://{}", self.credentials())
-    }
-
-    /// Returns the user information of a URL.
-    pub(super) fn credentials(&self) -> String {
         let (name, password) = self.user();
-        format!("{}:{}@", encode(name), encode(password))
+        format!("{scheme}://{}:{}@", encode(name), encode(password))
     }
 
     pub(super) const fn has_tls(&self) -> bool {
@@ -73,6 +68,9 @@ impl RabbitConfig {
              default_pass = {password}\n\
              loopback_users = none\n\
              collect_statistics_interval = {STATISTICS_INTERVAL_MS}\n\
+             management.sample_retention_policies.basic.minute = 1\n\
+             management.sample_retention_policies.detailed.minute = 1\n\
+             management.sample_retention_policies.global.minute = 5\n\
              vm_memory_high_watermark.absolute = {MEMORY_WATERMARK}\n\
              disk_free_limit.absolute = 1MB\n\
              log.console = true\n\

@@ -12,8 +12,9 @@ use crate::http::Http;
 
 /// Asks a server about itself, and changes it, over its management API.
 ///
-/// What exists is known at once. Figures, and what a connection says of itself, are as old as the interval in which
-/// they are collected: a tenth of a second for servers that [`start`](super::RabbitServer::start) starts.
+/// Queues, exchanges, bindings and users are known at once. How many messages a queue has is known after a tenth of a
+/// second, and connections and consumers after a second, if [`start`](super::RabbitServer::start) started the server;
+/// else after what is configured, which is five seconds by default.
 #[derive(Clone, Debug)]
 pub struct Management {
     http: Http,
@@ -21,9 +22,9 @@ pub struct Management {
 }
 
 impl Management {
-    /// Asks at a URL with user information, as the named user.
-    pub(super) fn new(url: &str, user: &str) -> Self {
-        Self { http: Http::new(format!("{url}/api")), user: user.into() }
+    /// Asks at a URL as a user, who is an administrator.
+    pub(super) fn new(url: &str, user: &str, password: &str) -> Self {
+        Self { http: Http::new(format!("{url}/api")).with_user(user, password), user: user.into() }
     }
 
     /// Creates a virtual host, where the default user may do everything.

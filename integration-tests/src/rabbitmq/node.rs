@@ -9,6 +9,8 @@ const NAME: &str = "rabbit@localhost";
 /// Of all plugins, only the one for the management API.
 const PLUGIN: &str = "rabbitmq_management";
 
+const NO_EPMD: &str = "-start_epmd false";
+
 /// Where nobody listens: a port mapper that happens to run must not know the node.
 const NO_EPMD_PORT: &str = "1";
 
@@ -55,6 +57,8 @@ impl Node {
             ("LANG", "C.UTF-8".into()),
             ("ERL_CRASH_DUMP_SECONDS", "0".into()),
             ("ERL_EPMD_PORT", NO_EPMD_PORT.into()),
+            // For the node, and for another that it starts each minute so that this starts a port mapper.
+            ("ERL_ZFLAGS", NO_EPMD.into()),
             ("ERL_LIBS", folder("plugins")),
             ("RABBITMQ_PLUGINS_DIR", folder("plugins")),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", folder("enabled_plugins")),
@@ -113,7 +117,7 @@ impl Node {
 
     /// Nodes find each other at a port that they know: a port mapper (epmd) would be started, and would stay.
     fn distribution(&self) -> String {
-        format!("-start_epmd false -erl_epmd_port {} -setcookie {}", self.port, self.cookie)
+        format!("{NO_EPMD} -erl_epmd_port {} -setcookie {}", self.port, self.cookie)
     }
 }
 

@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     Management, RabbitConfig,
     config::MEMORY_WATERMARK,
-    encode,
+    decoded, encode,
     find::Installation,
     node::{Node, Ports},
 };
@@ -139,14 +139,12 @@ impl RabbitServer {
     fn find_external(external: External) -> anyhow::Result<Self> {
         let External { url, address, http } = external;
         let url = Url::parse(&url)?;
-        let user = if url.username().is_empty() { "guest" } else { url.username() };
-        let credentials = format!("{user}:{}@", url.password().unwrap_or("guest"));
-        let origin = format!("{}://{credentials}", url.scheme());
         let host = url.host_str().context("no host")?;
+        let user = decoded(Some(url.username()).filter(|user| !user.is_empty()).unwrap_or("guest"))?;
+        let password = decoded(url.password().unwrap_or("guest"))?;
+        let origin = format!("{}://{}:{}@", url.scheme(), encode(&user), encode(&password));
         let url = format!("{origin}{host}:{}", address.port());
-        let management =
-            if http.contains('@') { http } else { http.replacen("://", &format!("://{credentials}"), 1) };
-        let management = Management::new(&management, user);
+        let management = Management::new(&http, &user, &password);
         accepts(address).context("server at PURISTA_AMQP_URL")?;
         management.read_cluster_name().context("management API of the server at PURISTA_AMQP_URL")?;
         Ok(Self { own: None, _config: RabbitConfig::default(), origin, url, address, management })
@@ -166,8 +164,9 @@ impl RabbitServer {
         let node = Node::create(installation, &folder, &config.text(&cluster, ports), ports)?;
 
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.client));
-        let management = format!("http://{}127.0.0.1:{}", config.credentials(), ports.management);
-        let management = Management::new(&management, config.user().0);
+        let (user, password) = config.user();
+        let management = format!("http://127.0.0.1:{}", ports.management);
+        let management = Management::new(&management, user, password);
         let ready = is_ready(management.clone(), address, cluster, config.has_tls());
         let launch = Launch::new("rabbitmq-server", node.start_command(), ready)
             .terminated_by(node.terminate_command())
