@@ -16,17 +16,18 @@ die() {
 
 # --- What the tests need: one need_* function for each thing ------------------------------------------------
 
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
+}
+
 # Installs Debian packages, or says how.
 apt_install() {
-    local root=()
     if ! command -v apt-get >/dev/null; then
         die "please install the equivalent of these Debian packages: $*"
-    elif ((EUID != 0)); then
-        root=(sudo)
-        sudo -n true 2>/dev/null || die "please run: sudo apt-get install -y $*"
     fi
-    "${root[@]}" apt-get update -qq </dev/null
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+    as_root true 2>/dev/null || die "please run: sudo apt-get install -y $*"
+    as_root apt-get update -qq </dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
 }
 
 need_c_compiler() {
@@ -60,9 +61,19 @@ need_nats_server() {
     export PURISTA_NATS_SERVER
 }
 
+# As for NATS, with PURISTA_AMQP_URL. The tests start nodes as they need them, and not the service of the system.
+need_rabbitmq_server() {
+    [[ -z ${PURISTA_AMQP_URL:-}${PURISTA_RABBITMQ_SERVER:-} ]] || return 0
+    [[ ! -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || return 0 # Debian's on the PATH is a wrapper, and not for users
+    ! command -v rabbitmq-server >/dev/null || return 0
+    apt_install rabbitmq-server
+    as_root service rabbitmq-server stop >/dev/null 2>&1 || true # where there is an init system, it was started
+}
+
 need_c_compiler
 need_rust
 need_nats_server
+need_rabbitmq_server
 
 # --- Running and counting -----------------------------------------------------------------------------------
 
