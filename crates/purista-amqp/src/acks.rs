@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use purista_core::{ErrorKind, Result};
 use tokio::sync::watch;
 
-use crate::error::error;
+use crate::error::{error, from_lapin};
 
 /// The deliveries of one channel that are not acknowledged yet. Those that are done with while others are on their way
 /// to the broker are acknowledged together.
@@ -16,8 +16,8 @@ use crate::error::error;
 pub(crate) struct Acks {
     channel: Channel,
     state: Mutex<State>,
-    /// Whether nothing is on its way.
-    is_flushed: watch::Sender<bool>,
+    /// Whether nothing is on its way to the broker.
+    is_idle: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +32,9 @@ struct State {
     ahead: BTreeSet<u64>,
     outstanding: usize,
     is_flushing: bool,
+    /// How many tasks send something.
+    sending: usize,
+    is_closed: bool,
 }
 
 /// What one frame acknowledges.
@@ -44,7 +47,7 @@ struct Frame {
 impl Acks {
     pub(crate) fn new(channel: Channel) -> Arc<Self> {
         let state = State { next: 1, ..State::default() };
-        Arc::new(Self { channel, state: Mutex::new(state), is_flushed: watch::Sender::new(true) })
+        Arc::new(Self { channel, state: Mutex::new(state), is_idle: watch::Sender::new(true) })
     }
 
     /// Notes a delivery.
@@ -65,19 +68,19 @@ impl Acks {
 
     /// Returns whether the broker still waits for acknowledgements on this channel.
     pub(crate) fn is_usable(&self) -> bool {
-        self.channel.status().connected()
+        self.channel.status().connected() && !self.state.lock().is_closed
     }
 
     /// Acknowledges a delivery, soon.
     pub(crate) fn accept(self: &Arc<Self>, tag: u64) -> Result<()> {
-        if !self.is_usable() {
+        let mut state = self.state.lock();
+        if state.is_closed || !self.channel.status().connected() {
             return Err(error(ErrorKind::Unavailable, "acknowledge").context("the channel is closed"));
         }
-        let mut state = self.state.lock();
         state.outstanding -= 1;
         state.done.insert(tag);
         if !std::mem::replace(&mut state.is_flushing, true) {
-            self.is_flushed.send_replace(false);
+            self.begin(&mut state);
             tokio::spawn(Arc::clone(self).flush());
         }
         Ok(())
@@ -87,22 +90,46 @@ impl Acks {
     pub(crate) async fn requeue(&self, tag: u64) -> Result<()> {
         {
             let mut state = self.state.lock();
+            if state.is_closed {
+                // Whoever closes a channel gives everything back.
+                return Ok(());
+            }
             state.outstanding -= 1;
             state.ahead.insert(tag);
+            self.begin(&mut state);
         }
         let options = BasicNackOptions { requeue: true, multiple: false };
         let requeued = self.channel.basic_nack(tag, options).await;
-        // A channel that is closed has given back everything.
-        requeued
-            .or_else(|cause| if self.is_usable() { Err(cause) } else { Ok(()) })
-            .map_err(|cause| crate::error::from_lapin(cause, "acknowledge"))
+        self.end(&mut self.state.lock());
+        match requeued {
+            Err(cause) if self.channel.status().connected() => Err(from_lapin(cause, "acknowledge")),
+            _ => Ok(()),
+        }
     }
 
-    /// Waits until everything that was accepted is with the broker.
-    pub(crate) async fn flushed(&self) {
-        let mut flushed = self.is_flushed.subscribe();
-        // The sender lives as long as this.
-        let _there = flushed.wait_for(|flushed| *flushed).await;
+    /// Closes the channel after everything that was accepted is with the broker. What is not done with is given back.
+    pub(crate) async fn close(&self, reason: &'static str) {
+        self.state.lock().is_closed = true;
+        let mut idle = self.is_idle.subscribe();
+        // The sender lives as long as this. Frames after that of the end would be an error of the connection.
+        drop(idle.wait_for(|idle| *idle).await);
+        if self.channel.status().connected()
+            && let Err(error) = self.channel.close(200, reason.into()).await
+        {
+            tracing::trace!(%error, "channel");
+        }
+    }
+
+    fn begin(&self, state: &mut State) {
+        state.sending += 1;
+        self.is_idle.send_replace(false);
+    }
+
+    fn end(&self, state: &mut State) {
+        state.sending -= 1;
+        if state.sending == 0 {
+            self.is_idle.send_replace(true);
+        }
     }
 
     async fn flush(self: Arc<Self>) {
@@ -110,9 +137,9 @@ impl Acks {
             let frames = {
                 let mut state = self.state.lock();
                 let frames = state.frames();
-                if frames.is_empty() || !self.is_usable() {
+                if frames.is_empty() || !self.channel.status().connected() {
                     state.is_flushing = false;
-                    self.is_flushed.send_replace(true);
+                    self.end(&mut state);
                     return;
                 }
                 frames

@@ -64,7 +64,6 @@ impl Restore for Shared {
             }
             attached => attached?,
         };
-        self.intake.consumer_up();
         let was_forgotten = attached.was_forgotten;
         *self.attached.lock() = Some(attached);
         self.is_attached.notify_one();
@@ -103,11 +102,7 @@ impl QueueConsumer {
     /// Ends it after its last acknowledgement.
     pub(crate) async fn close(&self) -> Result<()> {
         let acks = Arc::clone(&self.shared.acks.lock());
-        acks.flushed().await;
-        if acks.is_usable() {
-            let closed = acks.channel().close(200, "no more messages are taken".into()).await;
-            tracing::trace!(?closed, "channel");
-        }
+        acks.close("no more messages are taken").await;
         if !self.shared.connection.connectivity().is_up() {
             return Ok(());
         }
@@ -242,6 +237,7 @@ impl Task {
         self.acks = Acks::new(attached.channel.clone());
         *self.shared.acks.lock() = Arc::clone(&self.acks);
         self.listen_to(attached);
+        self.shared.intake.consumer_up();
     }
 
     /// Somebody has deleted a queue or closed a channel, or the connection is lost, after which all is restored.
@@ -258,12 +254,7 @@ impl Task {
             return;
         }
         shared.intake.consumer_down();
-        // What is in hand on the old channel can still be acknowledged while the other one is opened, not after.
-        let closed = self.acks.channel().close(200, "a consumer was cancelled".into());
-        match closed.await.map(drop) {
-            Ok(()) => {}
-            Err(error) => tracing::trace!(%error, "channel"),
-        }
+        self.acks.close("a consumer was cancelled").await;
         if let Err(error) = shared.restore().await {
             tracing::warn!(%error, "a consumer that was cancelled could not be restored");
             self.attach_at = Some(Instant::now() + self.backoff.next_delay());

@@ -1,8 +1,9 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use lapin::{Consumer, message::Delivery, options::BasicAckOptions, types::ShortString};
 use purista_core::{Message, Result, adapter::Link};
+use tokio::time::interval;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -13,9 +14,13 @@ use crate::{
     topology::Topology,
 };
 
-/// How many responses are acknowledged at once. The broker sends as many more as its prefetch allows, so what waits
-/// here is bounded.
-const ACKNOWLEDGED_AT_ONCE: u64 = 512;
+/// How many responses, and how many bytes of them, are acknowledged at once. The broker sends no more than its prefetch
+/// beyond that, so what waits here is bounded.
+const ACKNOWLEDGED_AT_ONCE: usize = 512;
+const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// How long a response waits at most for others to be acknowledged with.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Reads the responses to this instance.
 #[derive(Debug)]
@@ -54,11 +59,29 @@ async fn read<F>(mut consumer: Consumer, link: Link, acknowledge: impl Fn(u64) -
 where
     F: Future<Output = Result<()>>,
 {
-    while let Some(Ok(delivery)) = consumer.next().await {
-        let tag = delivery.delivery_tag;
-        hand_over(delivery, &link);
-        if tag % ACKNOWLEDGED_AT_ONCE == 0 && acknowledge(tag).await.is_err() {
-            return;
+    let mut tick = interval(ACKNOWLEDGED_WITHIN);
+    let (mut last, mut messages, mut bytes) = (0, 0, 0);
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            delivery = consumer.next() => delivery,
+            _tick = tick.tick(), if messages > 0 => None,
+        };
+        let is_due = match delivery {
+            Some(Ok(delivery)) => {
+                (last, messages, bytes) = (delivery.delivery_tag, messages + 1, bytes + delivery.data.len());
+                hand_over(delivery, &link);
+                messages >= ACKNOWLEDGED_AT_ONCE || bytes >= BYTES_AT_ONCE
+            }
+            Some(Err(_)) => return,
+            None if messages == 0 => return,
+            None => true,
+        };
+        if is_due {
+            (messages, bytes) = (0, 0);
+            if acknowledge(last).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -238,10 +238,10 @@ impl Deployment for AmqpDeployment {
                 .is_some_and(|name| !["commands", "responses", "events", "instances"].contains(&name))
         };
         let routes = queues.len() + exchanges.iter().filter(|exchange| is_route(&exchange.name)).count();
-        let connections = management.connections(vhost).await.map_err(unavailable)?;
-        let consumes = |name: Option<&str>| name.is_some_and(|name| name.ends_with(" consumes"));
-        let connected = connections.iter().filter(|connection| consumes(connection.connection_name())).count();
-        Ok(BrokerReport::new(connected, routes, queues.iter().map(|queue| queue.messages).sum()))
+        // Each bridge has a queue for its answers, which ends with its connection.
+        let replies = format!("{}.reply.", self.place.prefix);
+        let connected = queues.iter().filter(|queue| queue.name.starts_with(&replies)).count();
+        Ok(BrokerReport::new(connected, routes, queues.iter().map(|queue| queue.messages_ready).sum()))
     }
 
     fn broker(&self) -> Option<&dyn Broker> {
