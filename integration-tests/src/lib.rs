@@ -3,6 +3,7 @@
 //! A broker is a child process with a folder of its own. It ends with the test process, however that ends. Trials that
 //! break nothing share one; the others start their own and put a [`FaultProxy`] before it.
 
+pub mod bench;
 mod certificates;
 mod environment;
 pub mod fault_run;

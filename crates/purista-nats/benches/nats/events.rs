@@ -1,21 +1,13 @@
 //! Acknowledged events.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
-use anyhow::ensure;
-use async_nats::jetstream::consumer::PullConsumer;
-use bytes::Bytes;
 use purista_core::{EmitOptions, EventBridge as _};
+use purista_integration_tests::bench::{Contender, Handled, Stage, ours};
 
 use crate::{
-    contender::{Contender, Sample, Stage},
-    drive,
-    handled::Handled,
-    jetstream::{self, Publisher},
-    ours,
+    bridge::bridge,
+    jetstream::{self, BATCH, Publisher},
     wire::{Wire, with_prefix},
 };
 
@@ -27,16 +19,16 @@ pub(crate) async fn set_up(url: String, consumers: usize) -> anyhow::Result<Stag
     let prefix = format!("events{consumers}");
     let client = async_nats::connect(&url).await?;
     let context = async_nats::jetstream::new(client.clone());
-    let emitter = ours::bridge(&url, &prefix).await?;
+    let emitter = bridge(&url, &prefix).await?;
     let stream = format!("{prefix}-events");
-    let mut stage = Stage { bridges: vec![Arc::clone(&emitter)], ..Stage::default() };
+    let mut stage = Stage::default();
     let mut streams = vec![stream.clone()];
 
-    let handled = Arc::new(Handled::new());
+    let handled = Arc::new(Handled::default());
     for _ in 0..consumers {
-        let bridge = ours::bridge(&url, &prefix).await?;
-        ours::subscribe(&bridge, &handled).await?;
-        stage.bridges.push(bridge);
+        let bridge = bridge(&url, &prefix).await?;
+        ours::subscribe(&*bridge, &handled, BATCH).await?;
+        stage.keep_bridge(bridge);
     }
     let mut wire = Wire::listen(&client, &prefix, "custom_message").await?;
     emitter.emit_message(ours::event()?, &EmitOptions::default()).await?;
@@ -55,7 +47,7 @@ pub(crate) async fn set_up(url: String, consumers: usize) -> anyhow::Result<Stag
     };
 
     let config = context.get_stream(&stream).await?.cached_info().config.clone();
-    let payload = Bytes::copy_from_slice(ours::payload()?.get().as_bytes());
+    let payload = ours::payload()?;
     for (name, subject, payload) in [
         ("raw-a", "raw-a.event".to_owned(), payload),
         ("raw-b", "raw-b.event".to_owned(), event.payload.clone()),
@@ -80,64 +72,29 @@ pub(crate) async fn set_up(url: String, consumers: usize) -> anyhow::Result<Stag
                     false => subject.clone(),
                 };
                 jetstream::copy_consumer(&context, &config, &stream, filter).await?;
-                let handled = Arc::new(Handled::new());
+                let handled = Arc::new(Handled::default());
                 for _ in 0..consumers {
-                    stage.tasks.push(jetstream::consume(&url, &stream, consumer, &handled).await?);
+                    stage.keep_task(jetstream::consume(&url, &stream, consumer, &handled).await?);
                 }
-                Some((handled, jetstream::find_consumer(&context, &stream, consumer).await?))
+                let consumer = jetstream::find_consumer(&context, &stream, consumer).await?;
+                Some(jetstream::consumed(handled, consumer))
             }
             _ => None,
         };
         let publisher = Arc::new(Publisher::connect(&url, &subject, payload).await?);
-        stage.contenders.push(contender(name, raw_consumed, move || {
+        stage.add(Contender::of_events(name, IN_FLIGHT, raw_consumed, move || {
             let publisher = Arc::clone(&publisher);
             async move { publisher.publish().await }
         }));
     }
-    let draft = ours::event()?;
-    stage.contenders.push(contender("ours", consumed, move || {
-        let (emitter, draft) = (Arc::clone(&emitter), draft.clone());
-        async move {
-            emitter.emit_message(draft, &EmitOptions::default()).await?;
-            Ok(())
+    let consumed = consumed.map(|(handled, consumer)| jetstream::consumed(handled, consumer));
+    stage.add(ours::events("ours", IN_FLIGHT, consumed, &emitter)?);
+    stage.keep_bridge(emitter);
+    stage.at_end(async move {
+        for name in streams {
+            context.delete_stream(name).await?;
         }
-    }));
-    stage.streams = Some((context, streams));
+        Ok(())
+    });
     Ok(stage)
-}
-
-fn contender<C, F>(name: &'static str, consumed: Option<(Arc<Handled>, PullConsumer)>, emit: C) -> Contender
-where
-    C: Fn() -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
-    Contender::new(name, move |time| {
-        let (consumed, emit) = (consumed.clone(), emit.clone());
-        async move {
-            match consumed {
-                None => drive::per_second(IN_FLIGHT, time, emit).await,
-                Some((handled, consumer)) => round(time, emit, &handled, consumer).await,
-            }
-        }
-    })
-}
-
-/// Emits for a time; the round ends when all is handled and acknowledged.
-async fn round<C, F>(
-    time: Duration,
-    emit: C,
-    handled: &Handled,
-    mut consumer: PullConsumer,
-) -> anyhow::Result<Sample>
-where
-    C: Fn() -> F + Clone + Send + 'static,
-    F: Future<Output = anyhow::Result<()>> + Send,
-{
-    let (before, begin) = (handled.count(), Instant::now());
-    let emitted = drive::in_flight(IN_FLIGHT, time, emit).await?;
-    handled.reach(before + emitted).await;
-    jetstream::settle(&mut consumer).await?;
-    let sample = drive::rate(emitted, begin);
-    ensure!(handled.count() == before + emitted, "more was handled than emitted");
-    Ok(sample)
 }

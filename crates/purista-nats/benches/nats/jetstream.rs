@@ -9,13 +9,16 @@ use anyhow::{Context as _, ensure};
 use async_nats::{
     HeaderMap, Subject,
     header::NATS_MESSAGE_ID,
-    jetstream::{self, consumer::pull, stream},
+    jetstream::{
+        self,
+        consumer::{PullConsumer, pull},
+        stream,
+    },
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use purista_integration_tests::bench::{Consumed, Handled};
 use tokio::task::JoinHandle;
-
-use crate::handled::Handled;
 
 /// How many messages one pull request asks for. 200, the client's default, and 5,000 made no difference.
 pub(crate) const BATCH: usize = 500;
@@ -102,13 +105,18 @@ pub(crate) async fn find_consumer(
     context: &jetstream::Context,
     stream: &str,
     consumer: &str,
-) -> anyhow::Result<jetstream::consumer::PullConsumer> {
+) -> anyhow::Result<PullConsumer> {
     let stream = context.get_stream(stream).await?;
     stream.get_consumer(consumer).await.map_err(anyhow::Error::from_boxed)
 }
 
+/// A round ends when the server has all acknowledgements.
+pub(crate) fn consumed(handled: Arc<Handled>, consumer: PullConsumer) -> Consumed {
+    Consumed::new(handled, move || settle(consumer.clone()))
+}
+
 /// Waits until the server has all acknowledgements. Each question goes there and back, so this does not spin.
-pub(crate) async fn settle(consumer: &mut jetstream::consumer::PullConsumer) -> anyhow::Result<()> {
+async fn settle(mut consumer: PullConsumer) -> anyhow::Result<()> {
     loop {
         let info = consumer.info().await?;
         ensure!(info.num_redelivered == 0, "{} messages came again", info.num_redelivered);

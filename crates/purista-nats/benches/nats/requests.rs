@@ -1,16 +1,16 @@
 //! Requests and replies.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_nats::{Client, HeaderMap, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use purista_core::{EventBridge as _, InvokeOptions};
+use purista_integration_tests::bench::{Contender, Stage, ours};
 use tokio::task::JoinHandle;
 
 use crate::{
-    contender::{Contender, Stage},
-    drive, ours,
+    bridge::bridge,
     wire::{Wire, round_trip, with_prefix},
 };
 
@@ -47,17 +47,16 @@ impl RawCaller {
 /// Sets up requests, so many in flight; one by one if it is one.
 pub(crate) async fn set_up(url: String, in_flight: usize) -> anyhow::Result<Stage> {
     let prefix = format!("requests{in_flight}");
-    let (caller, service) = (ours::bridge(&url, &prefix).await?, ours::bridge(&url, &prefix).await?);
-    ours::serve(&service).await?;
-    let draft = ours::call()?;
+    let (caller, service) = (bridge(&url, &prefix).await?, bridge(&url, &prefix).await?);
+    ours::serve(&*service, ours::echo()).await?;
 
     let listener = async_nats::connect(&url).await?;
     let mut commands = Wire::listen(&listener, &prefix, "command").await?;
     let mut responses = Wire::listen(&listener, &prefix, "command_success_response").await?;
-    caller.invoke_command(draft.clone(), &InvokeOptions::default()).await?;
+    caller.invoke_command(ours::call()?, &InvokeOptions::default()).await?;
     let (command, response) = (commands.next().await?, responses.next().await?);
 
-    let payload = Bytes::copy_from_slice(ours::payload()?.get().as_bytes());
+    let payload = ours::payload()?;
     let bare = RawCall {
         subject: "raw-a.echo".into(),
         pattern: "raw-a.echo".to_owned(),
@@ -81,39 +80,19 @@ pub(crate) async fn set_up(url: String, in_flight: usize) -> anyhow::Result<Stag
         ..envelope.clone()
     };
 
-    let mut stage = Stage { bridges: vec![Arc::clone(&caller), service], ..Stage::default() };
+    let mut stage = Stage::default();
     for (name, call) in [("raw-a", bare), ("raw-b", envelope), ("raw-c", whole_wire)] {
-        stage.tasks.push(serve(async_nats::connect(&url).await?, call.clone()).await?);
+        stage.keep_task(serve(async_nats::connect(&url).await?, call.clone()).await?);
         let caller = Arc::new(RawCaller { client: async_nats::connect(&url).await?, call });
-        stage.contenders.push(contender(name, in_flight, move || {
+        stage.add(Contender::of_calls(name, in_flight, move || {
             let caller = Arc::clone(&caller);
             async move { caller.call().await }
         }));
     }
-    stage.contenders.push(contender("ours", in_flight, move || {
-        let (caller, draft) = (Arc::clone(&caller), draft.clone());
-        async move {
-            caller.invoke_command(draft, &InvokeOptions::default()).await?;
-            Ok(())
-        }
-    }));
+    stage.add(ours::calls("ours", in_flight, &caller)?);
+    stage.keep_bridge(caller);
+    stage.keep_bridge(service);
     Ok(stage)
-}
-
-fn contender<C, F>(name: &'static str, in_flight: usize, call: C) -> Contender
-where
-    C: Fn() -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
-    Contender::new(name, move |time: Duration| {
-        let call = call.clone();
-        async move {
-            match in_flight {
-                1 => drive::one_by_one(time, call).await,
-                tasks => drive::per_second(tasks, time, call).await,
-            }
-        }
-    })
 }
 
 /// Answers in one loop, which waits for nothing but room in the client. A task for each answer took half as much

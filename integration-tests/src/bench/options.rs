@@ -4,18 +4,18 @@ use anyhow::Context as _;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) action: Action,
-    pub(crate) rounds: usize,
-    pub(crate) seconds: Duration,
-    pub(crate) warm_up: Duration,
+pub(super) struct Options {
+    action: Action,
+    pub(super) rounds: usize,
+    pub(super) seconds: Duration,
+    pub(super) warm_up: Duration,
     /// The only contender; all if it is `None`.
-    pub(crate) who: Option<String>,
+    pub(super) who: Option<String>,
     filters: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+enum Action {
     Measure,
     /// Tries each scenario once, as `cargo test --benches` wants it.
     Test,
@@ -24,7 +24,7 @@ pub(crate) enum Action {
 
 impl Options {
     /// Reads the command line. Flags of cargo and of other runners that mean nothing here are passed over.
-    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+    pub(super) fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         // Cargo says `--bench` when it measures, and nothing when it tests.
         let (mut action, mut rounds, mut seconds) = (Action::Test, 7, 1.5);
         let (mut filters, mut who) = (Vec::new(), None);
@@ -61,8 +61,13 @@ impl Options {
         })
     }
 
+    /// Returns whether only the names of the scenarios were asked for.
+    pub(super) fn only_lists(&self) -> bool {
+        self.action == Action::List
+    }
+
     /// Returns whether a scenario was asked for.
-    pub(crate) fn wants(&self, name: &str) -> bool {
+    pub(super) fn wants(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
     }
 }

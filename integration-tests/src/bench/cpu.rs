@@ -5,14 +5,14 @@ use std::{fs, time::Duration};
 /// The unit of `/proc`, on every Linux that matters.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Reads the processor time of this process, of nats-server, and of the machine.
+/// Reads the processor time of this process, of the server, and of the machine.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cpu {
+pub(super) struct Cpu {
     server: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
+pub(super) struct Reading {
     client: u64,
     server: u64,
     busy: u64,
@@ -21,18 +21,18 @@ pub(crate) struct Reading {
 
 /// How much processor time client and server took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Used {
-    pub(crate) client: Duration,
-    pub(crate) server: Duration,
+pub(super) struct Used {
+    pub(super) client: Duration,
+    pub(super) server: Duration,
 }
 
 impl Cpu {
-    pub(crate) const fn new(server: Option<u32>) -> Self {
+    pub(super) const fn new(server: Option<u32>) -> Self {
         Self { server }
     }
 
     /// Returns the state, if the system tells it.
-    pub(crate) fn read(&self) -> Option<Reading> {
+    pub(super) fn read(&self) -> Option<Reading> {
         let (busy, total) = of_machine()?;
         Some(Reading {
             client: of_process("self")?,
@@ -42,14 +42,14 @@ impl Cpu {
         })
     }
 
-    pub(crate) fn used_since(&self, before: &Option<Reading>) -> Option<Used> {
+    pub(super) fn used_since(&self, before: &Option<Reading>) -> Option<Used> {
         let (before, now) = (before.as_ref()?, self.read()?);
         let ticks = |ticks: u64| TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX));
         Some(Used { client: ticks(now.client - before.client), server: ticks(now.server - before.server) })
     }
 
     /// Returns the share of the machine that other processes took.
-    pub(crate) fn noise_since(&self, before: &Option<Reading>) -> Option<f64> {
+    pub(super) fn noise_since(&self, before: &Option<Reading>) -> Option<f64> {
         let (before, now) = (before.as_ref()?, self.read()?);
         let ours = (now.client - before.client) + (now.server - before.server);
         let others = (now.busy - before.busy).saturating_sub(ours);

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::contender::Sample;
+use super::contender::Sample;
 
 /// Calls one after the other, and measures the median and the 99th percentile of a call in microseconds.
-pub(crate) async fn one_by_one<C, F>(time: Duration, call: C) -> anyhow::Result<Sample>
+pub(super) async fn one_by_one<C, F>(time: Duration, call: C) -> anyhow::Result<Sample>
 where
     C: Fn() -> F + Send + 'static,
     F: Future<Output = anyhow::Result<()>> + Send,
@@ -31,7 +31,7 @@ where
 }
 
 /// Keeps so many calls in flight, each of a task of its own, and returns how many there were.
-pub(crate) async fn in_flight<C, F>(tasks: usize, time: Duration, call: C) -> anyhow::Result<u64>
+pub(super) async fn in_flight<C, F>(tasks: usize, time: Duration, call: C) -> anyhow::Result<u64>
 where
     C: Fn() -> F + Clone + Send + 'static,
     F: Future<Output = anyhow::Result<()>> + Send,
@@ -59,7 +59,7 @@ where
 }
 
 /// Keeps so many calls in flight, and measures how many are done in a second.
-pub(crate) async fn per_second<C, F>(tasks: usize, time: Duration, call: C) -> anyhow::Result<Sample>
+pub(super) async fn per_second<C, F>(tasks: usize, time: Duration, call: C) -> anyhow::Result<Sample>
 where
     C: Fn() -> F + Clone + Send + 'static,
     F: Future<Output = anyhow::Result<()>> + Send,
@@ -70,6 +70,6 @@ where
 }
 
 /// Returns how many operations there were in a second since `begin`.
-pub(crate) fn rate(operations: u64, begin: Instant) -> Sample {
+pub(super) fn rate(operations: u64, begin: Instant) -> Sample {
     Sample { operations, values: vec![operations as f64 / begin.elapsed().as_secs_f64()] }
 }

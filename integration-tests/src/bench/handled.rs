@@ -4,29 +4,32 @@ use tokio::sync::Notify;
 
 /// Counts what was handled, and tells when a number is reached.
 #[derive(Debug)]
-pub(crate) struct Handled {
+pub struct Handled {
     count: AtomicU64,
     awaited: AtomicU64,
     reached: Notify,
 }
 
-impl Handled {
-    pub(crate) fn new() -> Self {
+impl Default for Handled {
+    fn default() -> Self {
         Self { count: AtomicU64::new(0), awaited: AtomicU64::new(u64::MAX), reached: Notify::new() }
     }
+}
 
-    pub(crate) fn one_more(&self) {
+impl Handled {
+    /// Counts one more.
+    pub fn one_more(&self) {
         if self.count.fetch_add(1, Ordering::SeqCst) + 1 >= self.awaited.load(Ordering::SeqCst) {
             self.reached.notify_one();
         }
     }
 
-    pub(crate) fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
     }
 
     /// Waits until so many were handled since the beginning.
-    pub(crate) async fn reach(&self, count: u64) {
+    pub async fn reach(&self, count: u64) {
         self.awaited.store(count, Ordering::SeqCst);
         while self.count() < count {
             self.reached.notified().await;
