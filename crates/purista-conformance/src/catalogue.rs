@@ -73,12 +73,7 @@ pub const ROWS: &[Row] = &[
     trial("RPC-6", "a response that announces an event reaches caller and subscribers"),
     trial("RPC-7", "commands that call commands, five deep, at concurrency 1"),
     trial("RPC-9", "a caller that goes away frees its call at once"),
-    missing(
-        "CMD-1",
-        "a command is delivered again when its instance dies",
-        Some(Capability::AtLeastOnceCommands),
-        "commands are at most once",
-    ),
+    trial("CMD-1", "a command is delivered again when its instance dies"),
     trial("TMO-1", "the caller hears of the time limit when it passes"),
     trial("TMO-2", "an answer that comes late disturbs nobody"),
     trial("TMO-3", "a command that waited too long is not executed"),

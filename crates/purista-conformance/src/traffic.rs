@@ -9,7 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    future::ready,
+    stream::{self, FuturesUnordered},
+};
 use parking_lot::Mutex;
 use purista_core::{
     BridgeEvent, BridgeEvents, Capability, CommandOptions, EventBridge, Filter, SubscriptionOptions,
@@ -22,7 +26,7 @@ use tokio::{
 use crate::{
     case::Outcome,
     ledger::Ledger,
-    probe::{bookkeeper, echo, eventually, within},
+    probe::{bookkeeper, echo, eventually, grows_to, within},
     stage::Stage,
 };
 
@@ -92,6 +96,14 @@ impl Traffic {
             Ok(self.ledger.handled_count() >= wanted)
         };
         eventually(&format!("{events} more events are handled"), came).await
+    }
+
+    /// Emits so many events as fast as the broker takes them over, and waits until as many are handled.
+    pub(crate) async fn surges(&self, events: usize) -> Outcome {
+        let wanted = self.ledger.handled_count() + events;
+        let emits = stream::iter((0..events).map(|_| self.flow.emit_next())).buffer_unordered(Flow::AT_ONCE);
+        emits.try_for_each(|()| ready(Ok(()))).await?;
+        grows_to(wanted, "events of a surge", || self.ledger.handled_count()).await
     }
 
     /// Waits until both bridges know that they are cut off.

@@ -16,7 +16,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use purista_core::{Filter, RetryPolicy, SubscriptionHandler, SubscriptionOptions};
+use purista_core::{
+    Acknowledge, CommandHandler, CommandOptions, EventBridge, Filter, RetryPolicy, SubscriptionHandler,
+    SubscriptionOptions,
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -26,7 +29,7 @@ use tokio::{
 
 use crate::{
     case::Outcome,
-    probe::on_event,
+    probe::{on_command, on_event},
     profile::Profile,
     runner::block_on,
     stage::{PATIENCE, Stage},
@@ -41,7 +44,7 @@ pub(crate) const MEMBER: &str = "member";
 /// The content of the event that [`Job::DieOfPoison`] dies of.
 pub(crate) const POISON: &str = "poison";
 
-/// Said when the subscription is live.
+/// Said when the registration is live.
 pub(crate) const REGISTERED: &str = "registered";
 
 /// Said when an event was handled.
@@ -53,13 +56,15 @@ pub(crate) const GIVEN_UP: &str = "given up";
 /// Whether this program becomes a worker when it is started as one.
 static CAN_WORK: AtomicBool = AtomicBool::new(false);
 
-/// What a worker does with the event `event` of its stage.
+/// What a worker does with the event `event` of its stage, or as the command [`MEMBER`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
     /// Holds as many as it gets at once, forever.
     Hold(usize),
     /// Handles what comes, and dies of the poison. So many attempts are made.
     DieOfPoison(u32),
+    /// Holds as many calls as it gets at once, forever.
+    HoldCommands(usize),
 }
 
 impl Job {
@@ -67,12 +72,43 @@ impl Job {
     pub(crate) fn options(self) -> SubscriptionOptions {
         let best = SubscriptionOptions::default();
         match self {
-            Self::Hold(at_once) => best.with_max_concurrency(at_once),
+            Self::Hold(at_once) | Self::HoldCommands(at_once) => best.with_max_concurrency(at_once),
             Self::DieOfPoison(attempts) => {
                 let retry = RetryPolicy::default().with_max_attempts(attempts);
                 best.with_retry(retry.with_initial_delay(Duration::from_millis(10)))
             }
         }
+    }
+
+    /// Returns how all instances serve the command: it comes again if they die.
+    pub(crate) fn command_options(self) -> CommandOptions {
+        let options = CommandOptions::default().with_acknowledge(Acknowledge::AfterHandler);
+        match self {
+            Self::HoldCommands(at_once) => options.with_max_concurrency(at_once),
+            Self::Hold(_) | Self::DieOfPoison(_) => options,
+        }
+    }
+
+    /// Registers what the worker is there for.
+    async fn register(self, stage: &Stage, bridge: &dyn EventBridge) -> Outcome {
+        if let Self::HoldCommands(_) = self {
+            stage.serve(bridge, MEMBER, self.command_options(), Self::holding_commands()).await?;
+        } else {
+            let filter = Filter::event(stage.unique("event"));
+            stage.subscribe(bridge, MEMBER, filter, self.options(), self.handler()).await?;
+        }
+        Ok(())
+    }
+
+    fn holding_commands() -> Arc<dyn CommandHandler> {
+        let in_hand = AtomicUsize::new(0);
+        on_command(move |_| {
+            let in_hand = in_hand.fetch_add(1, Ordering::SeqCst) + 1;
+            async move {
+                say(&Self::in_hand(in_hand))?;
+                std::future::pending().await
+            }
+        })
     }
 
     fn handler(self) -> Arc<dyn SubscriptionHandler> {
@@ -83,7 +119,7 @@ impl Job {
             let in_hand = in_hand.fetch_add(1, Ordering::SeqCst) + 1;
             async move {
                 match self {
-                    Self::Hold(_) => {
+                    Self::Hold(_) | Self::HoldCommands(_) => {
                         say(&Self::in_hand(in_hand))?;
                         std::future::pending().await
                     }
@@ -207,8 +243,7 @@ async fn work(profile: Arc<dyn Profile>, orders: &str) -> Outcome {
     let Orders { location, scope, seed, job } = serde_json::from_str(orders).context("orders")?;
     let stage = Stage::reach(profile, &location, scope, seed).await?;
     let bridge = stage.new_bridge()?;
-    let filter = Filter::event(stage.unique("event"));
-    stage.subscribe(&*bridge, MEMBER, filter, job.options(), job.handler()).await?;
+    job.register(&stage, &*bridge).await?;
     bridge.start().await?;
     say(REGISTERED)?;
     let mut poll = interval(Duration::from_millis(5));

@@ -1,14 +1,18 @@
 //! The process of an instance dies with messages in hand.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use purista_core::{Capability, EventBridge, Filter, SubscriptionHandler};
+use purista_core::{
+    Acknowledge, Capability, CommandOptions, ErrorKind, EventBridge, Filter, InvokeError, Message, Payload,
+    SubscriptionHandler,
+};
+use tokio::task::JoinHandle;
 
 use crate::{
     case::{Case, Outcome, case},
     ledger::Ledger,
-    probe::{Collector, bookkeeper, eventually, grows_to, on_event, within},
+    probe::{Collector, Latch, begin_shutdown, bookkeeper, echo, eventually, grows_to, on_event, within},
     profile::DeploymentOptions,
     stage::{LEASE, PATIENCE, Stage},
     worker::{GIVEN_UP, HANDLED, Job, MEMBER, POISON, REGISTERED, Worker},
@@ -16,6 +20,7 @@ use crate::{
 
 pub(super) const CASES: &[Case] = &[
     case!("ACK-1", nothing_dies_with_its_process, Capability::RedeliveryCount, else "the process that dies is the one that holds the messages"),
+    case!("CMD-1", commands_come_again, Capability::AtLeastOnceCommands, else refuses_to_deliver_again),
     case!("ACK-7", poison_is_parked, Capability::RedeliveryCount, else "a process that dies takes its messages along"),
     case!("GRP-5", survivors_finish, Capability::GroupHandover, else "members live in one process and die together"),
 ];
@@ -134,4 +139,83 @@ async fn poison_is_parked(mut stage: Stage) -> Outcome {
     ensure!(worker.says(HANDLED).await?, "the worker died of a good event");
     let is_empty = || async { Ok(stage.deployment().inspect().await?.queued == 0) };
     eventually("nothing waits any more", is_empty).await
+}
+
+/// Makes calls of a command, each with its number.
+fn calls(
+    stage: &Stage,
+    caller: &Arc<dyn EventBridge>,
+    target: &'static str,
+    count: usize,
+) -> Vec<JoinHandle<Result<Arc<Message>, InvokeError>>> {
+    (0..count).map(|number| stage.calling(caller, target, number)).collect()
+}
+
+async fn are_answered(calls: Vec<JoinHandle<Result<Arc<Message>, InvokeError>>>) -> Outcome {
+    for (number, call) in calls.into_iter().enumerate() {
+        let response = call.await?.with_context(|| format!("call {number}"))?;
+        ensure!(response.payload() == Some(&Payload::json(&number)?), "call {number} got {response:?}");
+    }
+    Ok(())
+}
+
+async fn commands_come_again(mut stage: Stage) -> Outcome {
+    with_short_lease(&mut stage).await?;
+    commands_outlive_a_process(&stage).await.context("when a process is killed")?;
+    commands_outlive_a_shutdown(&stage).await.context("when an instance leaves")
+}
+
+/// Kills a process that executes commands, while others wait for it.
+async fn commands_outlive_a_process(stage: &Stage) -> Outcome {
+    const CALLS: usize = 8;
+    const HELD: usize = 4;
+    let (caller, survivor, job) = (stage.bridge().await?, stage.new_bridge()?, Job::HoldCommands(HELD));
+    let mut worker = instance_elsewhere(stage, job).await?;
+    let calls = calls(stage, &caller, MEMBER, CALLS);
+    holds(&mut worker, HELD).await?;
+    let (executed, open) = (Collector::new(), Latch::new());
+    open.open();
+    stage.serve(&*survivor, MEMBER, job.command_options(), open.command(&executed)).await?;
+    survivor.start().await?;
+    worker.kill().await?;
+    are_answered(calls).await?;
+    ensure!(executed.count() == CALLS, "the survivor executed {:?}", executed.payloads());
+    Ok(())
+}
+
+/// Shuts an instance down whose handler does not finish, while commands wait for both instances.
+async fn commands_outlive_a_shutdown(stage: &Stage) -> Outcome {
+    const CALLS: usize = 10;
+    const GRACE: Duration = Duration::from_millis(200);
+    let (caller, job) = (stage.bridge().await?, Job::HoldCommands(1));
+    let (latches, executed) = ([Latch::new(), Latch::new()], [Collector::new(), Collector::new()]);
+    let bridges = [stage.new_bridge()?, stage.new_bridge()?];
+    for ((bridge, latch), executed) in bridges.iter().zip(&latches).zip(&executed) {
+        stage.serve(&**bridge, "leaves", job.command_options(), latch.command(executed)).await?;
+        bridge.start().await?;
+    }
+    let [leaving, _staying] = bridges;
+    let calls = calls(stage, &caller, "leaves", CALLS);
+    latches[0].reached(1).await?;
+    latches[1].reached(1).await?;
+    let shutdown = begin_shutdown(&leaving, GRACE).await?;
+    latches[1].open();
+    let report = shutdown.await?;
+    ensure!(report.cancelled_handlers == 1, "{report:?}");
+    are_answered(calls).await?;
+    let counts = executed.map(|executed| executed.count());
+    ensure!(counts == [1, CALLS], "of {CALLS} calls, the two instances began {counts:?}");
+    Ok(())
+}
+
+async fn refuses_to_deliver_again(stage: Stage) -> Outcome {
+    let bridge = stage.bridge().await?;
+    let before = stage.deployment().inspect().await?.routes;
+    let options = CommandOptions::default().with_acknowledge(Acknowledge::AfterHandler);
+    let refused = stage.serve(&*bridge, "asks", options, echo()).await;
+    let error = refused.err().context("it was granted and is not claimed")?;
+    ensure!(error.kind() == ErrorKind::Unsupported(Capability::AtLeastOnceCommands), "{error:?}");
+    let after = stage.deployment().inspect().await?.routes;
+    ensure!(after == before, "{before} routes became {after}");
+    Ok(())
 }

@@ -144,13 +144,16 @@ async fn a_kill_is_survived(stage: Stage) -> Outcome {
 async fn a_lost_session_is_built_again(mut stage: Stage) -> Outcome {
     stage.own_broker(DeploymentOptions::default()).await?;
     let mut traffic = Traffic::begin(&stage).await?;
+    // Far more than come before all is well again: who goes on where it was before the wipe misses some of these.
+    traffic.surges(5_000).await?;
     let mut events = traffic.service.events();
     let broker = stage.broker()?;
     broker.kill().await?;
     traffic.is_noticed_within(PATIENCE).await?;
     broker.wipe().await?;
     broker.start().await?;
-    // What waited is gone; what comes from now on is not.
+    // What waited is gone; what is taken over from the moment that all is registered again is not.
+    traffic.settles().await?;
     traffic.recovers().await?;
     if traffic.is_kept() {
         tells(&mut events, "the session", |event| *event == BridgeEvent::SessionLost).await?;

@@ -320,6 +320,9 @@ impl EventBridge for WrongBridge {
             let limit = &mut command.options.max_concurrency;
             *limit = limit.map(|limit| 2 * limit);
         }
+        if self.fault == Fault::AcknowledgesCommandsTooEarly {
+            command.options.acknowledge = Some(Acknowledge::OnReceive);
+        }
         let known = self.registrations.lock().get(&command.address).cloned();
         if let (Fault::ReplacesRegistrations, Some(known)) = (self.fault, known) {
             return Ok(known);

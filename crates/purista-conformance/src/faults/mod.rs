@@ -12,7 +12,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use purista_core::{EventBridge, Result, ServiceAddress, adapter::DeadLetter};
+use purista_core::{Error, ErrorKind, EventBridge, Result, ServiceAddress, adapter::DeadLetter};
 
 pub use self::runner::main;
 
@@ -107,6 +107,7 @@ faults! {
         BuffersEvents, "takes over events that its broker cannot take", caught by "NET-10";
         IgnoresEmitLimits, "waits longer for its broker than it may", caught by "NET-10";
         BlocksThreads, "blocks a thread while its broker reads nothing", caught by "LIM-3";
+        AcknowledgesCommandsTooEarly, "acknowledges commands that may not get lost before their handler is done", caught by "CMD-1";
         HidesDeadConsumers, "does not tell which consumers are gone", caught by "HLT-2";
         HidesRefusedCertificates, "takes a refused certificate for an outage", caught by "SEC-1";
         HidesRefusedLogins, "takes a refused login for an outage", caught by "SEC-2";
@@ -157,7 +158,30 @@ impl Profile for Wrong {
     }
 
     async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>> {
+        let (_fault, location) = location.split_once(' ').unwrap_or_default();
         Ok(Arc::new(WrongDeployment { inner: self.profile.reach(location).await?, fault: self.fault }))
+    }
+}
+
+/// The profile of a process that a wrong one started: the location says which fault its bridges have.
+struct AnyWrong(Arc<dyn Profile>);
+
+#[async_trait]
+impl Profile for AnyWrong {
+    fn name(&self) -> &'static str {
+        "wrong"
+    }
+
+    async fn deploy(&self, options: &DeploymentOptions) -> Result<Arc<dyn Deployment>> {
+        self.0.deploy(options).await
+    }
+
+    async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>> {
+        let is_it = |fault: &&Fault| location.starts_with(&format!("{fault:?} "));
+        match Fault::ALL.iter().chain(Fault::WITH_BROKER).find(is_it) {
+            Some(fault) => Wrong::new(Arc::clone(&self.0), *fault).reach(location).await,
+            None => Err(Error::new(ErrorKind::InvalidConfig, "reach").context("no such fault")),
+        }
     }
 }
 
@@ -193,7 +217,7 @@ impl Deployment for WrongDeployment {
     }
 
     fn location(&self) -> Option<String> {
-        self.inner.location()
+        self.inner.location().map(|location| format!("{:?} {location}", self.fault))
     }
 }
 
