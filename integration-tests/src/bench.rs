@@ -92,6 +92,7 @@ async fn measure<S: Server>(
         let before = cpu.read();
         let played = play(&stage.contenders, &options, &cpu).await.context(scenario.name)?;
         let noise = cpu.noise_since(&before);
+        report::print_notes(scenario, &stage.notes);
         goals.extend(report::print(scenario, &stage.contenders, &played, noise));
         timeout(PATIENCE, stage.close()).await.context("the end took too long")?.context(scenario.name)?;
     }

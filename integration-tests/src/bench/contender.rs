@@ -126,6 +126,7 @@ pub struct Stage {
     bridges: Vec<Arc<dyn EventBridge>>,
     tasks: Vec<JoinHandle<anyhow::Result<()>>>,
     ends: Vec<BoxFuture<'static, anyhow::Result<()>>>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Stage {
@@ -144,9 +145,14 @@ impl Stage {
         self.tasks.push(task);
     }
 
-    /// Does something at the end, after bridges and tasks.
+    /// Does something at the end, after bridges and tasks; what was said last is done first.
     pub fn at_end(&mut self, end: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         self.ends.push(Box::pin(end));
+    }
+
+    /// Tells something beside the table.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
     }
 
     /// Ends everything, so that the next scenario has the server for itself.
@@ -163,7 +169,7 @@ impl Stage {
                 Err(error) => return Err(error.into()),
             }
         }
-        for end in self.ends {
+        for end in self.ends.into_iter().rev() {
             end.await?;
         }
         Ok(())

@@ -24,6 +24,10 @@ pub(super) fn print_head() {
     );
 }
 
+pub(super) fn print_notes<S>(scenario: &Scenario<S>, notes: &[String]) {
+    notes.iter().for_each(|note| println!("{:<19} {note}", scenario.name));
+}
+
 /// Prints what the contenders did, and how they compare. Returns the comparisons that have a goal.
 pub(super) fn print<S>(
     scenario: &Scenario<S>,
