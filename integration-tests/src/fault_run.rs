@@ -49,6 +49,11 @@ pub trait Site: Debug + Send + Sync {
     /// Those of the bridge's builder.
     fn bridge(&self, address: SocketAddr) -> purista_core::Result<Arc<dyn EventBridge>>;
 
+    /// Returns how many connections each bridge has.
+    fn connections_of_a_bridge(&self) -> usize {
+        1
+    }
+
     /// Returns what is at the broker now.
     ///
     /// # Errors

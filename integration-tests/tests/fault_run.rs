@@ -1,5 +1,7 @@
 //! The fault run in short: that it works, and finds nothing.
 
+#[path = "../examples/fault_run/amqp.rs"]
+mod amqp;
 #[path = "../examples/fault_run/nats.rs"]
 mod nats;
 
@@ -8,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use purista_integration_tests::fault_run::{PartReport, Plan, faults, kills};
 
-use self::nats::Nats;
+use self::{amqp::Amqp, nats::Nats};
 
 /// Short, as what a broken connection took with it is delivered again after this time only.
 const ACK_WAIT: Duration = Duration::from_secs(1);
@@ -32,4 +34,26 @@ async fn nats_survives_network_faults() -> anyhow::Result<()> {
     let plan = Plan::short(rand::random());
     let part = faults(&Nats::start(ACK_WAIT).await?, &plan).await?;
     check(&part, plan.faults).with_context(|| format!("seed {}", plan.seed))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn amqp_survives_kills() -> anyhow::Result<()> {
+    let plan = Plan::short(rand::random());
+    let part = kills(&Amqp::start(false).await?, &plan).await?;
+    check(&part, plan.cycles).with_context(|| format!("seed {}", plan.seed))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn amqp_survives_network_faults() -> anyhow::Result<()> {
+    let plan = Plan::short(rand::random());
+    let part = faults(&Amqp::start(false).await?, &plan).await?;
+    check(&part, plan.faults).with_context(|| format!("seed {}", plan.seed))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn amqp_survives_kills_and_network_faults_with_the_topology_of_the_original() -> anyhow::Result<()> {
+    let plan = Plan::short(rand::random()).with_cycles(1).with_faults(3);
+    let site = Amqp::start(true).await?;
+    check(&kills(&site, &plan).await?, plan.cycles).with_context(|| format!("seed {}", plan.seed))?;
+    check(&faults(&site, &plan).await?, plan.faults).with_context(|| format!("seed {}", plan.seed))
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --release -p purista-integration-tests --example fault_run -- nats
 //! cargo run --release -p purista-integration-tests --example fault_run -- nats --cycles 100 --faults 1000 --seed 7
+//! cargo run --release -p purista-integration-tests --example fault_run -- amqp
+//! cargo run --release -p purista-integration-tests --example fault_run -- amqp-typescript
 //! ```
 //!
 //! The report is in `target/fault-run/` too. The exit code is 1 if an event was lost that the broker had taken over, or
@@ -10,30 +12,31 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it tells what it found")]
 
+mod amqp;
 mod nats;
 
 use std::{env, fs, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
-use purista_integration_tests::fault_run::{Plan, Report, faults, kills};
+use purista_integration_tests::fault_run::{Plan, Report, Site, faults, kills};
 
-use self::nats::Nats;
+use self::{amqp::Amqp, nats::Nats};
 
-const USAGE: &str = "usage: fault_run nats [--cycles N] [--faults N] [--seed N]";
+const USAGE: &str = "usage: fault_run nats|amqp|amqp-typescript [--cycles N] [--faults N] [--seed N]";
 
-/// How long the broker waits for an acknowledgement: the adapter's default.
+/// How long NATS waits for an acknowledgement: the adapter's default.
 const ACK_WAIT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let plan = match plan(env::args().skip(1)) {
-        Ok(plan) => plan,
+    let (broker, plan) = match plan(env::args().skip(1)) {
+        Ok(asked) => asked,
         Err(error) => {
             eprintln!("fault_run: {error:#}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match run(plan).await {
+    match run(broker, plan).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -43,12 +46,46 @@ async fn main() -> ExitCode {
     }
 }
 
-fn plan(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Plan> {
-    match arguments.next().as_deref() {
-        Some("nats") => {}
-        Some(other) => bail!("there is no site for {other}"),
-        None => bail!("which broker?"),
+/// A kind of broker, and how bridges use it.
+#[derive(Clone, Copy, Debug)]
+enum Broker {
+    Nats,
+    Amqp,
+    AmqpTypeScript,
+}
+
+impl Broker {
+    const ALL: [Self; 3] = [Self::Nats, Self::Amqp, Self::AmqpTypeScript];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nats => "nats",
+            Self::Amqp => "amqp",
+            Self::AmqpTypeScript => "amqp-typescript",
+        }
     }
+
+    /// Starts one; returns its name with its version, too.
+    async fn start(self) -> anyhow::Result<(Box<dyn Site>, String)> {
+        Ok(match self {
+            Self::Nats => {
+                let nats = Nats::start(ACK_WAIT).await?;
+                let broker = nats.broker().await?;
+                (Box::new(nats), broker)
+            }
+            Self::Amqp | Self::AmqpTypeScript => {
+                let amqp = Amqp::start(matches!(self, Self::AmqpTypeScript)).await?;
+                let broker = amqp.broker().await?;
+                (Box::new(amqp), broker)
+            }
+        })
+    }
+}
+
+fn plan(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<(Broker, Plan)> {
+    let name = arguments.next().context("which broker?")?;
+    let broker = Broker::ALL.into_iter().find(|broker| broker.name() == name);
+    let broker = broker.with_context(|| format!("there is no site for {name}"))?;
     let mut plan = Plan::new(rand::random());
     while let Some(flag) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{flag} without a value"))?;
@@ -60,33 +97,33 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Plan> {
             _ => bail!("{flag} is not known"),
         }
     }
-    Ok(plan)
+    Ok((broker, plan))
 }
 
-async fn run(plan: Plan) -> anyhow::Result<bool> {
+async fn run(broker: Broker, plan: Plan) -> anyhow::Result<bool> {
     // Each part has a broker of its own: what the first one left must not help or harm the second.
-    let site = Nats::start(ACK_WAIT).await?;
-    let mut report = Report::new(site.broker().await?, plan);
+    let (site, name) = broker.start().await?;
+    let mut report = Report::new(name, plan);
     println!("{}, seed {}", report.broker, report.plan.seed);
     if report.plan.cycles > 0 {
-        report.parts.push(kills(&site, &report.plan).await?);
+        report.parts.push(kills(&*site, &report.plan).await?);
         println!("\n{}", report.parts[0]);
     }
     drop(site);
     if report.plan.faults > 0 {
-        let site = Nats::start(ACK_WAIT).await?;
-        let part = faults(&site, &report.plan).await?;
+        let (site, _name) = broker.start().await?;
+        let part = faults(&*site, &report.plan).await?;
         println!("\n{part}");
         report.parts.push(part);
     }
-    write(&report)?;
+    write(broker, &report)?;
     Ok(report.is_good())
 }
 
-fn write(report: &Report) -> anyhow::Result<()> {
+fn write(broker: Broker, report: &Report) -> anyhow::Result<()> {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(target).join("fault-run");
     fs::create_dir_all(&folder).context("folder of the report")?;
-    let file = folder.join("nats.json");
+    let file = folder.join(format!("{}.json", broker.name()));
     fs::write(&file, serde_json::to_string_pretty(report)? + "\n").context("report")
 }

@@ -51,7 +51,7 @@ async fn break_network(
             since = Instant::now();
         }
         None => {
-            let all = attempts + SERVICES + 1;
+            let all = attempts + (SERVICES + 1) * site.connections_of_a_bridge();
             let again = || async { Ok(proxy.connection_attempts() >= all) };
             // If not, some connection had too little to say to be cut.
             let _all_or_some = until(CONNECTED_AGAIN, Duration::from_millis(1), again).await;

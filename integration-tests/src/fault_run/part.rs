@@ -46,9 +46,12 @@ impl<'a> Part<'a> {
             chance: StdRng::seed_from_u64(plan.seed),
         };
         part.flows(100).await?;
+        let wanted = part.load.bridges().len() * site.connections_of_a_bridge();
+        // A broker may take a second to know them all.
+        let are_known = || async { Ok(site.inventory().await?.connections == wanted) };
+        let known = until(PROGRESS, LOOK, are_known).await;
         let before = site.inventory().await?;
-        let bridges = part.load.bridges().len();
-        ensure!(before.connections == bridges, "{bridges} bridges, but {} connections", before.connections);
+        known.with_context(|| format!("{wanted} connections, but the broker has {}", before.connections))?;
         part.before = Inventory { waiting: 0, ..before };
         Ok(part)
     }

@@ -211,6 +211,19 @@ impl Management {
         Ok(connections.len())
     }
 
+    /// Returns the version of the server.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer.
+    pub async fn version(&self) -> anyhow::Result<String> {
+        #[derive(Deserialize)]
+        struct Overview {
+            rabbitmq_version: String,
+        }
+        self.blocking(|http| http.read("overview").map(|Overview { rabbitmq_version }| rabbitmq_version)).await
+    }
+
     pub(super) fn read_cluster_name(&self) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct ClusterName {
