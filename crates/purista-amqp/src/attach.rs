@@ -1,5 +1,7 @@
 //! From a plan to a consumer: declares queues, exchanges and bindings, and deals with what differs from them.
 
+use std::{sync::Arc, time::Duration};
+
 use lapin::{
     Channel, Consumer, ExchangeKind,
     options::{
@@ -10,6 +12,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use purista_core::{Error, ErrorKind, Id, Result};
+use tokio::time::timeout;
 
 use crate::{
     error::{error, from_lapin, soft_error},
@@ -20,9 +23,15 @@ use crate::{
 /// How often it is tried again when something was removed by another instance that left in this moment.
 const TRIES: usize = 8;
 
+/// How long a try may take at first, and at the most. RabbitMQ never answers who consumes from a quorum queue that has
+/// no leader yet, as after a restart; who asks again is heard.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_PATIENCE: Duration = Duration::from_secs(8);
+
 /// A channel and the consumers on it.
 #[derive(Debug)]
 pub(crate) struct Attached {
+    pub(crate) session: Arc<Session>,
     pub(crate) channel: Channel,
     pub(crate) consumers: Vec<Consumer>,
     /// Whether a queue that should have waited for us was not there.
@@ -30,16 +39,22 @@ pub(crate) struct Attached {
 }
 
 /// Declares what the plans say, and consumes.
-pub(crate) async fn attach(session: &Session, plans: &[Plan], is_restored: bool) -> Result<Attached> {
+pub(crate) async fn attach(session: &Arc<Session>, plans: &[Plan], is_restored: bool) -> Result<Attached> {
     let mut was_forgotten = false;
     for plan in plans.iter().filter(|plan| is_restored && plan.durable) {
         was_forgotten |= count(session, &plan.queue.name).await?.is_none();
     }
-    let mut tries = 0;
+    let (mut tries, mut patience) = (0, PATIENCE);
     loop {
         let channel = session.channel().await?;
-        match attach_on(&channel, plans).await {
-            Ok(consumers) => return Ok(Attached { channel, consumers, was_forgotten }),
+        let Ok(attached) = timeout(patience, attach_on(&channel, plans)).await else {
+            patience = MAX_PATIENCE.min(2 * patience);
+            continue;
+        };
+        match attached {
+            Ok(consumers) => {
+                return Ok(Attached { session: Arc::clone(session), channel, consumers, was_forgotten });
+            }
             Err(failure) => {
                 tries += 1;
                 recover(session, failure, tries < TRIES).await?;

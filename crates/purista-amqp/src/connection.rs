@@ -167,10 +167,8 @@ impl Connection {
 
     /// Sends what is under way and disconnects.
     pub(crate) async fn close(&self) {
-        // Also when this is dropped half-way.
-        let _closing = self.connectivity.closing().clone().drop_guard();
-        let session = self.session();
-        session.close().await;
+        self.connectivity.closing().cancel();
+        self.session().close().await;
     }
 }
 

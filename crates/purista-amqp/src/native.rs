@@ -88,7 +88,8 @@ impl Native {
             removed_when_unused: false,
             prefetch: prefetch(granted),
         };
-        let own = QueueSpec::exclusive(self.names.unique("instance", &command_key(&command.address, None)).into());
+        let own =
+            QueueSpec::exclusive(self.names.unique("instance", &command_key(&command.address, None)).into());
         Ok(vec![shared, Plan::exclusive(own, key(Some(instance_id)), prefetch(granted))])
     }
 
@@ -109,7 +110,9 @@ impl Native {
                 }
                 queue
             }
-            (false, Sharing::Broadcast) => QueueSpec::exclusive(self.names.unique("broadcast", &command_key(&subscription.subscriber, None)).into()),
+            (false, Sharing::Broadcast) => QueueSpec::exclusive(
+                self.names.unique("broadcast", &command_key(&subscription.subscriber, None)).into(),
+            ),
             (false, _) => QueueSpec::while_consumed(name.as_str().into()),
         };
         if let Some(messages) = self.max_queue_length {

@@ -23,6 +23,7 @@ use crate::{
     connection::Connection,
     delivery::Unacknowledged,
     error::error,
+    session::Session,
     topology::{Plan, Topology},
     transport::AmqpTransport,
     typescript,
@@ -133,6 +134,7 @@ struct Item {
 
 struct Task {
     shared: Arc<Shared>,
+    session: Arc<Session>,
     acks: Arc<Acks>,
     events: SelectAll<Events>,
     tags: Vec<ShortString>,
@@ -148,6 +150,7 @@ impl Task {
     fn new(shared: Arc<Shared>, attached: Attached) -> Self {
         let acks = Arc::clone(&shared.acks.lock());
         let mut task = Self {
+            session: Arc::clone(&attached.session),
             acks,
             shared,
             events: SelectAll::new(),
@@ -219,9 +222,11 @@ impl Task {
         if !self.is_starved() {
             return;
         }
-        match consume(self.acks.channel(), &self.shared.plans[0]).await {
-            Ok(consumer) => self.listen(consumer, 0),
-            Err(error) => tracing::debug!(%error, "no further consumer"),
+        let further = self.session.unless_lost(consume(self.acks.channel(), &self.shared.plans[0])).await;
+        match further {
+            Some(Ok(consumer)) => self.listen(consumer, 0),
+            Some(Err(error)) => tracing::debug!(%error, "no further consumer"),
+            None => {}
         }
     }
 
@@ -234,6 +239,7 @@ impl Task {
         self.prefetch = 0;
         self.attach_at = None;
         self.backoff.reset();
+        self.session = Arc::clone(&attached.session);
         self.acks = Acks::new(attached.channel.clone());
         *self.shared.acks.lock() = Arc::clone(&self.acks);
         self.listen_to(attached);
@@ -242,20 +248,21 @@ impl Task {
 
     /// Somebody has deleted a queue or closed a channel, or the connection is lost, after which all is restored.
     fn ended(&mut self) {
-        if self.attach_at.is_none() && self.shared.connection.connectivity().is_up() {
-            self.attach_at = Some(Instant::now());
-        }
+        self.attach_at.get_or_insert_with(Instant::now);
     }
 
     async fn attach_again(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        if !shared.connection.connectivity().is_up() || shared.connection.session().is_lost() {
-            self.attach_at = None;
+        self.attach_at = None;
+        if self.session.is_lost() {
+            // All is restored on the next connection.
             return;
         }
-        shared.intake.consumer_down();
-        self.acks.close("a consumer was cancelled").await;
-        if let Err(error) = shared.restore().await {
+        self.shared.intake.consumer_down();
+        let again = async {
+            self.acks.close("a consumer was cancelled").await;
+            self.shared.restore().await
+        };
+        if let Some(Err(error)) = self.session.unless_lost(again).await {
             tracing::warn!(%error, "a consumer that was cancelled could not be restored");
             self.attach_at = Some(Instant::now() + self.backoff.next_delay());
         }
@@ -320,7 +327,8 @@ impl Task {
 
     async fn finish(mut self) {
         for tag in std::mem::take(&mut self.tags) {
-            if let Err(error) = self.acks.channel().basic_cancel(tag, BasicCancelOptions::default()).await {
+            let cancel = self.acks.channel().basic_cancel(tag, BasicCancelOptions::default());
+            if let Some(Err(error)) = self.session.unless_lost(cancel).await {
                 tracing::trace!(%error, "cancel");
             }
         }

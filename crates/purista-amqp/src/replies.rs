@@ -30,7 +30,7 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    pub(crate) async fn open(session: &Session, topology: &Topology, link: Link) -> Result<Self> {
+    pub(crate) async fn open(session: &Arc<Session>, topology: &Topology, link: Link) -> Result<Self> {
         let plan = topology.replies(link.instance_id());
         let Attached { channel, mut consumers, .. } =
             attach(session, std::slice::from_ref(&plan), false).await?;

@@ -118,6 +118,15 @@ impl Session {
         self.lost.cancelled().await;
     }
 
+    /// Does something on a connection; `None` if it is lost before. The client can leave one waiting for ever then.
+    pub(crate) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.lost() => None,
+            output = work => Some(output),
+        }
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.is_cancelled()
     }

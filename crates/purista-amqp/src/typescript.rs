@@ -110,7 +110,9 @@ impl TypeScript {
         let bindings = vec![self.binding(&subscription.filter)];
         let options = QueueDeclareOptions { durable: granted.durable, ..QueueDeclareOptions::default() };
         let name = match (granted.sharing, granted.durable) {
-            (Sharing::Broadcast, false) => self.names.unique("broadcast", &command_key(&subscription.subscriber, None)).into(),
+            (Sharing::Broadcast, false) => {
+                self.names.unique("broadcast", &command_key(&subscription.subscriber, None)).into()
+            }
             // The original has no broadcast that is kept.
             (Sharing::Broadcast, true) => {
                 self.names.subscription(&subscription.subscriber, Some(instance_id)).into()

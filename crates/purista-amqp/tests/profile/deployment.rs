@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use lapin::{
     BasicProperties, Channel, ConnectionProperties,
-    options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions},
+    options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions},
     types::AMQPValue,
 };
 use purista_amqp::{AmqpBridge, AmqpBridgeBuilder, QueueType};
@@ -17,7 +17,10 @@ use purista_integration_tests::{
     rabbitmq::{Management, Queue, RabbitServer},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
+use tokio::{
+    sync::OnceCell,
+    time::{sleep, timeout},
+};
 
 use super::{
     secured::Secured,
@@ -197,7 +200,9 @@ impl Deployment for AmqpDeployment {
         let names = queues_of(prefix, *is_typescript, to);
         let queues = self.queues().await?;
         let is_it = |queue: &&Queue| {
-            names.iter().any(|name| queue.name == *name || (name.ends_with('.') && queue.name.starts_with(name)))
+            names
+                .iter()
+                .any(|name| queue.name == *name || (name.ends_with('.') && queue.name.starts_with(name)))
         };
         match queues.iter().find(is_it) {
             Some(queue) => self.send_to_queue(queue, bytes).await.map(|()| true),
@@ -253,17 +258,37 @@ impl Deployment for AmqpDeployment {
     }
 }
 
-/// Deletes the queue of a subscriber, as an operator can.
+/// Deletes the queue of a subscriber, as an operator can, with the exchange in front of it. RabbitMQ 3.10 closes the
+/// connections of those who publish to a quorum queue in the moment when it is deleted, so it is empty before.
 pub(crate) async fn cancel_consumer(
-    management: Management,
+    server: Arc<RabbitServer>,
     place: Place,
     subscriber: ServiceAddress,
 ) -> Result<()> {
     let names = queues_of(&place.prefix, place.is_typescript, &subscriber);
-    let queues = management.queues(&place.vhost).await.map_err(unavailable)?;
-    let queue = queues.iter().find(|queue| names.contains(&queue.name));
-    let name = &queue.ok_or_else(|| unavailable("there is no such queue"))?.name;
-    management.delete_queue(&place.vhost, name).await.map_err(unavailable)
+    let management = server.management();
+    let find = async || {
+        let queues = management.queues(&place.vhost).await.map_err(unavailable)?;
+        let queue = queues.into_iter().find(|queue| names.contains(&queue.name));
+        queue.ok_or_else(|| unavailable("there is no such queue"))
+    };
+    let name = find().await?.name;
+    let url = server.url_of(&place.vhost);
+    let unbind = async {
+        let client = lapin::Connection::connect(&url, ConnectionProperties::default()).await?;
+        let channel = client.create_channel().await?;
+        channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await?;
+        client.close(200, "done".into()).await
+    };
+    unbind.await.map_err(unavailable)?;
+    let is_empty = async {
+        while find().await?.messages > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    timeout(Duration::from_secs(10), is_empty).await.map_err(unavailable)??;
+    management.delete_queue(&place.vhost, &name).await.map_err(unavailable)
 }
 
 /// Reads a location.

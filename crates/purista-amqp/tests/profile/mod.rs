@@ -75,10 +75,10 @@ impl Profile for AmqpProfile {
         let proxy = FaultProxy::start(server.address()).map_err(unavailable)?;
         place.vhost = DEFAULT_VHOST.to_owned();
         place.url = server.url_through(&proxy);
-        let (management, names) = (server.management().clone(), place.clone());
+        let (ours, names) = (Arc::clone(&server), place.clone());
         let process = server.process().map_err(unavailable)?.clone();
         let broker = OwnBroker::new(process, proxy, move |subscriber| {
-            cancel_consumer(management.clone(), names.clone(), subscriber)
+            cancel_consumer(Arc::clone(&ours), names.clone(), subscriber)
         });
         Ok(Arc::new(AmqpDeployment::new(place, Some(broker), Some(server)).secured(security)))
     }

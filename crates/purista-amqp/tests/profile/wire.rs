@@ -25,9 +25,10 @@ pub(crate) fn native(prefix: &str, message: &Message) -> Route {
     let receiver = message.receiver.as_ref();
     let instance = receiver.and_then(|receiver| receiver.instance_id.as_ref());
     let (exchange, routing_key) = match message.message_type() {
-        MessageType::Command => {
-            ("commands", receiver.map(|receiver| command_key(&receiver.address, instance)).unwrap_or_default())
-        }
+        MessageType::Command => (
+            "commands",
+            receiver.map(|receiver| command_key(&receiver.address, instance)).unwrap_or_default(),
+        ),
         MessageType::CommandSuccessResponse | MessageType::CommandErrorResponse => {
             ("responses", instance.map(|id| bounded_name(&[&id.to_string()], 140)).unwrap_or_default())
         }
