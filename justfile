@@ -36,7 +36,7 @@ doc:
 bench *args:
     cargo bench --locked "$@"
 
-# Kills a broker and breaks its network under load: `just faults nats`, or `just faults nats --cycles 100 --faults 1000`
+# Kills a broker and breaks its network under load: `just faults nats`, or `just faults amqp --cycles 100 --faults 1000`
 [positional-arguments]
 faults *args:
     cargo run --locked --release -p purista-integration-tests --example fault_run -- "$@"
@@ -62,6 +62,7 @@ advisories:
 capabilities:
     cargo test --locked -p purista-default --test conformance
     cargo test --locked -p purista-nats --test conformance_core --test conformance_jetstream
+    cargo test --locked -p purista-amqp --test conformance_native --test conformance_typescript
 
 # Everything that a change must pass
 ci:

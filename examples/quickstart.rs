@@ -4,6 +4,7 @@
 //! cargo run --example quickstart -- Ada ada@example.com
 //! cargo run --example quickstart -- Ada
 //! cargo run --example quickstart -- --bridge nats://localhost:4222
+//! cargo run --example quickstart -- --bridge amqp://localhost:5672
 //! ```
 //!
 //! Over a broker, the services can run in one process or several, and their callers in others:
@@ -17,6 +18,7 @@
 
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
+use purista_amqp::AmqpBridge;
 use purista_core::{
     Context, ErrorPayload, EventBridge, EventBridgeExt as _, Filter, HandledError, HandlerError, InvokeError,
     MessageType, Service,
@@ -68,7 +70,8 @@ fn open_bridge(url: &str) -> Result<Arc<dyn EventBridge>, Box<dyn Error>> {
     match url.split_once("://").map_or(url, |(scheme, _)| scheme) {
         "default" => Ok(Arc::new(DefaultEventBridge::builder().build()?)),
         "nats" | "tls" => Ok(Arc::new(NatsBridge::builder(url).build()?)),
-        other => Err(format!("no adapter for `{other}`; there are: default, nats").into()),
+        "amqp" | "amqps" => Ok(Arc::new(AmqpBridge::builder(url).build()?)),
+        other => Err(format!("no adapter for `{other}`; there are: default, nats, amqp").into()),
     }
 }
 

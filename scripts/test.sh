@@ -170,17 +170,28 @@ serve_nats() {
     nats_url=$(sed -n 's|.*Listening for client connections on |nats://|p' "$work/nats.log")
 }
 
-quickstart_over_nats() {
-    timeout 60 "${quickstart[@]}" Ada ada@example.com --bridge "$nats_url"
+# As for NATS. The harness of the tests above knows how a node starts fast, and ends with whoever started it.
+serve_rabbitmq() {
+    amqp_url=${PURISTA_AMQP_URL:-}
+    [[ -z $amqp_url ]] || return 0
+    start "$work/rabbitmq.log" "$target/debug/examples/rabbitmq"
+    lines 1 '^amqp://' "$work/rabbitmq.log" || return 0
+    amqp_url=$(grep '^amqp://' "$work/rabbitmq.log")
 }
 
-# Two processes serve and others call: each call is answered, and each welcome mail is sent by one of the two.
+# quickstart_over URL: serves and calls in one process.
+quickstart_over() {
+    timeout 60 "${quickstart[@]}" Ada ada@example.com --bridge "$1"
+}
+
+# quickstart_across_processes URL LOG...: two processes serve, with these logs, and others call: each call is answered,
+# and each welcome mail is sent by one of the two.
 quickstart_across_processes() {
     local name names=(ada-$RANDOM bob-$RANDOM cleo-$RANDOM dan-$RANDOM eve-$RANDOM)
-    local logs=("$work/serve-1.log" "$work/serve-2.log")
+    local url=$1 logs=("${@:2}")
     lines 2 'serving' "${logs[@]}" || return
     for name in "${names[@]}"; do
-        timeout 60 "${quickstart[@]}" --call "$name" "$name@example.com" --bridge "$nats_url" || return
+        timeout 60 "${quickstart[@]}" --call "$name" "$name@example.com" --bridge "$url" || return
     done
     for name in "${names[@]}"; do
         lines 1 "welcome mail goes to $name@" "${logs[@]}" || return
@@ -191,6 +202,18 @@ quickstart_across_processes() {
     for name in "${names[@]}"; do
         (($(cat "${logs[@]}" | grep -c "welcome mail goes to $name@") == 1)) || return
     done
+}
+
+# quickstart_with BROKER URL: the checks over one broker.
+quickstart_with() {
+    local broker=$1 url=$2 served
+    local logs=("$work/$broker-1.log" "$work/$broker-2.log")
+    check "quickstart over $broker" quickstart_over "$url"
+    for served in "${logs[@]}"; do
+        start "$served" "${quickstart[@]}" --serve --bridge "$url"
+    done
+    servers=("${started[@]: -2}")
+    check "quickstart across processes over $broker" quickstart_across_processes "$url" "${logs[@]}"
 }
 
 tests "unit, integration, documentation and conformance tests" \
@@ -204,12 +227,9 @@ tests "model checks" \
 check "quickstart" quickstart
 check "quickstart without an e-mail" quickstart_without_email
 serve_nats
-check "quickstart over NATS" quickstart_over_nats
-for number in 1 2; do
-    start "$work/serve-$number.log" "${quickstart[@]}" --serve --bridge "$nats_url"
-done
-servers=("${started[@]: -2}")
-check "quickstart across processes" quickstart_across_processes
+quickstart_with NATS "$nats_url"
+serve_rabbitmq
+quickstart_with RabbitMQ "$amqp_url"
 
 # --- The summary --------------------------------------------------------------------------------------------
 
