@@ -62,8 +62,8 @@ pub(crate) async fn set_up(server: Arc<RabbitServer>, consumers: usize) -> anyho
     let raw =
         [("raw-quorum", bare("raw-quorum")?), ("raw-classic", bare("raw-classic")?), ("raw-c", whole_wire)];
     for (name, route) in raw {
-        let is_quorum = consumers == 0 || name != "raw-classic";
-        if consumers == 0 && name == "raw-classic" {
+        let is_quorum = name != "raw-classic";
+        if consumers == 0 && !is_quorum {
             continue;
         }
         let queue = declare(&channel, name, is_quorum, (consumers == 0).then_some(LIMIT)).await?;
