@@ -8,6 +8,7 @@ use purista_core::{Error, ErrorKind, Result, ServiceAddress};
 use crate::{FaultProxy, Process};
 
 type CancelConsumer = Box<dyn Fn(ServiceAddress) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+type BeforeKill = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// A broker that belongs to one trial, with a network before it that can be broken. Only how a consumer is taken away
 /// is for the test profile to say.
@@ -15,6 +16,7 @@ pub struct OwnBroker {
     process: Process,
     proxy: FaultProxy,
     cancel_consumer: CancelConsumer,
+    before_kill: Option<BeforeKill>,
 }
 
 impl OwnBroker {
@@ -30,7 +32,17 @@ impl OwnBroker {
     {
         let cancel_consumer: CancelConsumer =
             Box::new(move |subscriber| Box::pin(cancel_consumer(subscriber)));
-        Self { process, proxy, cancel_consumer }
+        Self { process, proxy, cancel_consumer, before_kill: None }
+    }
+
+    /// Has something done before each kill, for a broker that keeps less than it acknowledged for some time.
+    #[must_use]
+    pub fn with_before_kill<F>(mut self, before_kill: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.before_kill = Some(Box::new(move || Box::pin(before_kill())));
+        self
     }
 
     /// Returns the network before it, whose address is the one for bridges.
@@ -47,6 +59,9 @@ impl Broker for OwnBroker {
     }
 
     async fn kill(&self) -> Result<()> {
+        if let Some(before_kill) = &self.before_kill {
+            before_kill().await?;
+        }
         self.process.kill().await.map_err(|error| failed("kill", &error))
     }
 

@@ -23,8 +23,8 @@ use crate::{
 /// How often it is tried again when something was removed by another instance that left in this moment.
 const TRIES: usize = 8;
 
-/// How long a try may take at first, and at the most. RabbitMQ never answers who consumes from a quorum queue that has
-/// no leader yet, as after a restart; who asks again is heard.
+/// How long a try may take at first, and at the most. RabbitMQ leaves who consumes from a quorum queue without a leader
+/// waiting, maybe for ever.
 const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_PATIENCE: Duration = Duration::from_secs(8);
 

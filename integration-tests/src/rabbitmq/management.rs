@@ -221,7 +221,8 @@ impl Management {
         struct Overview {
             rabbitmq_version: String,
         }
-        self.blocking(|http| http.read("overview").map(|Overview { rabbitmq_version }| rabbitmq_version)).await
+        self.blocking(|http| http.read("overview").map(|Overview { rabbitmq_version }| rabbitmq_version))
+            .await
     }
 
     pub(super) fn read_cluster_name(&self) -> anyhow::Result<String> {

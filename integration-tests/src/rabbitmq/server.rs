@@ -1,8 +1,10 @@
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
@@ -130,6 +132,26 @@ impl RabbitServer {
         tokio::task::spawn_blocking(move || node.call(&call)).await?
     }
 
+    /// Waits until the names of all quorum queues of a virtual host are in the server's files. It writes them about three seconds after it
+    /// has told its client that the queue is there: one that is killed before starts again with an empty queue, whatever
+    /// was confirmed.
+    ///
+    /// # Errors
+    ///
+    /// If the server is not ours, does not answer, or writes nothing within ten seconds.
+    pub async fn quorum_queues_are_on_disk(&self, vhost: &str) -> anyhow::Result<()> {
+        let folder = self.own()?.0.folder().join("data");
+        let queues = self.management.queues(vhost).await?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for queue in queues.iter().filter(|queue| queue.kind == "quorum") {
+            while !is_registered(&folder, &queue.name)? {
+                ensure!(Instant::now() < deadline, "the name of {} is not on disk", queue.name);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+
     fn own(&self) -> anyhow::Result<&(Process, Node)> {
         self.own.as_ref().with_context(|| {
             format!("{} is not ours to break (PURISTA_AMQP_URL): start one for this trial", self.address)
@@ -197,4 +219,17 @@ fn is_ready(
         }
         Ok(())
     }
+}
+
+/// Returns whether the file that maps quorum queues to their data knows a queue.
+fn is_registered(data: &Path, queue: &str) -> anyhow::Result<bool> {
+    for node in fs::read_dir(data)? {
+        let quorum = node?.path().join("quorum");
+        let Ok(nodes) = fs::read_dir(quorum) else { continue };
+        for node in nodes {
+            let names = fs::read(node?.path().join("names.dets")).unwrap_or_default();
+            return Ok(names.windows(queue.len()).any(|window| window == queue.as_bytes()));
+        }
+    }
+    Ok(false)
 }

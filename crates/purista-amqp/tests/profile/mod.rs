@@ -80,6 +80,11 @@ impl Profile for AmqpProfile {
         let broker = OwnBroker::new(process, proxy, move |subscriber| {
             cancel_consumer(Arc::clone(&ours), names.clone(), subscriber)
         });
+        let ours = Arc::clone(&server);
+        let broker = broker.with_before_kill(move || {
+            let ours = Arc::clone(&ours);
+            async move { ours.quorum_queues_are_on_disk(DEFAULT_VHOST).await.map_err(unavailable) }
+        });
         Ok(Arc::new(AmqpDeployment::new(place, Some(broker), Some(server)).secured(security)))
     }
 
