@@ -54,6 +54,15 @@ pub trait Site: Debug + Send + Sync {
         1
     }
 
+    /// Waits until a kill of the broker leaves what was declared so far; for brokers that do not wait for that.
+    ///
+    /// # Errors
+    ///
+    /// If that takes too long, or the broker does not say.
+    async fn settle(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Returns what is at the broker now.
     ///
     /// # Errors

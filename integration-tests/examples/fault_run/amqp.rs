@@ -68,6 +68,10 @@ impl Site for Amqp {
         2
     }
 
+    async fn settle(&self) -> anyhow::Result<()> {
+        self.server.quorum_queues_are_on_disk(VHOST).await
+    }
+
     async fn inventory(&self) -> anyhow::Result<Inventory> {
         let management = self.server.management();
         let connections = management.connections(VHOST).await?;

@@ -46,6 +46,7 @@ impl<'a> Part<'a> {
             chance: StdRng::seed_from_u64(plan.seed),
         };
         part.flows(100).await?;
+        site.settle().await?;
         let wanted = part.load.bridges().len() * site.connections_of_a_bridge();
         // A broker may take a second to know them all.
         let are_known = || async { Ok(site.inventory().await?.connections == wanted) };
