@@ -1,0 +1,7 @@
+//! What holds on a real broker beside the conformance suite: services of the TypeScript original as peers, and what is
+//! special about RabbitMQ.
+
+#[cfg(test)]
+mod interop;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,177 @@
+//! What the tests share: a place on a server, handlers, and waits with a limit.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use lapin::{Channel, ConnectionProperties, Consumer, message::Delivery};
+use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
+use purista_conformance::{Collector, on_command};
+use purista_core::{
+    Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, InvokeError,
+    InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionOptions,
+};
+use purista_integration_tests::rabbitmq::{Binding, Exchange, Queue, RabbitConfig, RabbitServer};
+use tokio::time::{Instant, interval, timeout};
+
+/// How long anything may take that has no time limit of its own.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What names begin with.
+const PREFIX: &str = "purista";
+
+/// A virtual host of its own on a server.
+pub(crate) struct Place {
+    pub(crate) server: Arc<RabbitServer>,
+    pub(crate) vhost: String,
+}
+
+impl Place {
+    /// On the server that the tests share.
+    pub(crate) async fn shared() -> Self {
+        let (server, vhost) = (RabbitServer::shared().await.unwrap(), format!("t{}", Id::random()));
+        server.management().create_vhost(&vhost).await.unwrap();
+        Self { server, vhost }
+    }
+
+    /// On a server of its own.
+    pub(crate) async fn own(config: RabbitConfig) -> Self {
+        let server = Arc::new(RabbitServer::start(config).await.unwrap());
+        Self { server, vhost: "/".to_owned() }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url_of(&self.vhost)
+    }
+
+    /// Begins to configure a bridge.
+    pub(crate) fn builder(&self) -> AmqpBridgeBuilder {
+        AmqpBridge::builder(self.url())
+    }
+
+    /// Begins to configure a bridge that shares with the original.
+    pub(crate) fn typescript(&self) -> AmqpBridgeBuilder {
+        self.builder().typescript_topology()
+    }
+
+    /// Returns a bridge that is started.
+    pub(crate) async fn bridge(&self) -> AmqpBridge {
+        started(self.builder()).await
+    }
+
+    /// Connects a client that is no bridge.
+    pub(crate) async fn client(&self) -> Client {
+        let properties = ConnectionProperties::default();
+        let connection = lapin::Connection::connect(&self.url(), properties).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        Client { _connection: connection, channel }
+    }
+
+    pub(crate) async fn queues(&self) -> Vec<Queue> {
+        self.server.management().queues(&self.vhost).await.unwrap()
+    }
+
+    pub(crate) async fn queue(&self, name: &str) -> Option<Queue> {
+        self.queues().await.into_iter().find(|queue| queue.name == name)
+    }
+
+    /// Returns the exchanges that bridges made.
+    pub(crate) async fn exchanges(&self) -> Vec<Exchange> {
+        let all = self.server.management().exchanges(&self.vhost).await.unwrap();
+        all.into_iter().filter(|exchange| exchange.name.starts_with(PREFIX)).collect()
+    }
+
+    /// Returns the bindings to exchanges that bridges made.
+    pub(crate) async fn bindings(&self) -> Vec<Binding> {
+        let all = self.server.management().bindings(&self.vhost).await.unwrap();
+        all.into_iter().filter(|binding| !binding.source.is_empty()).collect()
+    }
+}
+
+/// A connection and a channel of a client that is no bridge.
+pub(crate) struct Client {
+    _connection: lapin::Connection,
+    pub(crate) channel: Channel,
+}
+
+/// Builds and starts a bridge.
+pub(crate) async fn started(builder: AmqpBridgeBuilder) -> AmqpBridge {
+    let bridge = builder.build().unwrap();
+    bridge.start().await.unwrap();
+    bridge
+}
+
+/// Serves a command.
+pub(crate) async fn serve(
+    bridge: &AmqpBridge,
+    command: impl Into<ServiceAddress>,
+    handler: Arc<dyn CommandHandler>,
+) -> Registration {
+    serve_with(bridge, command, CommandOptions::default(), handler).await
+}
+
+/// Serves a command with options.
+pub(crate) async fn serve_with(
+    bridge: &AmqpBridge,
+    command: impl Into<ServiceAddress>,
+    options: CommandOptions,
+    handler: Arc<dyn CommandHandler>,
+) -> Registration {
+    bridge.register_command(Command::new(command).with_options(options), handler).await.unwrap()
+}
+
+/// Invokes a command.
+pub(crate) async fn invoke(bridge: &AmqpBridge, draft: CommandDraft) -> Result<Arc<Message>, InvokeError> {
+    bridge.invoke_command(draft, &InvokeOptions::default().with_timeout(PATIENCE)).await
+}
+
+/// Returns the input as the result.
+pub(crate) fn echo() -> Arc<dyn CommandHandler> {
+    on_command(|context| async move { Ok(context.message().payload().cloned()) })
+}
+
+/// Makes a subscription that collects what it gets.
+pub(crate) async fn watch(
+    bridge: &AmqpBridge,
+    subscriber: &str,
+    filter: Filter,
+    options: SubscriptionOptions,
+) -> Result<(Arc<Collector>, Registration)> {
+    let collector = Collector::new();
+    let subscription = Subscription::new(("Watcher", "1", subscriber), filter).with_options(options);
+    let registration = bridge.register_subscription(subscription, collector.handler()).await?;
+    Ok((collector, registration))
+}
+
+/// Asks that messages are kept while the subscriber is away, and keeps their order.
+pub(crate) fn durable() -> SubscriptionOptions {
+    in_order().with_durable(true)
+}
+
+/// Asks that messages are gone with the subscriber, and keeps their order.
+pub(crate) fn transient() -> SubscriptionOptions {
+    in_order().with_durable(false)
+}
+
+fn in_order() -> SubscriptionOptions {
+    SubscriptionOptions::default().with_max_concurrency(1)
+}
+
+/// Waits with a limit.
+pub(crate) async fn within<F: Future>(what: &str, work: F) -> F::Output {
+    timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// Waits until a condition holds that nothing tells of, such as a count.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = interval(Duration::from_millis(5));
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        poll.tick().await;
+    }
+}
+
+/// Returns the next message of a client.
+pub(crate) async fn next(consumer: &mut Consumer) -> Delivery {
+    within("a message", consumer.next()).await.unwrap().unwrap()
+}
