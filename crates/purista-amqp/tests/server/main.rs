@@ -5,3 +5,5 @@
 mod interop;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod topology;

@@ -1,0 +1,240 @@
+//! What a bridge declares, and what it leaves.
+
+use std::collections::BTreeSet;
+
+use purista_core::{
+    CommandOptions, EventBridge as _, EventBridgeExt as _, Filter, MessageType, Sharing, SubscriptionOptions,
+};
+use purista_integration_tests::rabbitmq::Queue;
+use serde_json::{Value, json};
+
+use crate::support::{PATIENCE, Place, durable, echo, eventually, serve_with, started, transient, watch};
+
+fn broadcast() -> SubscriptionOptions {
+    SubscriptionOptions::default().with_sharing(Sharing::Broadcast).with_durable(false)
+}
+
+/// Durable, auto-delete, exclusive.
+fn flags(queue: &Queue) -> (bool, bool, bool) {
+    (queue.durable, queue.auto_delete, queue.exclusive)
+}
+
+fn arguments(queue: &Queue) -> Value {
+    Value::Object(queue.arguments.clone())
+}
+
+/// All that is declared, but for queues of answers, whose names are random.
+async fn declared(place: &Place) -> BTreeSet<String> {
+    let queues = place.queues().await.into_iter().map(|queue| format!("queue {}", queue.name));
+    let exchanges = place.exchanges().await.into_iter().map(|exchange| format!("exchange {}", exchange.name));
+    let bindings = place.bindings().await.into_iter();
+    let bindings = bindings.map(|binding| format!("binding {} {}", binding.source, binding.destination));
+    queues.chain(exchanges).chain(bindings).filter(|what| !what.contains(".reply.")).collect()
+}
+
+/// Waits until a transient thing is gone: the broker does that after it has answered.
+async fn gone(place: &Place, before: &BTreeSet<String>) {
+    let mut now = declared(place).await;
+    eventually("it is as before", async || {
+        now = declared(place).await;
+        now == *before
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_of_the_default_topology_are_kept_as_long_as_they_are_needed() {
+    let place = Place::shared().await;
+    let bridge = started(place.builder().instance_id("one")).await;
+    watch(&bridge, "kept", Filter::event("happened"), durable()).await.unwrap();
+    watch(&bridge, "shared", Filter::event("happened"), transient()).await.unwrap();
+    watch(&bridge, "each", Filter::event("happened"), broadcast()).await.unwrap();
+    let options = CommandOptions::default();
+    serve_with(&bridge, ("User", "1", "ask"), options.clone().with_durable(false), echo()).await;
+    serve_with(&bridge, ("User", "1", "wait"), options.with_durable(true), echo()).await;
+
+    let queues = place.queues().await;
+    let queue = |name: &str| {
+        let known = || queues.iter().map(|queue| &queue.name).collect::<Vec<_>>();
+        queues
+            .iter()
+            .find(|queue| queue.name == name || (name.ends_with('.') && queue.name.starts_with(name)))
+            .unwrap_or_else(|| panic!("no {name}: {:?}", known()))
+    };
+    let kept = queue("purista.subscription.Watcher-1-kept");
+    assert_eq!((flags(kept), kept.kind.as_str()), ((true, false, false), "quorum"));
+    assert_eq!(
+        arguments(kept),
+        json!({
+            "x-queue-type": "quorum",
+            "x-delivery-limit": 1_000,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "purista.dead-letters",
+        })
+    );
+    let shared = queue("purista.subscription.Watcher-1-shared");
+    assert_eq!((flags(shared), shared.kind.as_str()), ((true, true, false), "classic"));
+    assert_eq!(arguments(shared), json!({ "x-expires": 60_000 }));
+    let each = queue("purista.broadcast.Watcher-1-each.");
+    assert_eq!((flags(each), arguments(each)), ((false, true, true), json!({})));
+
+    let ask = queue("purista.command.User-1-ask");
+    assert_eq!((flags(ask), arguments(ask)), ((true, true, false), json!({ "x-expires": 60_000 })));
+    let own = queue("purista.instance.User-1-ask.");
+    assert_eq!((flags(own), arguments(own)), ((false, true, true), json!({})));
+    let wait = queue("purista.command.User-1-wait");
+    assert_eq!((flags(wait), arguments(wait)), ((true, false, false), json!({ "x-queue-type": "quorum" })));
+    let answers = queue("purista.reply.one.");
+    assert_eq!(flags(answers), (false, true, true));
+    let letters = queue("purista.dead-letters");
+    assert_eq!((flags(letters), letters.kind.as_str()), ((true, false, false), "quorum"));
+    let limited =
+        json!({ "x-queue-type": "quorum", "x-max-length": 100_000, "x-overflow": "reject-publish" });
+    assert_eq!(arguments(letters), limited);
+
+    // RabbitMQ 4.3 has no transient queues that connections share.
+    let deprecated: Vec<_> = queues.iter().filter(|queue| !queue.durable && !queue.exclusive).collect();
+    assert!(deprecated.is_empty(), "{deprecated:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_of_the_other_topology_are_those_of_the_original() {
+    let place = Place::shared().await;
+    let bridge = started(place.typescript()).await;
+    watch(&bridge, "kept", Filter::event("happened"), durable()).await.unwrap();
+    watch(&bridge, "shared", Filter::event("happened"), transient()).await.unwrap();
+    watch(&bridge, "each", Filter::event("happened"), broadcast()).await.unwrap();
+    serve_with(&bridge, ("User", "1", "echo"), CommandOptions::default(), echo()).await;
+    for (name, expected) in [
+        ("purista.sub.Watcher.1.kept", (true, false, false)),
+        ("purista.sub.Watcher.1.shared", (false, false, false)),
+        ("purista.cmd.User.1.echo", (false, true, false)),
+    ] {
+        let queue = place.queue(name).await.unwrap();
+        assert_eq!((flags(&queue), arguments(&queue)), (expected, json!({})), "{name}");
+    }
+    let queues = place.queues().await;
+    let each = queues.iter().find(|queue| queue.name.starts_with("purista.broadcast.")).unwrap();
+    assert_eq!((flags(each), arguments(each)), ((false, true, true), json!({})));
+
+    let bindings = place.bindings().await;
+    let of_command = bindings.iter().find(|it| it.destination == "purista.cmd.User.1.echo").unwrap();
+    assert_eq!((of_command.source.as_str(), of_command.routing_key.as_str()), ("purista", ""));
+    assert_eq!(
+        Value::Object(of_command.arguments.clone()),
+        json!({
+            "x-match": "all",
+            "messageType": "command",
+            "receiverServiceName": "User",
+            "receiverServiceVersion": "1",
+            "receiverServiceTarget": "echo",
+        })
+    );
+    let exchanges = place.exchanges().await;
+    let main = exchanges.iter().find(|exchange| exchange.name == "purista").unwrap();
+    assert_eq!((main.kind.as_str(), main.durable, main.auto_delete), ("headers", true, false));
+}
+
+async fn topics(place: &Place) -> Vec<String> {
+    let exchanges = place.exchanges().await.into_iter();
+    let mut topics: Vec<_> = exchanges.filter(|it| it.kind == "topic").map(|it| it.name).collect();
+    topics.sort();
+    topics
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topic_exchanges_are_there_only_while_somebody_needs_them() {
+    let place = Place::shared().await;
+    let (bridge, other) = (place.bridge().await, place.bridge().await);
+    let (by_name, _) = watch(&bridge, "byName", Filter::event("happened"), transient()).await.unwrap();
+    let no_topics = Vec::<String>::new();
+    assert_eq!(topics(&place).await, no_topics);
+    let custom = Filter::message_type(MessageType::CustomMessage);
+    let (narrow, of_custom) = watch(&bridge, "custom", custom.clone(), transient()).await.unwrap();
+    assert_eq!(topics(&place).await, ["purista.events.topic"]);
+    let (_, of_all) = watch(&bridge, "all", Filter::any(), transient()).await.unwrap();
+    let all = ["purista.commands.topic", "purista.events.topic", "purista.responses.topic"];
+    assert_eq!(topics(&place).await, all);
+    // Another instance of the same subscriber, and one that is kept.
+    let (_, shares) = watch(&other, "custom", custom.clone(), transient()).await.unwrap();
+    let (_, kept) = watch(&other, "kept", custom, durable()).await.unwrap();
+
+    of_all.unregister().await.unwrap();
+    eventually("one is left", async || topics(&place).await == ["purista.events.topic"]).await;
+    of_custom.unregister().await.unwrap();
+    shares.unregister().await.unwrap();
+    assert_eq!(topics(&place).await, ["purista.events.topic"]);
+    let before = narrow.count();
+    kept.unregister().await.unwrap();
+    other.shutdown(PATIENCE).await;
+    // Its messages wait, and so does the way to them.
+    assert_eq!(topics(&place).await, ["purista.events.topic"]);
+    place
+        .server
+        .management()
+        .delete_queue(&place.vhost, "purista.subscription.Watcher-1-kept")
+        .await
+        .unwrap();
+    bridge.emit("happened", "last").await.unwrap();
+    by_name.sentinel("\"last\"").await.unwrap();
+    assert_eq!(narrow.count(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_transient_subscriber_takes_the_topic_exchange_with_it() {
+    let place = Place::shared().await;
+    let bridge = place.bridge().await;
+    let (by_name, _) = watch(&bridge, "byName", Filter::event("happened"), transient()).await.unwrap();
+    let before = declared(&place).await;
+    for filter in [Filter::any(), Filter::event("happened").with_message_type(MessageType::CustomMessage)] {
+        let (seen, registration) = watch(&bridge, "all", filter, transient()).await.unwrap();
+        bridge.emit("happened", "seen").await.unwrap();
+        seen.at_least(1).await.unwrap();
+        registration.unregister().await.unwrap();
+        gone(&place, &before).await;
+        assert_eq!(topics(&place).await, Vec::<String>::new());
+    }
+    bridge.emit("happened", "last").await.unwrap();
+    by_name.sentinel("\"last\"").await.unwrap();
+}
+
+async fn transient_things_leave_nothing(is_typescript: bool) {
+    let place = Place::shared().await;
+    let builder = || if is_typescript { place.typescript() } else { place.builder() };
+    let (bridge, other) = (started(builder()).await, started(builder()).await);
+    // The queue of dead letters is there for all from now on.
+    watch(&bridge, "kept", Filter::event("happened"), durable()).await.unwrap();
+    let before = declared(&place).await;
+    for filter in [Filter::event("happened"), Filter::any()] {
+        let (_, first) = watch(&bridge, "shared", filter.clone(), transient()).await.unwrap();
+        let (second, last) = watch(&other, "shared", filter.clone(), transient()).await.unwrap();
+        let (_, each) = watch(&bridge, "each", filter, broadcast()).await.unwrap();
+        first.unregister().await.unwrap();
+        // The other instance goes on.
+        bridge.emit("happened", "after").await.unwrap();
+        second.sentinel("\"after\"").await.unwrap();
+        each.unregister().await.unwrap();
+        last.unregister().await.unwrap();
+        gone(&place, &before).await;
+    }
+    let command =
+        serve_with(&bridge, ("User", "1", "ask"), CommandOptions::default().with_durable(false), echo())
+            .await;
+    command.unregister().await.unwrap();
+    gone(&place, &before).await;
+    // Neither does a bridge that ends with all it has.
+    watch(&other, "shared", Filter::any(), transient()).await.unwrap();
+    watch(&other, "each", Filter::any(), broadcast()).await.unwrap();
+    other.shutdown(PATIENCE).await;
+    gone(&place, &before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_transient_things() {
+    transient_things_leave_nothing(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_transient_things_beside_the_original() {
+    transient_things_leave_nothing(true).await;
+}
