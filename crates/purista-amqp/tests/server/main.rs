@@ -2,6 +2,8 @@
 //! special about RabbitMQ.
 
 #[cfg(test)]
+mod alarm;
+#[cfg(test)]
 mod changed;
 #[cfg(test)]
 mod interop;
