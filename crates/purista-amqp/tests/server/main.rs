@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod alarm;
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod changed;
 #[cfg(test)]
 mod interop;
