@@ -8,7 +8,11 @@ mod calls;
 #[cfg(test)]
 mod changed;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod interop;
+#[cfg(test)]
+mod several_servers;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

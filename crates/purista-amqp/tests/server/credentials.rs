@@ -1,0 +1,67 @@
+//! Whom the broker lets in. Encryption and permissions are proved by the conformance suite.
+
+use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
+use purista_core::{ErrorKind, EventBridge as _, EventBridgeExt as _};
+
+use crate::support::{PATIENCE, Place, echo, serve, started};
+
+const SECRET: &str = "s3cret p@ss:word/%";
+
+async fn works(builder: AmqpBridgeBuilder) {
+    let bridge = started(builder).await;
+    serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
+    let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
+    assert_eq!(greeting, "hello");
+    bridge.shutdown(PATIENCE).await;
+}
+
+async fn is_refused(builder: AmqpBridgeBuilder, kind: ErrorKind) {
+    let bridge = builder.build().unwrap();
+    let error = bridge.start().await.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error:?}");
+    for shown in [format!("{error:?}"), format!("{error}"), format!("{bridge:?}")] {
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}
+
+/// A user of its own, who may do everything in the virtual host of the place.
+async fn with_user() -> (Place, String) {
+    let place = Place::shared().await;
+    let (management, user) = (place.server.management(), format!("ada {}", place.vhost));
+    management.put_user(&user, SECRET).await.unwrap();
+    management.set_permissions(&place.vhost, &user, ".*", ".*", ".*").await.unwrap();
+    (place, user)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn user_and_password_may_be_in_the_url() {
+    let (place, user) = with_user().await;
+    let (address, user_in_url) = (place.server.address(), user.replace(' ', "%20"));
+    let url = |password: &str| format!("amqp://{user_in_url}:{password}@{address}/{}", place.vhost);
+    works(AmqpBridge::builder(url("s3cret%20p%40ss%3Aword%2F%25"))).await;
+    // What the builder is told later counts.
+    works(AmqpBridge::builder(url("wrong")).user_and_password(&user, SECRET)).await;
+    works(place.builder().user_and_password(&user, SECRET)).await;
+    is_refused(AmqpBridge::builder(url("s3cret")), ErrorKind::Unauthenticated).await;
+    is_refused(place.builder().user_and_password("nobody", SECRET), ErrorKind::Unauthenticated).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_host_that_is_not_there_or_not_ours_is_told() {
+    let (place, user) = with_user().await;
+    is_refused(place.builder().vhost("nowhere"), ErrorKind::Forbidden).await;
+    is_refused(AmqpBridge::builder(place.server.url_of("nowhere")), ErrorKind::Forbidden).await;
+    let another = Place::shared().await;
+    let as_ada = |place: &Place| place.builder().user_and_password(&user, SECRET);
+    is_refused(as_ada(&another), ErrorKind::Forbidden).await;
+    works(as_ada(&another).vhost(&place.vhost)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_virtual_hosts_may_have_any_letters() {
+    let place = Place::shared().await;
+    let vhost = format!("/a b%2f\u{fc}/{}", place.vhost);
+    place.server.management().create_vhost(&vhost).await.unwrap();
+    works(place.builder().vhost(&vhost)).await;
+    works(AmqpBridge::builder(place.server.url_of(&vhost))).await;
+}
