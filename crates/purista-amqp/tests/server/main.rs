@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod alarm;
 #[cfg(test)]
+mod attempts;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod changed;
@@ -11,6 +13,8 @@ mod changed;
 mod credentials;
 #[cfg(test)]
 mod interop;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod several_servers;
 #[cfg(test)]
