@@ -82,9 +82,9 @@ impl Names {
         self.of("dead-letters")
     }
 
-    /// Returns a name that nobody else has, of a queue that ends with its connection.
-    pub(crate) fn unique(&self, what: &str, whose: &str) -> String {
-        self.of(&format!("{what}.{whose}.{}", Id::random()))
+    /// Returns what the names of queues begin with that end with their connection.
+    pub(crate) fn of_instance(&self, what: &str, whose: &str) -> String {
+        self.of(&format!("{what}.{whose}"))
     }
 
     /// Returns a name for a filter: the same for the same filter only.
@@ -118,9 +118,9 @@ pub(crate) fn command_key(command: &ServiceAddress, instance_id: Option<&Id>) ->
     bounded_name(&parts, MAX_NAME)
 }
 
-/// Returns the routing key of all that announces an event.
+/// Returns the routing key of all that announces an event. As all keys, it is one word; it has fewer parts than others.
 pub(crate) fn event_key(event_name: &str) -> String {
-    format!("event.{}", bounded_name(&[event_name], MAX_NAME))
+    format!("event-{}", bounded_name(&[event_name], MAX_NAME))
 }
 
 /// Returns the routing key of responses to one instance.
@@ -160,7 +160,7 @@ mod tests {
             for name in [
                 names.command_queue(&address),
                 names.subscription(&address, Some(&id)),
-                names.unique("broadcast", &command_key(&address, None)),
+                format!("{}.{}", names.of_instance("broadcast", &command_key(&address, None)), Id::random()),
                 names.pattern(&filter),
                 command_key(&address, Some(&id)),
                 event_key(&text),

@@ -32,6 +32,8 @@ const MAX_PATIENCE: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
+    /// With the names that the queues have on this connection.
+    pub(crate) plans: Arc<[Plan]>,
     pub(crate) channel: Channel,
     pub(crate) consumers: Vec<Consumer>,
     /// Whether a queue that should have waited for us was not there.
@@ -44,16 +46,24 @@ pub(crate) async fn attach(session: &Arc<Session>, plans: &[Plan], is_restored: 
     for plan in plans.iter().filter(|plan| is_restored && plan.durable) {
         was_forgotten |= count(session, &plan.queue.name).await?.is_none();
     }
+    let plans: Arc<[Plan]> = plans.iter().map(Plan::for_connection).collect();
     let (mut tries, mut patience) = (0, PATIENCE);
     loop {
         let channel = session.channel().await?;
-        let Ok(attached) = timeout(patience, attach_on(&channel, plans)).await else {
+        let Ok(attached) = timeout(patience, attach_on(&channel, &plans)).await else {
             patience = MAX_PATIENCE.min(2 * patience);
             continue;
         };
         match attached {
             Ok(consumers) => {
-                return Ok(Attached { session: Arc::clone(session), channel, consumers, was_forgotten });
+                let session = Arc::clone(session);
+                return Ok(Attached {
+                    session,
+                    plans: Arc::clone(&plans),
+                    channel,
+                    consumers,
+                    was_forgotten,
+                });
             }
             Err(failure) => {
                 tries += 1;
@@ -186,7 +196,7 @@ pub(crate) async fn count(session: &Session, name: &ShortString) -> Result<Optio
 }
 
 pub(crate) async fn declare_queue(channel: &Channel, queue: &QueueSpec) -> lapin::Result<()> {
-    let QueueSpec { name, options, arguments } = queue;
+    let QueueSpec { name, options, arguments, .. } = queue;
     channel.queue_declare(name.clone(), *options, arguments.clone()).await.map(drop)
 }
 

@@ -99,7 +99,7 @@ impl Connection {
         must_route: bool,
         deadline: Instant,
     ) -> Result<()> {
-        let route = self.topology.route(message, reply)?;
+        let route = self.topology.route(message, reply);
         let payload = message.encode();
         let is_response = message.message_type().is_response();
         let mut has_no_room = false;

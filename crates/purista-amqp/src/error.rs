@@ -16,9 +16,7 @@ pub(crate) fn error(kind: ErrorKind, operation: &'static str) -> Error {
 pub(crate) fn from_lapin(cause: lapin::Error, operation: &'static str) -> Error {
     let kind = match soft_error(&cause) {
         Some(AMQPSoftError::ACCESSREFUSED) => ErrorKind::Forbidden,
-        Some(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::RESOURCELOCKED) => {
-            ErrorKind::TopologyMismatch
-        }
+        Some(AMQPSoftError::PRECONDITIONFAILED) => ErrorKind::TopologyMismatch,
         Some(_) => ErrorKind::Unavailable,
         None => match cause.kind() {
             lapin::ErrorKind::SerialisationError(_) | lapin::ErrorKind::ParsingError(_) => {

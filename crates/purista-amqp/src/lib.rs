@@ -7,6 +7,7 @@ mod bridge;
 mod builder;
 mod codec;
 mod config;
+mod connect;
 mod connection;
 mod consumer;
 mod delivery;

@@ -1,13 +1,12 @@
-//! The default topology. What is published goes to a direct exchange for its kind, which finds the queue by an exact
-//! key; only while somebody wants more than that, it also goes to a topic exchange behind, by its whole address.
+//! The default topology. What is published goes to an exchange for its kind, which finds the queue by a key of one word;
+//! only while somebody wants more than that, it also goes to an exchange behind, by its whole address. Both are topic
+//! exchanges: RabbitMQ 3.10 holds a message that has several keys against every binding of a direct one.
 
 use lapin::{
     ExchangeKind,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use purista_core::{
-    Command, Filter, Granted, Id, Message, Result, Sharing, Subscription, routing::bounded_name,
-};
+use purista_core::{Command, Filter, Granted, Id, Message, Sharing, Subscription, routing::bounded_name};
 
 use crate::{
     address::{Kind, Names, TOPIC_KEY, command_key, event_key, reply_key},
@@ -39,11 +38,11 @@ impl Native {
     }
 
     pub(crate) fn replies(&self, instance_id: &Id) -> Plan {
-        let queue = QueueSpec::exclusive(self.names.unique("reply", &reply_key(instance_id)).into());
+        let queue = QueueSpec::exclusive(self.names.of_instance("reply", &reply_key(instance_id)).into());
         Plan::exclusive(queue, self.exact(Kind::Responses, reply_key(instance_id)), u16::MAX)
     }
 
-    pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Result<Route> {
+    pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Route {
         let kind = Kind::of(message.message_type());
         let receiver = message.receiver.as_ref();
         let event = message.event_name.as_ref().map(|name| event_key(name));
@@ -62,19 +61,14 @@ impl Native {
         let further = further.into_iter().flatten().map(|key| AMQPValue::LongString(key.into()));
         let mut headers = FieldTable::default();
         headers.insert(CC.into(), AMQPValue::FieldArray(further.collect::<Vec<_>>().into()));
-        Ok(Route {
+        Route {
             exchange: self.names.exchange(kind).into(),
             routing_key: routing_key.into(),
             properties: properties(message, reply, headers),
-        })
+        }
     }
 
-    pub(crate) fn command(
-        &self,
-        command: &Command,
-        granted: &Granted,
-        instance_id: &Id,
-    ) -> Result<Vec<Plan>> {
+    pub(crate) fn command(&self, command: &Command, granted: &Granted, instance_id: &Id) -> Vec<Plan> {
         let name: ShortString = self.names.command_queue(&command.address).into();
         let key = |instance_id| self.exact(Kind::Commands, command_key(&command.address, instance_id));
         let shared = Plan {
@@ -88,9 +82,10 @@ impl Native {
             removed_when_unused: false,
             prefetch: prefetch(granted),
         };
-        let own =
-            QueueSpec::exclusive(self.names.unique("instance", &command_key(&command.address, None)).into());
-        Ok(vec![shared, Plan::exclusive(own, key(Some(instance_id)), prefetch(granted))])
+        let own = QueueSpec::exclusive(
+            self.names.of_instance("instance", &command_key(&command.address, None)).into(),
+        );
+        vec![shared, Plan::exclusive(own, key(Some(instance_id)), prefetch(granted))]
     }
 
     pub(crate) fn subscription(
@@ -98,7 +93,7 @@ impl Native {
         subscription: &Subscription,
         granted: &Granted,
         instance_id: &Id,
-    ) -> Result<Plan> {
+    ) -> Plan {
         let bindings = self.bindings(&subscription.filter);
         let own_instance = (granted.sharing == Sharing::Broadcast).then_some(instance_id);
         let name = self.names.subscription(&subscription.subscriber, own_instance);
@@ -111,7 +106,7 @@ impl Native {
                 queue
             }
             (false, Sharing::Broadcast) => QueueSpec::exclusive(
-                self.names.unique("broadcast", &command_key(&subscription.subscriber, None)).into(),
+                self.names.of_instance("broadcast", &command_key(&subscription.subscriber, None)).into(),
             ),
             (false, _) => QueueSpec::while_consumed(name.as_str().into()),
         };
@@ -123,14 +118,14 @@ impl Native {
             auto_delete: !granted.durable,
             fingerprint: self.names.filter(&bounded_name(&[&subscription.filter.exact()], 64)).into(),
         };
-        Ok(Plan {
+        Plan {
             gate: (!queue.options.exclusive).then_some(gate),
             queue,
             bindings,
             durable: granted.durable,
             removed_when_unused: false,
             prefetch: prefetch(granted),
-        })
+        }
     }
 
     fn exact(&self, kind: Kind, key: String) -> Binding {
@@ -165,6 +160,15 @@ impl Native {
 }
 
 impl Plan {
+    /// Returns the plan with the name of the queue for one connection.
+    pub(crate) fn for_connection(&self) -> Self {
+        let mut plan = self.clone();
+        if plan.queue.is_named_anew {
+            plan.queue.name = format!("{}.{}", plan.queue.name, Id::random()).into();
+        }
+        plan
+    }
+
     /// A queue of one connection that gets one thing.
     pub(crate) fn exclusive(queue: QueueSpec, binding: Binding, prefetch: u16) -> Self {
         Self {

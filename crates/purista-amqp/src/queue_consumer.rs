@@ -135,6 +135,7 @@ struct Item {
 struct Task {
     shared: Arc<Shared>,
     session: Arc<Session>,
+    plans: Arc<[Plan]>,
     acks: Arc<Acks>,
     events: SelectAll<Events>,
     tags: Vec<ShortString>,
@@ -151,6 +152,7 @@ impl Task {
         let acks = Arc::clone(&shared.acks.lock());
         let mut task = Self {
             session: Arc::clone(&attached.session),
+            plans: Arc::clone(&attached.plans),
             acks,
             shared,
             events: SelectAll::new(),
@@ -172,7 +174,7 @@ impl Task {
 
     fn listen(&mut self, consumer: lapin::Consumer, plan: usize) {
         self.tags.push(consumer.tag());
-        self.prefetch += usize::from(self.shared.plans[plan].prefetch);
+        self.prefetch += usize::from(self.plans[plan].prefetch);
         let came = consumer.scan((), move |(), delivery| {
             ready(delivery.ok().map(|delivery| Event::Came(Box::new(delivery), plan)))
         });
@@ -210,7 +212,7 @@ impl Task {
     /// Returns whether the broker sends nothing more although there may be free handlers, as messages wait for their
     /// next attempt.
     fn is_starved(&self) -> bool {
-        let limit = MAX_WAITING + usize::from(self.shared.plans[0].prefetch);
+        let limit = MAX_WAITING + usize::from(self.plans[0].prefetch);
         self.waiting.is_empty()
             && self.prefetch < limit
             && !self.events.is_empty()
@@ -222,7 +224,7 @@ impl Task {
         if !self.is_starved() {
             return;
         }
-        let further = self.session.unless_lost(consume(self.acks.channel(), &self.shared.plans[0])).await;
+        let further = self.session.unless_lost(consume(self.acks.channel(), &self.plans[0])).await;
         match further {
             Some(Ok(consumer)) => self.listen(consumer, 0),
             Some(Err(error)) => tracing::debug!(%error, "no further consumer"),
@@ -240,6 +242,7 @@ impl Task {
         self.attach_at = None;
         self.backoff.reset();
         self.session = Arc::clone(&attached.session);
+        self.plans = Arc::clone(&attached.plans);
         self.acks = Acks::new(attached.channel.clone());
         *self.shared.acks.lock() = Arc::clone(&self.acks);
         self.listen_to(attached);
@@ -278,7 +281,7 @@ impl Task {
             tag,
             connection: Arc::clone(connection),
             body: body.clone(),
-            queue: Some(self.shared.plans[plan].queue.name.clone()),
+            queue: Some(self.plans[plan].queue.name.clone()),
             failed: failed_attempts(&properties, redelivered),
             properties,
         };

@@ -32,7 +32,7 @@ pub(crate) struct Replies {
 impl Replies {
     pub(crate) async fn open(session: &Arc<Session>, topology: &Topology, link: Link) -> Result<Self> {
         let plan = topology.replies(link.instance_id());
-        let Attached { channel, mut consumers, .. } =
+        let Attached { plans, channel, mut consumers, .. } =
             attach(session, std::slice::from_ref(&plan), false).await?;
         let end = CancellationToken::new();
         if let Some(consumer) = consumers.pop() {
@@ -51,7 +51,7 @@ impl Replies {
                 }
             });
         }
-        Ok(Self { queue: plan.queue.name, _end: end.drop_guard() })
+        Ok(Self { queue: plans[0].queue.name.clone(), _end: end.drop_guard() })
     }
 }
 

@@ -16,8 +16,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     config::{Config, Server},
-    error::{error, from_connect, from_lapin, soft_error},
-    options::{properties, tls, uri},
+    connect::connect,
+    error::{error, from_lapin, soft_error},
     publisher::{Publisher, Room},
     topology::{ExchangeSpec, Topology},
 };
@@ -63,13 +63,8 @@ impl Session {
         topology: &Topology,
         instance_id: &Id,
     ) -> Result<Self> {
-        let connect = async |role| {
-            let connected = connect(config, server, instance_id, role);
-            let connected = timeout(config.connect_timeout, connected).await;
-            connected.map_err(|_| error(ErrorKind::Unavailable, "start").context("no answer")).flatten()
-        };
-        let consuming = Arc::new(connect("consumes").await?);
-        let publishing = Arc::new(connect("publishes").await?);
+        let consuming = Arc::new(connect(config, server, instance_id, "consumes").await?);
+        let publishing = Arc::new(connect(config, server, instance_id, "publishes").await?);
         declare_exchanges(&consuming, &topology.exchanges()).await?;
         let room = Room::new(config.max_unconfirmed_bytes);
         let publisher = || Publisher::new(Arc::clone(&publishing), Arc::clone(&room));
@@ -144,19 +139,6 @@ impl Session {
         close(&self.publishing).await;
         close(&self.consuming).await;
     }
-}
-
-async fn connect(
-    config: &Config,
-    server: &Server,
-    instance_id: &Id,
-    role: &str,
-) -> Result<lapin::Connection> {
-    let (uri, properties) = (uri(config, server), properties(config, instance_id, role));
-    let runtime = lapin::runtime::default_runtime().map_err(|cause| from_connect(cause, server.tls))?;
-    let tls = tls(config).await?;
-    let connected = lapin::Connection::connect_uri_with_config(uri, properties, tls, runtime).await;
-    connected.map_err(|cause| from_connect(cause, server.tls))
 }
 
 async fn declare_exchanges(connection: &lapin::Connection, exchanges: &[ExchangeSpec]) -> Result<()> {

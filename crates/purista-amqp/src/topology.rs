@@ -5,13 +5,11 @@ use lapin::{
     options::QueueDeclareOptions,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use purista_core::{Command, ErrorKind, Granted, Id, Message, Result, Subscription};
+use purista_core::{Command, Granted, Id, Message, Subscription};
 
 use crate::{
-    address::MAX_SHORT_STRING,
     codec::Reply,
     config::{Config, QueueType},
-    error::error,
     native::Native,
     typescript::TypeScript,
 };
@@ -44,6 +42,8 @@ pub(crate) struct QueueSpec {
     pub(crate) name: ShortString,
     pub(crate) options: QueueDeclareOptions,
     pub(crate) arguments: FieldTable,
+    /// Whether each connection gives it another name, as the broker may still keep the one of a connection that is lost.
+    pub(crate) is_named_anew: bool,
 }
 
 /// What a queue gets.
@@ -107,17 +107,12 @@ impl Topology {
     }
 
     /// Returns where a message goes.
-    pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Result<Route> {
+    pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Route {
         forward!(self, inner => inner.route(message, reply))
     }
 
     /// Returns the queues of a command: the one that instances share, and this instance's own.
-    pub(crate) fn command(
-        &self,
-        command: &Command,
-        granted: &Granted,
-        instance_id: &Id,
-    ) -> Result<Vec<Plan>> {
+    pub(crate) fn command(&self, command: &Command, granted: &Granted, instance_id: &Id) -> Vec<Plan> {
         forward!(self, inner => inner.command(command, granted, instance_id))
     }
 
@@ -127,7 +122,7 @@ impl Topology {
         subscription: &Subscription,
         granted: &Granted,
         instance_id: &Id,
-    ) -> Result<Plan> {
+    ) -> Plan {
         forward!(self, inner => inner.subscription(subscription, granted, instance_id))
     }
 
@@ -144,7 +139,7 @@ impl QueueSpec {
     /// A queue that stays when nobody consumes.
     pub(crate) fn kept(name: ShortString, queue_type: QueueType) -> Self {
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let mut queue = Self { name, options, arguments: FieldTable::default() };
+        let mut queue = Self { name, options, arguments: FieldTable::default(), is_named_anew: false };
         if queue_type == QueueType::Quorum {
             queue.set("x-queue-type", AMQPValue::LongString("quorum".into()));
         }
@@ -156,17 +151,17 @@ impl QueueSpec {
     pub(crate) fn while_consumed(name: ShortString) -> Self {
         let options =
             QueueDeclareOptions { durable: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        let mut queue = Self { name, options, arguments: FieldTable::default() };
+        let mut queue = Self { name, options, arguments: FieldTable::default(), is_named_anew: false };
         // After a restart of the broker, it has no last consumer that could go.
         queue.set("x-expires", AMQPValue::LongInt(EXPIRES_MS));
         queue
     }
 
-    /// A queue of one connection.
+    /// A queue of one connection, whose name begins like this.
     pub(crate) fn exclusive(name: ShortString) -> Self {
         let options =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        Self { name, options, arguments: FieldTable::default() }
+        Self { name, options, arguments: FieldTable::default(), is_named_anew: true }
     }
 
     pub(crate) fn set(&mut self, argument: &str, value: AMQPValue) {
@@ -191,12 +186,3 @@ impl QueueSpec {
 const EXPIRES_MS: i32 = 60_000;
 
 const DELIVERY_LIMIT: i32 = 1_000;
-
-/// Makes a name of what may be too long for one.
-pub(crate) fn short(text: &str) -> Result<ShortString> {
-    if text.len() > MAX_SHORT_STRING {
-        let error = error(ErrorKind::InvalidMessage, "route");
-        return Err(error.context("a name is longer than AMQP's 255 bytes"));
-    }
-    Ok(text.into())
-}

@@ -105,7 +105,7 @@ impl Transport for AmqpTransport {
         let session = connection.ready().await?;
         let to = Some(connection.reply_queue());
         let reply = Reply { to, deadline: Some(deadline), refuses: false };
-        let route = connection.topology.route(&command, &reply)?;
+        let route = connection.topology.route(&command, &reply);
         match session.commands.publish(route, command.encode(), true).await? {
             Verdict::Taken => Ok(()),
             Verdict::Refused => {
@@ -139,7 +139,7 @@ impl Transport for AmqpTransport {
         intake: Intake<Self>,
     ) -> Result<AmqpConsumer> {
         let connection = self.connection()?;
-        let plans = connection.topology.command(command, granted, instance_id(&connection))?;
+        let plans = connection.topology.command(command, granted, instance_id(&connection));
         QueueConsumer::open(connection, plans, intake).await.map(AmqpConsumer)
     }
 
@@ -150,7 +150,7 @@ impl Transport for AmqpTransport {
         intake: Intake<Self>,
     ) -> Result<AmqpConsumer> {
         let connection = self.connection()?;
-        let plan = connection.topology.subscription(subscription, granted, instance_id(&connection))?;
+        let plan = connection.topology.subscription(subscription, granted, instance_id(&connection));
         if granted.dead_letter || granted.durable {
             connection.declare_dead_letters(&connection.session()).await?;
         }

@@ -6,17 +6,16 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use purista_core::{
-    Command, ErrorKind, Filter, Granted, Id, Message, MessageType, Result, ServiceAddress, Sharing,
-    Subscription, routing::bounded_name,
+    Command, Filter, Granted, Id, Message, MessageType, ServiceAddress, Sharing, Subscription,
+    routing::bounded_name,
 };
 
 use crate::{
-    address::{Names, command_key, reply_key},
+    address::{MAX_SHORT_STRING, Names, command_key, reply_key},
     codec::{Reply, properties},
     config::Config,
-    error::error,
     native::prefetch,
-    topology::{Binding, ExchangeSpec, Gate, Plan, QueueSpec, Route, short},
+    topology::{Binding, ExchangeSpec, Gate, Plan, QueueSpec, Route},
 };
 
 #[derive(Clone, Debug)]
@@ -50,12 +49,15 @@ impl TypeScript {
     }
 
     pub(crate) fn replies(&self, instance_id: &Id) -> Plan {
-        let queue = QueueSpec::exclusive(self.names.unique("reply", &reply_key(instance_id)).into());
+        let name = self.names.of_instance("reply", &reply_key(instance_id));
+        let mut queue = QueueSpec::exclusive(format!("{name}.{}", Id::random()).into());
+        // Its binding names it.
+        queue.is_named_anew = false;
         let binding = self.matching([("replyTo", Some(queue.name.as_str()))]);
         Plan::exclusive(queue, binding, u16::MAX)
     }
 
-    pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Result<Route> {
+    pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Route {
         let mut headers = headers(message);
         let is_response = message.message_type().is_response();
         if let (true, Some(to)) = (is_response, &reply.to) {
@@ -69,18 +71,13 @@ impl TypeScript {
             properties = properties.with_reply_to(to.clone());
         }
         let exchange = self.names.prefix.as_str().into();
-        Ok(Route { exchange, routing_key: ShortString::default(), properties })
+        Route { exchange, routing_key: ShortString::default(), properties }
     }
 
-    pub(crate) fn command(
-        &self,
-        command: &Command,
-        granted: &Granted,
-        instance_id: &Id,
-    ) -> Result<Vec<Plan>> {
+    pub(crate) fn command(&self, command: &Command, granted: &Granted, instance_id: &Id) -> Vec<Plan> {
         let address = &command.address;
         let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
-        let name = self.queue_name("cmd", address)?;
+        let name = self.queue_name("cmd", address);
         let binding = self.matching([
             ("messageType", Some(MessageType::Command.as_str())),
             ("receiverServiceName", Some(&*address.service_name)),
@@ -88,7 +85,7 @@ impl TypeScript {
             ("receiverServiceTarget", Some(&*address.service_target)),
         ]);
         let shared = Plan {
-            queue: QueueSpec { name, options, arguments: FieldTable::default() },
+            queue: QueueSpec { name, options, arguments: FieldTable::default(), is_named_anew: false },
             gate: None,
             bindings: vec![binding],
             durable: false,
@@ -97,8 +94,9 @@ impl TypeScript {
         };
         let (exchange, routing_key) = self.to_instance(address, instance_id);
         let to_us = Binding { exchange, routing_key, arguments: FieldTable::default(), fed_by: None };
-        let own = QueueSpec::exclusive(self.names.unique("instance", &command_key(address, None)).into());
-        Ok(vec![shared, Plan::exclusive(own, to_us, prefetch(granted))])
+        let own =
+            QueueSpec::exclusive(self.names.of_instance("instance", &command_key(address, None)).into());
+        vec![shared, Plan::exclusive(own, to_us, prefetch(granted))]
     }
 
     pub(crate) fn subscription(
@@ -106,23 +104,23 @@ impl TypeScript {
         subscription: &Subscription,
         granted: &Granted,
         instance_id: &Id,
-    ) -> Result<Plan> {
+    ) -> Plan {
         let bindings = vec![self.binding(&subscription.filter)];
         let options = QueueDeclareOptions { durable: granted.durable, ..QueueDeclareOptions::default() };
         let name = match (granted.sharing, granted.durable) {
             (Sharing::Broadcast, false) => {
-                self.names.unique("broadcast", &command_key(&subscription.subscriber, None)).into()
+                self.names.of_instance("broadcast", &command_key(&subscription.subscriber, None)).into()
             }
             // The original has no broadcast that is kept.
             (Sharing::Broadcast, true) => {
                 self.names.subscription(&subscription.subscriber, Some(instance_id)).into()
             }
-            _ => self.queue_name("sub", &subscription.subscriber)?,
+            _ => self.queue_name("sub", &subscription.subscriber),
         };
         let is_exclusive = granted.sharing == Sharing::Broadcast && !granted.durable;
         let mut queue = match is_exclusive {
             true => QueueSpec::exclusive(name),
-            false => QueueSpec { name, options, arguments: FieldTable::default() },
+            false => QueueSpec { name, options, arguments: FieldTable::default(), is_named_anew: false },
         };
         if let Some(messages) = self.max_queue_length {
             queue.limit(messages);
@@ -132,23 +130,26 @@ impl TypeScript {
             auto_delete: false,
             fingerprint: self.names.filter(&bounded_name(&[&subscription.filter.exact()], 64)).into(),
         };
-        Ok(Plan {
+        Plan {
             queue,
             gate: (!is_exclusive).then_some(gate),
             bindings,
             durable: granted.durable,
             removed_when_unused: !granted.durable && !is_exclusive,
             prefetch: prefetch(granted),
-        })
+        }
     }
 
-    fn queue_name(&self, what: &str, address: &ServiceAddress) -> Result<ShortString> {
+    /// Returns the original's name of a queue; one of our own where it could not have one: no name is longer than 255
+    /// bytes, and RabbitMQ takes line breaks out.
+    fn queue_name(&self, what: &str, address: &ServiceAddress) -> ShortString {
         let ServiceAddress { service_name, service_version, service_target, .. } = address;
-        let prefix = &self.names.prefix;
-        short(&format!("{prefix}.{what}.{service_name}.{service_version}.{service_target}")).map_err(|_| {
-            error(ErrorKind::InvalidMessage, "register")
-                .context("the queue's name would be longer than AMQP's 255 bytes")
-        })
+        let prefix = format!("{}.{what}", self.names.prefix);
+        let name = format!("{prefix}.{service_name}.{service_version}.{service_target}");
+        if name.len() > MAX_SHORT_STRING || name.contains(['\r', '\n']) {
+            return format!("{prefix}.{}", command_key(address, None)).into();
+        }
+        name.into()
     }
 
     /// Asks for what has headers; what has none in some message that may match is left to the matcher.

@@ -83,6 +83,21 @@ pub trait Deployment: Send + Sync + 'static {
     /// Why the broker did not take it.
     async fn misroute(&self, to: &ServiceAddress, bytes: Bytes) -> Result<bool>;
 
+    /// Puts a message on its route whose header names another tenant than it does itself. Returns whether messages have
+    /// such headers here.
+    ///
+    /// # Errors
+    ///
+    /// Why the broker did not take it.
+    async fn inject_with_tenant_header(&self, _bytes: Bytes, _tenant: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Returns whether the broker can keep somebody from publishing events alone, and not from all publishing.
+    fn can_forbid_events_alone(&self) -> bool {
+        true
+    }
+
     /// Takes the dead letters out of the broker, oldest first.
     ///
     /// # Errors

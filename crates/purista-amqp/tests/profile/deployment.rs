@@ -210,6 +210,22 @@ impl Deployment for AmqpDeployment {
         }
     }
 
+    async fn inject_with_tenant_header(&self, bytes: Bytes, tenant: &str) -> Result<bool> {
+        if !self.place.is_typescript {
+            return Ok(false);
+        }
+        let mut route = self.route(&Message::decode(bytes.clone())?).await?;
+        let mut headers = route.properties.headers().clone().unwrap_or_default();
+        headers.insert("tenantId".into(), AMQPValue::LongString(tenant.into()));
+        route.properties = route.properties.with_headers(headers);
+        self.send(route, bytes).await.map(|()| true)
+    }
+
+    fn can_forbid_events_alone(&self) -> bool {
+        // One exchange takes everything there.
+        !self.place.is_typescript
+    }
+
     async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let name = dead_letters(&self.place.prefix);
         let all = self.management()?.queues(&self.place.vhost).await.map_err(unavailable)?;

@@ -29,22 +29,14 @@ const DEFAULT_VHOST: &str = "/";
 pub(crate) struct AmqpProfile {
     name: &'static str,
     is_typescript: bool,
-    not_applicable: &'static [(&'static str, &'static str)],
 }
 
 impl AmqpProfile {
     #[allow(dead_code, reason = "each of the test targets uses one of them")]
-    pub(crate) const NATIVE: Self = Self { name: "amqp", is_typescript: false, not_applicable: &[] };
+    pub(crate) const NATIVE: Self = Self { name: "amqp", is_typescript: false };
 
     #[allow(dead_code, reason = "each of the test targets uses one of them")]
-    pub(crate) const TYPESCRIPT: Self = Self {
-        name: "amqp-typescript",
-        is_typescript: true,
-        not_applicable: &[(
-            "SEC-2",
-            "one exchange takes everything, so nobody can be kept from events alone; shown on the native topology",
-        )],
-    };
+    pub(crate) const TYPESCRIPT: Self = Self { name: "amqp-typescript", is_typescript: true };
 }
 
 #[async_trait]
@@ -90,9 +82,5 @@ impl Profile for AmqpProfile {
 
     async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>> {
         Ok(Arc::new(at(location)?))
-    }
-
-    fn not_applicable(&self) -> &'static [(&'static str, &'static str)] {
-        self.not_applicable
     }
 }

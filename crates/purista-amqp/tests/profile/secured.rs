@@ -41,8 +41,8 @@ impl Secured {
         let Self::Login(login) = self else { return Ok(()) };
         let (all, management) = (".*".to_owned(), server.management());
         let (configure, write) = match login {
-            Login::MayNotPublish => (all.clone(), format!("^(?!{prefix}\\.events$)")),
-            Login::MayNotSubscribe => (format!("^(?!{prefix}\\.command\\.)"), all.clone()),
+            Login::MayNotPublish => (all.clone(), format!("^(?!{prefix}(\\.events)?$)")),
+            Login::MayNotSubscribe => (format!("^(?!{prefix}\\.(command|cmd)\\.)"), all.clone()),
             _ => (all.clone(), all.clone()),
         };
         management.put_user(USER, &password()).await.map_err(unavailable)?;

@@ -21,7 +21,7 @@ pub(crate) struct Route {
 }
 
 pub(crate) fn native(prefix: &str, message: &Message) -> Route {
-    let event = message.event_name.as_ref().map(|name| format!("event.{}", bounded_name(&[name], 140)));
+    let event = message.event_name.as_ref().map(|name| format!("event-{}", bounded_name(&[name], 140)));
     let receiver = message.receiver.as_ref();
     let instance = receiver.and_then(|receiver| receiver.instance_id.as_ref());
     let (exchange, routing_key) = match message.message_type() {
@@ -102,6 +102,7 @@ pub(crate) fn queues_of(prefix: &str, is_typescript: bool, address: &ServiceAddr
     if is_typescript {
         let ServiceAddress { service_name, service_version, service_target, .. } = address;
         for what in ["cmd", "sub"] {
+            names.push(format!("{prefix}.{what}.{key}"));
             names.push(format!("{prefix}.{what}.{service_name}.{service_version}.{service_target}"));
         }
     } else {

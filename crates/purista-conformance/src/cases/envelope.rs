@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join, stream};
 use purista_core::{
-    Body, CommandDraft, CommandOptions, EmitOptions, EventBridge, EventDraft, Filter, HandledError, Id,
-    InvokeError, InvokeOptions, Message, MessageType, Name, Payload, Receiver, Sender, ServiceAddress,
-    StatusCode, TraceContext,
+    Body, Capability, CommandDraft, CommandOptions, EmitOptions, EventBridge, EventDraft, Filter,
+    HandledError, Id, InvokeError, InvokeOptions, Message, MessageType, Name, Payload, Receiver, Sender,
+    ServiceAddress, StatusCode, TraceContext,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -22,8 +22,29 @@ use crate::{
     stage::Stage,
 };
 
-pub(super) const CASES: &[Case] =
-    &[case!("ENV-1", every_type_arrives_as_it_was_sent), case!("ENV-4", the_bridge_stamps)];
+pub(super) const CASES: &[Case] = &[
+    case!("ENV-1", every_type_arrives_as_it_was_sent),
+    case!("ENV-4", the_bridge_stamps),
+    case!("ENV-6", a_header_contradicts, Capability::NativeHeaders, else "no headers beside the envelope"),
+];
+
+async fn a_header_contradicts(stage: Stage) -> Outcome {
+    let bridge = stage.bridge().await?;
+    let seen = stage.collect(&*bridge, "subscriber", "event").await?;
+    let with_tenant = |tenant: &str| -> Result<Message> {
+        Ok(stage.event("event", tenant)?.with_tenant_id(tenant).stamp(&Id::from("peer")))
+    };
+    let (one, other) = (with_tenant("one")?, with_tenant("other")?);
+    let deployment = stage.deployment();
+    let has_headers = deployment.inject_with_tenant_header(one.encode(), "other").await?;
+    ensure!(has_headers, "native headers are claimed, and the test profile knows none");
+    // The right header shows that it was the wrong one that was refused.
+    deployment.inject_with_tenant_header(other.encode(), "other").await?;
+    seen.sentinel("\"other\"").await?;
+    ensure!(seen.count() == 1, "a contradicting header was believed: {:?}", seen.payloads());
+    ensure!(bridge.stats().malformed == 1, "{:?}", bridge.stats());
+    Ok(())
+}
 
 async fn every_type_arrives_as_it_was_sent(stage: Stage) -> Outcome {
     let (near, far) = try_join(stage.bridge(), stage.bridge()).await?;
