@@ -150,7 +150,7 @@ async fn topic_exchanges_are_there_only_while_somebody_needs_them() {
     let no_topics = Vec::<String>::new();
     assert_eq!(topics(&place).await, no_topics);
     let custom = Filter::message_type(MessageType::CustomMessage);
-    let (narrow, of_custom) = watch(&bridge, "custom", custom.clone(), transient()).await.unwrap();
+    let (_, of_custom) = watch(&bridge, "custom", custom.clone(), transient()).await.unwrap();
     assert_eq!(topics(&place).await, ["purista.events.topic"]);
     let (_, of_all) = watch(&bridge, "all", Filter::any(), transient()).await.unwrap();
     let all = ["purista.commands.topic", "purista.events.topic", "purista.responses.topic"];
@@ -164,20 +164,12 @@ async fn topic_exchanges_are_there_only_while_somebody_needs_them() {
     of_custom.unregister().await.unwrap();
     shares.unregister().await.unwrap();
     assert_eq!(topics(&place).await, ["purista.events.topic"]);
-    let before = narrow.count();
     kept.unregister().await.unwrap();
     other.shutdown(PATIENCE).await;
     // Its messages wait, and so does the way to them.
     assert_eq!(topics(&place).await, ["purista.events.topic"]);
-    place
-        .server
-        .management()
-        .delete_queue(&place.vhost, "purista.subscription.Watcher-1-kept")
-        .await
-        .unwrap();
     bridge.emit("happened", "last").await.unwrap();
     by_name.sentinel("\"last\"").await.unwrap();
-    assert_eq!(narrow.count(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
