@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -9,6 +9,7 @@ use purista_core::{
     adapter::{Backoff, Connectivity, Link},
 };
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     attach::declare_queue,
@@ -20,6 +21,7 @@ use crate::{
     session::Session,
     supervisor::supervise,
     topology::{QueueSpec, Route, Topology},
+    transport::NAME,
 };
 
 /// How many registrations are restored at once.
@@ -41,12 +43,20 @@ struct Live {
     replies: Arc<Replies>,
 }
 
+impl Deref for Connection {
+    type Target = Connectivity;
+
+    fn deref(&self) -> &Connectivity {
+        &self.connectivity
+    }
+}
+
 impl Connection {
     pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
         let topology = Topology::new(config);
         let live = Live::open(config, &topology, &link).await?;
-        let connectivity = Connectivity::new(crate::transport::NAME, link);
-        let closing = connectivity.closing().clone();
+        let closing = CancellationToken::new();
+        let connectivity = Connectivity::new(NAME, link, closing.clone());
         let connection = Arc::new(Self {
             dead_letters: topology.dead_letters(config),
             config: config.clone(),
@@ -59,14 +69,6 @@ impl Connection {
         Ok(connection)
     }
 
-    pub(crate) const fn connectivity(&self) -> &Connectivity {
-        &self.connectivity
-    }
-
-    pub(crate) fn link(&self) -> &Link {
-        self.connectivity.link()
-    }
-
     pub(crate) fn session(&self) -> Arc<Session> {
         Arc::clone(&self.live.read().session)
     }
@@ -77,9 +79,9 @@ impl Connection {
     }
 
     /// Waits until a message can be sent. Cancel safe.
-    pub(crate) async fn ready(&self) -> Result<Arc<Session>> {
+    pub(crate) async fn can_send(&self) -> Result<Arc<Session>> {
         loop {
-            self.connectivity.ready().await?;
+            self.ready().await?;
             let session = self.session();
             if !session.is_blocked() {
                 return Ok(session);
@@ -106,7 +108,7 @@ impl Connection {
         let taken = async {
             let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
             loop {
-                let session = self.ready().await?;
+                let session = self.can_send().await?;
                 let (route, payload) = (route.clone(), payload.clone());
                 let verdict = match (must_route, is_response) {
                     (true, _) => session.one_by_one.lock().await.publish(route, payload, true).await,
@@ -134,7 +136,7 @@ impl Connection {
 
     /// Publishes to one queue, and returns whether it is there.
     pub(crate) async fn publish_to_queue(&self, route: Route, payload: Bytes) -> Result<bool> {
-        let session = self.ready().await?;
+        let session = self.can_send().await?;
         let verdict = session.one_by_one.lock().await.publish(route, payload, true).await?;
         match verdict {
             Verdict::Taken => Ok(true),
@@ -155,7 +157,7 @@ impl Connection {
         let session = Arc::clone(&live.session);
         *self.live.write() = live;
         let mut was_forgotten = false;
-        for some in self.connectivity.restored().chunks(RESTORED_AT_ONCE) {
+        for some in self.restored().chunks(RESTORED_AT_ONCE) {
             let restored = try_join_all(some.iter().map(|what| what.restore())).await?;
             was_forgotten |= restored.contains(&true);
         }
@@ -167,7 +169,7 @@ impl Connection {
 
     /// Sends what is under way and disconnects.
     pub(crate) async fn close(&self) {
-        self.connectivity.closing().cancel();
+        self.closing().cancel();
         self.session().close().await;
     }
 }

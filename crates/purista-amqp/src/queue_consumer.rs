@@ -89,9 +89,9 @@ impl QueueConsumer {
             is_attached: Notify::new(),
         });
         let restore: Arc<dyn Restore> = Arc::clone(&shared) as Arc<dyn Restore>;
-        connection.connectivity().keep_restored(Arc::downgrade(&restore));
+        connection.keep_restored(Arc::downgrade(&restore));
         let task = Task::new(Arc::clone(&shared), attached);
-        let task = ConsumerTask::spawn(connection.connectivity().closing(), |stop| task.run(stop));
+        let task = ConsumerTask::spawn(connection.closing(), |stop| task.run(stop));
         Ok(Self { shared, task })
     }
 
@@ -104,7 +104,7 @@ impl QueueConsumer {
     pub(crate) async fn close(&self) -> Result<()> {
         let acks = Arc::clone(&self.shared.acks.lock());
         acks.close("no more messages are taken").await;
-        if !self.shared.connection.connectivity().is_up() {
+        if !self.shared.connection.is_up() {
             return Ok(());
         }
         let session = self.shared.connection.session();

@@ -27,7 +27,7 @@ pub(crate) async fn supervise(
         if closing.is_cancelled() {
             return;
         }
-        current.connectivity().went_down("the connection to the broker was lost");
+        current.went_down("the connection to the broker was lost");
         let mut backoff = Backoff::new(Duration::from_millis(100), current.config.max_reconnect_delay);
         drop(current);
         session = loop {
@@ -43,7 +43,7 @@ pub(crate) async fn supervise(
             };
             match restored {
                 Ok(Ok(session)) if !session.is_lost() => {
-                    current.connectivity().came_up();
+                    current.came_up();
                     break session;
                 }
                 Ok(Ok(_)) => tracing::debug!("a new connection was lost at once"),

@@ -4,7 +4,7 @@ use lapin::types::ShortString;
 use parking_lot::RwLock;
 use purista_core::{
     Capabilities, Capability, Command, ErrorKind, Granted, Id, Message, Result, Subscription,
-    adapter::{Connectivity, DeadLetter, Intake, Link, Publish, Transport},
+    adapter::{DeadLetter, Intake, Link, Publish, Transport},
 };
 use tokio::time::Instant;
 
@@ -102,7 +102,7 @@ impl Transport for AmqpTransport {
 
     async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
         let connection = self.connection()?;
-        let session = connection.ready().await?;
+        let session = connection.can_send().await?;
         let to = Some(connection.reply_queue());
         let reply = Reply { to, deadline: Some(deadline), refuses: false };
         let route = connection.topology.route(&command, &reply);
@@ -192,8 +192,7 @@ fn instance_id(connection: &Connection) -> &Id {
 impl Drop for AmqpTransport {
     fn drop(&mut self) {
         if let Some(connection) = self.live.get_mut() {
-            let connectivity: &Connectivity = connection.connectivity();
-            connectivity.closing().cancel();
+            connection.closing().cancel();
         }
     }
 }

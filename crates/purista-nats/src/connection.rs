@@ -1,8 +1,9 @@
 use std::{
     collections::HashSet,
     fmt,
+    ops::Deref,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,10 +14,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
     Error, ErrorKind, Id, Result,
-    adapter::{Link, async_trait},
+    adapter::{Connectivity, Link},
 };
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     address::{Names, command_suffix},
@@ -27,6 +28,7 @@ use crate::{
     replies::{Outcome, Replies, Reply},
     room::Room,
     supervisor::supervise,
+    transport::NAME,
 };
 
 /// How long a way to the server and back may take.
@@ -40,28 +42,23 @@ pub(crate) struct Connection {
     /// What the subjects of all replies to this connection begin with, with a dot at the end.
     inbox: String,
     replies: Arc<Replies>,
-    link: Link,
-    is_up: AtomicBool,
-    up: watch::Sender<bool>,
+    connectivity: Connectivity,
     forbidden_subscriptions: Mutex<HashSet<String>>,
     pub(crate) room: Room,
     /// Whether a stream keeps commands. The server cannot tell then that nobody serves one.
     pub(crate) keeps_commands: AtomicBool,
-    restored: Mutex<Vec<Weak<dyn Restore>>>,
     next_inbox: AtomicU64,
-    closing: CancellationToken,
-    /// Ends the tasks of a connection that is dropped without a shutdown.
-    _tasks: DropGuard,
 }
 
 /// Tells one connection of the client from the next.
 pub(crate) type ConnectionId = (String, u64);
 
-/// What has to be restored before the connection counts as up again.
-#[async_trait]
-pub(crate) trait Restore: Send + Sync {
-    /// Restores it on the new connection. Returns whether the server had forgotten it.
-    async fn restore(&self) -> Result<bool>;
+impl Deref for Connection {
+    type Target = Connectivity;
+
+    fn deref(&self) -> &Connectivity {
+        &self.connectivity
+    }
 }
 
 impl Connection {
@@ -85,16 +82,11 @@ impl Connection {
             names: Names::new(&config.prefix),
             inbox,
             replies: Arc::clone(&replies),
-            link: link.clone(),
-            is_up: AtomicBool::new(true),
-            up: watch::Sender::new(true),
+            connectivity: Connectivity::new(NAME, link.clone(), closing.clone()),
             forbidden_subscriptions: Mutex::default(),
             room: Room::default(),
             keeps_commands: AtomicBool::new(false),
-            restored: Mutex::default(),
             next_inbox: AtomicU64::new(0),
-            closing: closing.clone(),
-            _tasks: closing.clone().drop_guard(),
         });
         let reader = Reader { prefix: connection.inbox.len(), replies, link };
         tokio::spawn(reader.read(subscriber, closing.clone()));
@@ -117,33 +109,6 @@ impl Connection {
     /// Returns the largest message that the server takes, headers included.
     pub(crate) fn max_message(&self) -> usize {
         self.client.max_payload()
-    }
-
-    /// Returns what is cancelled when the connection ends for good.
-    pub(crate) const fn closing(&self) -> &CancellationToken {
-        &self.closing
-    }
-
-    pub(crate) const fn link(&self) -> &Link {
-        &self.link
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.is_up.load(Ordering::Acquire)
-    }
-
-    /// Waits until the connection is up. Cancel safe.
-    ///
-    /// Nothing is handed to the client before: it would send it when the connection is back, however late that is.
-    pub(crate) async fn ready(&self) -> Result<()> {
-        if self.is_up() {
-            return Ok(());
-        }
-        let mut up = self.up.subscribe();
-        tokio::select! {
-            _up = up.wait_for(|up| *up) => Ok(()),
-            () = self.closing.cancelled() => Err(error(ErrorKind::ShutDown, "send")),
-        }
     }
 
     /// Publishes a message. Returns when it is on its way to the server.
@@ -269,17 +234,10 @@ impl Connection {
         Ok(subscriber)
     }
 
-    /// Restores something each time that the connection was lost, as long as it is there.
-    pub(crate) fn keep_restored(&self, what: Weak<dyn Restore>) {
-        let mut restored = self.restored.lock();
-        restored.retain(|known| known.strong_count() > 0);
-        restored.push(what);
-    }
-
     /// Sends what is under way and disconnects.
     pub(crate) async fn close(&self) -> Result<()> {
         // Also when this is dropped half-way.
-        let _closing = self.closing.clone().drop_guard();
+        let _closing = self.closing().clone().drop_guard();
         if !self.is_up() {
             return Ok(());
         }
@@ -293,12 +251,9 @@ impl Connection {
         self.replies.expire();
     }
 
-    pub(crate) fn went_down(&self) {
-        self.is_up.store(false, Ordering::Release);
-        self.up.send_replace(false);
+    pub(crate) fn lost(&self) {
         self.replies.lose_all();
-        self.link.fail_calls(&error(ErrorKind::Unavailable, "invoke").context("the connection was lost"));
-        self.link.disconnected("the connection to the server was lost");
+        self.went_down("the connection to the server was lost");
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -310,21 +265,14 @@ impl Connection {
         (info.server_id, info.client_id)
     }
 
-    pub(crate) fn came_up(&self) {
-        self.is_up.store(true, Ordering::Release);
-        self.up.send_replace(true);
-        self.link.connected();
-    }
-
     pub(crate) async fn restore(&self) -> Result<()> {
         self.round_trip().await?;
-        let restored: Vec<_> = self.restored.lock().iter().filter_map(Weak::upgrade).collect();
         let mut was_forgotten = false;
-        for what in restored {
+        for what in self.restored() {
             was_forgotten |= what.restore().await?;
         }
         if was_forgotten {
-            self.link.session_lost();
+            self.link().session_lost();
         }
         Ok(())
     }
@@ -333,7 +281,7 @@ impl Connection {
         match violation(text) {
             Some(Violation::Publish(subject)) => {
                 self.replies.forbid(subject);
-                self.link.fail_calls_to(
+                self.link().fail_calls_to(
                     |receiver| {
                         subject.ends_with(&format!(".{}", command_suffix(&self.names, &receiver.address)))
                     },

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
     Message, Receiver, Result, ServiceAddress,
-    adapter::{Delivery, Intake, Slot, Stop},
+    adapter::{ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -13,7 +13,6 @@ use crate::{
     address::command_queue_group,
     codec::{deadline, hand_over_headers, handed_over_reply_to},
     connection::Connection,
-    consumer::{ConsumerTask, StopSignal},
     subscription::Subscription,
     transport::NatsTransport,
 };
@@ -135,7 +134,7 @@ impl CoreConsumer {
             handed_over: handed_over.map(Subscription::new),
             to_this_instance: to_this_instance.map(Subscription::new),
         };
-        Ok(Self(ConsumerTask::spawn(&Arc::clone(&task.connection), |stop| task.run(stop))))
+        Ok(Self(ConsumerTask::spawn(&task.connection.closing().clone(), |stop| task.run(stop))))
     }
 
     /// Takes nothing more, and hands over what waits to another instance. What nobody takes is handled here before a

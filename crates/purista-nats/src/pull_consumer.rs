@@ -12,7 +12,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
     ErrorKind, Message, Result,
-    adapter::{Acknowledgement, Backoff, Delivery, Intake, Slot, Stop, async_trait},
+    adapter::{
+        Acknowledgement, Backoff, ConsumerTask, Delivery, Intake, Restore, Slot, Stop, StopSignal,
+        async_trait,
+    },
 };
 use serde_json::json;
 use tokio::{
@@ -22,8 +25,7 @@ use tokio::{
 
 use crate::{
     codec::{DeliveryInfo, delivery_info},
-    connection::{Connection, Restore},
-    consumer::{ConsumerTask, StopSignal},
+    connection::Connection,
     durable::{DurableConsumer, Found},
     releases,
     streams::{created, ensure},
@@ -145,7 +147,7 @@ impl PullConsumer {
             capacity,
         };
         let consumer = Arc::clone(&shared.consumer);
-        let task = ConsumerTask::spawn(&connection, |stop| task.run(stop));
+        let task = ConsumerTask::spawn(connection.closing(), |stop| task.run(stop));
         Ok(Self { connection, consumer, task })
     }
 

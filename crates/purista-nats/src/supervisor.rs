@@ -48,14 +48,14 @@ pub(crate) async fn supervise(
         let Some(connection) = connection.upgrade() else { return };
         match event {
             Some(Event::ServerError(ServerError::Other(text))) => connection.refused_by_server(&text),
-            Some(Event::Disconnected) => connection.went_down(),
+            Some(Event::Disconnected) => connection.lost(),
             Some(Event::SlowConsumer(subscription)) => {
                 tracing::warn!(subscription, "the client had no room for a message: it is lost");
             }
             Some(_) => {}
             // Events can be lost when many come at once.
             None if connection.is_up() && (!connection.is_connected() || connection.id() != known) => {
-                connection.went_down();
+                connection.lost();
             }
             None => {}
         }

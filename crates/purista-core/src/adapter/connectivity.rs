@@ -34,10 +34,9 @@ pub struct Connectivity {
 }
 
 impl Connectivity {
-    /// Describes a connection of an adapter that is up.
+    /// Describes a connection of an adapter that is up, and ends for good when `closing` is cancelled.
     #[must_use]
-    pub fn new(bridge: &'static str, link: Link) -> Self {
-        let closing = CancellationToken::new();
+    pub fn new(bridge: &'static str, link: Link, closing: CancellationToken) -> Self {
         Self {
             link,
             bridge,
