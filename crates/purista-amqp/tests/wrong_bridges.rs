@@ -1,9 +1,10 @@
-//! The suite is tested: each bridge that is wrong in what only a broker can show fails the row that is there to catch it.
+//! The suite is tested: a bridge that is wrong in what only this adapter claims fails the row that is there to catch it.
+//! The other wrong bridges are tried on NATS, whose servers start faster.
 
 mod profile;
 
 use purista_conformance::faults::{self, Fault};
 
 fn main() -> std::process::ExitCode {
-    faults::main(profile::AmqpProfile::NATIVE, Fault::WITH_BROKER)
+    faults::main(profile::AmqpProfile::NATIVE, &[Fault::AcknowledgesCommandsTooEarly])
 }
