@@ -2,7 +2,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use lapin::types::ShortString;
+use lapin::{protocol::AMQPSoftError, types::ShortString};
 use parking_lot::RwLock;
 use purista_core::{
     ErrorKind, Message, Result,
@@ -15,7 +15,7 @@ use crate::{
     attach::declare_queue,
     codec::Reply,
     config::Config,
-    error::{error, from_lapin},
+    error::{error, from_lapin, soft_error},
     publisher::Verdict,
     replies::Replies,
     session::Session,
@@ -145,10 +145,16 @@ impl Connection {
         }
     }
 
+    /// Declares the queue of dead letters. One that is there keeps the options that it has.
     pub(crate) async fn declare_dead_letters(&self, session: &Session) -> Result<()> {
         let channel = session.channel().await?;
-        let declared = declare_queue(&channel, &self.dead_letters).await;
-        declared.map_err(|cause| from_lapin(cause, "register"))
+        match declare_queue(&channel, &self.dead_letters).await {
+            Err(cause) if soft_error(&cause) == Some(AMQPSoftError::PRECONDITIONFAILED) => {
+                tracing::debug!(%cause, "the queue of dead letters has other options");
+                Ok(())
+            }
+            declared => declared.map_err(|cause| from_lapin(cause, "register")),
+        }
     }
 
     /// Connects again, and restores everything.

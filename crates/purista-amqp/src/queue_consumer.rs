@@ -5,14 +5,16 @@ use futures_util::{
     future::ready,
     stream::{SelectAll, once},
 };
-use lapin::{message::Delivery as Incoming, options::BasicCancelOptions, types::ShortString};
+use lapin::{
+    BasicProperties, message::Delivery as Incoming, options::BasicCancelOptions, types::ShortString,
+};
 use parking_lot::Mutex;
 use purista_core::{
     ErrorKind, Message, Result,
     adapter::{Backoff, ConsumerTask, Delivery, Intake, Restore, Slot, Stop, StopSignal, async_trait},
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, mpsc},
     time::{Instant, sleep_until},
 };
 
@@ -24,10 +26,13 @@ use crate::{
     delivery::Unacknowledged,
     error::error,
     session::Session,
-    topology::{Plan, Topology},
+    topology::{Plan, Route, Topology},
     transport::AmqpTransport,
     typescript,
 };
+
+/// The plan of the queue that instances share.
+const SHARED: usize = 0;
 
 /// How many messages of one consumer can wait for their next attempt while others are handled.
 const MAX_WAITING: usize = 1_024;
@@ -69,6 +74,36 @@ impl Restore for Shared {
         *self.attached.lock() = Some(attached);
         self.is_attached.notify_one();
         Ok(was_forgotten)
+    }
+}
+
+impl Shared {
+    /// Returns where a command goes that is meant for another instance, if its queue does not tell instances apart.
+    fn meant_for_another(&self, message: &Message) -> Option<Route> {
+        let Topology::TypeScript(topology) = &self.connection.topology else { return None };
+        let receiver = message.receiver.as_ref().filter(|_| self.plans.len() > 1)?;
+        let instance_id = receiver.instance_id.as_ref()?;
+        if instance_id == self.connection.link().instance_id() {
+            return None;
+        }
+        let (exchange, routing_key) = topology.to_instance(&receiver.address, instance_id);
+        Some(Route { exchange, routing_key, properties: BasicProperties::default() })
+    }
+}
+
+/// Gives a command to the instance that it is meant for. One that is not there has it refused.
+async fn pass_on(item: Item, route: Route, passed_back: mpsc::UnboundedSender<Item>) {
+    let Unacknowledged { acks, tag, connection, properties, body, .. } = &item.acknowledgement;
+    let route = Route { properties: properties.clone(), ..route };
+    match connection.publish_to_queue(route, body.clone()).await {
+        Ok(true) => {
+            // On a channel that is closed it comes again; the caller takes the first answer.
+            let _closed = acks.accept(*tag);
+        }
+        Ok(false) | Err(_) => {
+            // Nobody listens after the end: the broker takes it back.
+            let _ended = passed_back.send(item);
+        }
     }
 }
 
@@ -140,6 +175,9 @@ struct Task {
     events: SelectAll<Events>,
     tags: Vec<ShortString>,
     waiting: VecDeque<Item>,
+    /// Where commands come back that could not be passed on.
+    passed_back: mpsc::UnboundedSender<Item>,
+    came_back: mpsc::UnboundedReceiver<Item>,
     /// How many messages the broker sends without an acknowledgement.
     prefetch: usize,
     /// When to attach anew what was cancelled.
@@ -150,7 +188,11 @@ struct Task {
 impl Task {
     fn new(shared: Arc<Shared>, attached: Attached) -> Self {
         let acks = Arc::clone(&shared.acks.lock());
+        // Not more come back than the prefetch allows.
+        let (passed_back, came_back) = mpsc::unbounded_channel();
         let mut task = Self {
+            passed_back,
+            came_back,
             session: Arc::clone(&attached.session),
             plans: Arc::clone(&attached.plans),
             acks,
@@ -203,6 +245,7 @@ impl Task {
                     Some(slot) => self.deliver(slot),
                     None => break,
                 },
+                Some(item) = self.came_back.recv() => self.offer(item),
                 () = sleep_until(attach_at), if self.attach_at.is_some() => self.attach_again().await,
             }
         }
@@ -212,7 +255,7 @@ impl Task {
     /// Returns whether the broker sends nothing more although there may be free handlers, as messages wait for their
     /// next attempt.
     fn is_starved(&self) -> bool {
-        let limit = MAX_WAITING + usize::from(self.plans[0].prefetch);
+        let limit = MAX_WAITING + usize::from(self.plans[SHARED].prefetch);
         self.waiting.is_empty()
             && self.prefetch < limit
             && !self.events.is_empty()
@@ -224,9 +267,9 @@ impl Task {
         if !self.is_starved() {
             return;
         }
-        let further = self.session.unless_lost(consume(self.acks.channel(), &self.plans[0])).await;
+        let further = self.session.unless_lost(consume(self.acks.channel(), &self.plans[SHARED])).await;
         match further {
-            Some(Ok(consumer)) => self.listen(consumer, 0),
+            Some(Ok(consumer)) => self.listen(consumer, SHARED),
             Some(Err(error)) => tracing::debug!(%error, "no further consumer"),
             None => {}
         }
@@ -309,7 +352,17 @@ impl Task {
             deadline: deadline(&acknowledgement.properties, arrived),
             refuses: false,
         };
-        self.waiting.push_back(Item { message, reply, acknowledgement });
+        let item = Item { message, reply, acknowledgement };
+        match self.shared.meant_for_another(&item.message) {
+            Some(route) if plan == SHARED => {
+                tokio::spawn(pass_on(item, route, self.passed_back.clone()));
+            }
+            _ => self.offer(item),
+        }
+    }
+
+    fn offer(&mut self, item: Item) {
+        self.waiting.push_back(item);
         if let Ok(slot) = self.shared.intake.try_slot() {
             self.deliver(slot);
         }
