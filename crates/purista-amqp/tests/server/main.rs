@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod alarm;
 #[cfg(test)]
+mod at_once;
+#[cfg(test)]
 mod attempts;
 #[cfg(test)]
 mod calls;
