@@ -42,6 +42,31 @@ async fn a_command_for_one_of_several_instances_is_served_by_that_one() {
     assert_eq!([&meant, &other].map(|bridge| bridge.stats().executed), [20, 0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_for_one_of_several_instances_is_served_by_that_one_beside_the_original() {
+    let place = Place::shared().await;
+    let meant = started(place.typescript()).await;
+    let other = started(place.typescript()).await;
+    let caller = started(place.typescript()).await;
+    serve(&meant, ("User", "1", "echo"), echo()).await;
+    serve(&other, ("User", "1", "echo"), echo()).await;
+    let options = InvokeOptions::default().with_timeout(Duration::from_secs(2));
+    for number in 0..20 {
+        let receiver = Receiver::new(("User", "1", "echo")).with_instance_id(meant.instance_id());
+        let draft = CommandDraft::new(ServiceAddress::client(), receiver);
+        let answer = caller.invoke_command(draft, &options).await;
+        let answer = answer.unwrap_or_else(|error| panic!("call {number}: {error:?}"));
+        assert_eq!(answer.sender.instance_id, *meant.instance_id());
+    }
+    assert_eq!([&meant, &other].map(|bridge| bridge.stats().executed), [20, 0]);
+
+    let receiver = Receiver::new(("User", "1", "echo")).with_instance_id("nobody");
+    let draft = CommandDraft::new(ServiceAddress::client(), receiver);
+    let error = caller.invoke_command(draft, &options).await.unwrap_err();
+    assert_eq!(error.bridge_kind(), Some(ErrorKind::NoHandler), "{error:?}");
+    assert_eq!([&meant, &other].map(|bridge| bridge.stats().executed), [20, 0]);
+}
+
 async fn exactly_the_calls_nobody_serves_fail(is_typescript: bool) {
     let place = Place::shared().await;
     let service = bridge(&place, is_typescript).await;

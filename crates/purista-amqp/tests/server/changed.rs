@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
+use purista_amqp::{AmqpBridge, AmqpBridgeBuilder, QueueType};
 use purista_conformance::Collector;
 use purista_core::{ErrorKind, EventBridge as _, EventBridgeExt as _, Filter, MessageType, Subscription};
 use serde_json::Value;
@@ -221,4 +221,47 @@ async fn a_queue_with_other_options_is_replaced_if_it_is_empty_and_unused() {
     new.emit("happened", "new").await.unwrap();
     seen.sentinel("\"new\"").await.unwrap();
     assert_eq!(seen.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_of_another_type_is_replaced_if_it_is_empty_and_unused() {
+    let place = Place::shared().await;
+    let classic = || place.builder().queue_type(QueueType::Classic);
+    let kind = async || place.queue(QUEUE).await.unwrap().kind;
+    let old = place.bridge().await;
+    let (seen, _) = watch(&old, "reader", Filter::event("happened"), durable()).await.unwrap();
+    assert_eq!(kind().await, "quorum");
+
+    // Somebody consumes.
+    let new = started(classic()).await;
+    let refused = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
+    old.emit("happened", "still works").await.unwrap();
+    seen.sentinel("\"still works\"").await.unwrap();
+
+    // Somebody has to consume.
+    old.shutdown(PATIENCE).await;
+    new.emit("happened", "waits").await.unwrap();
+    let refused = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
+    let old = place.bridge().await;
+    let (seen, _) = watch(&old, "reader", Filter::event("happened"), durable()).await.unwrap();
+    seen.sentinel("\"waits\"").await.unwrap();
+    old.shutdown(PATIENCE).await;
+
+    let (seen, _) = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap();
+    assert_eq!(kind().await, "classic");
+    new.emit("happened", "new").await.unwrap();
+    seen.sentinel("\"new\"").await.unwrap();
+    assert_eq!(seen.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_dead_letters_can_be_changed() {
+    let place = Place::shared().await;
+    let old = place.bridge().await;
+    watch(&old, "reader", Filter::event("happened"), durable()).await.unwrap();
+    old.shutdown(PATIENCE).await;
+    let new = started(place.builder().max_dead_letters(10)).await;
+    watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap();
 }
