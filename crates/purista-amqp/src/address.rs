@@ -87,6 +87,11 @@ impl Names {
         self.of(&format!("{what}.{whose}"))
     }
 
+    /// Returns the queue that whoever changes what leads to a queue declares.
+    pub(crate) fn turn(&self, queue: &str) -> String {
+        self.of(&format!("turn.{}", bounded_name(&[queue], MAX_NAME)))
+    }
+
     /// Returns a name for a filter: the same for the same filter only.
     pub(crate) fn filter(&self, digest: &str) -> String {
         self.of(&format!("filter.{digest}"))

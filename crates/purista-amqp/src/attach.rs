@@ -18,6 +18,7 @@ use crate::{
     error::{error, from_lapin, soft_error},
     session::Session,
     topology::{Binding, Gate, Plan, QueueSpec},
+    turn::Turn,
 };
 
 /// How often it is tried again when something was removed by another instance that left in this moment.
@@ -47,6 +48,11 @@ pub(crate) async fn attach(session: &Arc<Session>, plans: &[Plan], is_restored: 
         was_forgotten |= count(session, &plan.queue.name).await?.is_none();
     }
     let plans: Arc<[Plan]> = plans.iter().map(Plan::for_connection).collect();
+    let gate = plans.iter().find_map(|plan| plan.gate.as_ref());
+    let _turn = match gate {
+        Some(gate) => Some(Turn::take(session, gate.turn.clone()).await?),
+        None => None,
+    };
     let (mut tries, mut patience) = (0, PATIENCE);
     loop {
         let channel = session.channel().await?;

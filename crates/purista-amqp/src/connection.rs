@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attach::declare_queue,
+    attach::{count, declare_queue},
     codec::Reply,
     config::Config,
     error::{error, from_lapin, soft_error},
@@ -22,6 +22,7 @@ use crate::{
     supervisor::supervise,
     topology::{QueueSpec, Route, Topology},
     transport::NAME,
+    turn::Turn,
 };
 
 /// How many registrations are restored at once.
@@ -147,6 +148,11 @@ impl Connection {
 
     /// Declares the queue of dead letters. One that is there keeps the options that it has.
     pub(crate) async fn declare_dead_letters(&self, session: &Session) -> Result<()> {
+        if count(session, &self.dead_letters.name).await?.is_some() {
+            return Ok(());
+        }
+        // RabbitMQ 3.10 may fail when a quorum queue is declared several times at once.
+        let _turn = Turn::take(session, self.topology.turn(self.dead_letters.name.as_str())).await?;
         let channel = session.channel().await?;
         match declare_queue(&channel, &self.dead_letters).await {
             Err(cause) if soft_error(&cause) == Some(AMQPSoftError::PRECONDITIONFAILED) => {

@@ -21,6 +21,7 @@ mod session;
 mod supervisor;
 mod topology;
 mod transport;
+mod turn;
 mod typescript;
 
 pub use bridge::AmqpBridge;

@@ -114,6 +114,7 @@ impl Native {
             queue.limit(messages);
         }
         let gate = Gate {
+            turn: self.names.turn(&name).into(),
             name: name.into(),
             auto_delete: !granted.durable,
             fingerprint: self.names.filter(&bounded_name(&[&subscription.filter.exact()], 64)).into(),

@@ -62,6 +62,8 @@ pub(crate) struct Binding {
 pub(crate) struct Gate {
     pub(crate) name: ShortString,
     pub(crate) auto_delete: bool,
+    /// The queue that whoever has the turn to change it declares.
+    pub(crate) turn: ShortString,
     /// Tells the filter; the broker compares it when the exchange is declared again.
     pub(crate) fingerprint: ShortString,
 }
@@ -124,6 +126,12 @@ impl Topology {
         instance_id: &Id,
     ) -> Plan {
         forward!(self, inner => inner.subscription(subscription, granted, instance_id))
+    }
+
+    /// Returns what whoever changes a queue declares.
+    pub(crate) fn turn(&self, queue: &str) -> ShortString {
+        let names = forward!(self, inner => &inner.names);
+        names.turn(queue).into()
     }
 
     /// Returns the queue of dead letters.

@@ -126,6 +126,7 @@ impl TypeScript {
             queue.limit(messages);
         }
         let gate = Gate {
+            turn: self.names.turn(queue.name.as_str()).into(),
             name: queue.name.clone(),
             auto_delete: false,
             fingerprint: self.names.filter(&bounded_name(&[&subscription.filter.exact()], 64)).into(),

@@ -221,14 +221,15 @@ fn is_ready(
     }
 }
 
-/// Returns whether the file that maps quorum queues to their data knows a queue.
+/// Returns whether a file that maps quorum queues to their data knows a queue.
 fn is_registered(data: &Path, queue: &str) -> anyhow::Result<bool> {
-    for node in fs::read_dir(data)? {
-        let quorum = node?.path().join("quorum");
-        let Ok(nodes) = fs::read_dir(quorum) else { continue };
+    for folder in fs::read_dir(data)? {
+        let Ok(nodes) = fs::read_dir(folder?.path().join("quorum")) else { continue };
         for node in nodes {
             let names = fs::read(node?.path().join("names.dets")).unwrap_or_default();
-            return Ok(names.windows(queue.len()).any(|window| window == queue.as_bytes()));
+            if names.windows(queue.len()).any(|window| window == queue.as_bytes()) {
+                return Ok(true);
+            }
         }
     }
     Ok(false)

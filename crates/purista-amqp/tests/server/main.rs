@@ -18,6 +18,8 @@ mod interop;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod several_servers;
 #[cfg(test)]
 mod support;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use purista_core::{
     Body, Command, CommandDraft, CommandOptions, EmitOptions, ErrorKind, EventBridge, Filter, Id,
     InvokeOptions, Message, MessageType, PartyFilter, Payload, Receiver, ServiceAddress, Subscription,
@@ -77,14 +78,16 @@ async fn hostile_names_reach_their_address_only(stage: Stage) -> Outcome {
         anyhow::Ok(draft.with_trace_id(name).with_correlation_id(name))
     };
     for name in &names {
-        for field in CHOSEN {
+        let in_fields = CHOSEN.map(async |field| {
             let draft = draft(field, name, "first")?;
             let emitted = bridge.emit_message(draft.clone(), &EmitOptions::default()).await;
             if let Some(sent) = unless_refused(emitted, name)? {
                 let came = everything.message(sent.message_type(), &sent.id).await?;
                 is_as_drafted(draft.stamp(bridge.instance_id()), &came)?;
             }
-        }
+            anyhow::Ok(())
+        });
+        try_join_all(in_fields).await?;
     }
     for (name, field, seen) in subscribers {
         bridge.emit_message(draft(field, name, "sentinel")?, &EmitOptions::default()).await?;
