@@ -34,7 +34,6 @@ const GIVEN: Capabilities = Capabilities::NONE
     .with(Capability::BoundedRetry)
     .with(Capability::DelayedRetry)
     .with(Capability::DeadLetter)
-    .with(Capability::LongHandlers)
     .with(Capability::MustRoute)
     .with(Capability::NoResponder)
     .with(Capability::MessageExpiry)
