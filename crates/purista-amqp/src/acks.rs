@@ -24,8 +24,6 @@ pub(crate) struct Acks {
 struct State {
     /// All below this are acknowledged.
     next: u64,
-    /// The last one that came.
-    last: u64,
     /// What is done with and not acknowledged yet.
     done: BTreeSet<u64>,
     /// What is acknowledged while one before it is not.
@@ -51,10 +49,8 @@ impl Acks {
     }
 
     /// Notes a delivery.
-    pub(crate) fn came(&self, tag: u64) {
-        let mut state = self.state.lock();
-        state.last = state.last.max(tag);
-        state.outstanding += 1;
+    pub(crate) fn came(&self) {
+        self.state.lock().outstanding += 1;
     }
 
     /// Returns how many deliveries are not done with.
@@ -180,7 +176,7 @@ mod tests {
     use super::*;
 
     fn state(done: &[u64]) -> State {
-        State { next: 1, last: 10, done: done.iter().copied().collect(), outstanding: 10, ..State::default() }
+        State { next: 1, done: done.iter().copied().collect(), outstanding: 10, ..State::default() }
     }
 
     #[test]

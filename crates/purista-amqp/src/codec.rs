@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, ShortString},
@@ -142,11 +141,6 @@ pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
         .with_content_type("application/json".into())
         .with_delivery_mode(PERSISTENT)
         .with_headers(headers)
-}
-
-/// Takes the body out of a delivery.
-pub(crate) fn body(data: Vec<u8>) -> Bytes {
-    data.into()
 }
 
 #[cfg(test)]

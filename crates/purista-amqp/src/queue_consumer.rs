@@ -1,5 +1,6 @@
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{
     FutureExt as _, Stream, StreamExt as _,
     future::ready,
@@ -21,7 +22,7 @@ use tokio::{
 use crate::{
     acks::Acks,
     attach::{Attached, attach, consume, remove_if_unused},
-    codec::{Reply, body, deadline, failed_attempts},
+    codec::{Reply, deadline, failed_attempts},
     connection::Connection,
     delivery::Unacknowledged,
     error::error,
@@ -317,8 +318,8 @@ impl Task {
     fn take(&mut self, incoming: Incoming, plan: usize) {
         let arrived = Instant::now();
         let Incoming { delivery_tag: tag, redelivered, properties, data, .. } = incoming;
-        self.acks.came(tag);
-        let (body, connection) = (body(data), &self.shared.connection);
+        self.acks.came();
+        let (body, connection) = (Bytes::from(data), &self.shared.connection);
         let acknowledgement = Unacknowledged {
             acks: Arc::clone(&self.acks),
             tag,

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use lapin::{Consumer, message::Delivery, options::BasicAckOptions, types::ShortString};
 use purista_core::{Message, Result, adapter::Link};
@@ -8,7 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     attach::{Attached, attach},
-    codec::{body, is_refusal},
+    codec::is_refusal,
     error::from_lapin,
     session::Session,
     topology::Topology,
@@ -88,7 +89,7 @@ where
 
 fn hand_over(delivery: Delivery, link: &Link) {
     let refusal = is_refusal(&delivery.properties);
-    match Message::decode(body(delivery.data)) {
+    match Message::decode(Bytes::from(delivery.data)) {
         Ok(response) if refusal => link.refused(&response),
         Ok(response) => link.respond(Arc::new(response)),
         Err(error) => link.malformed(&error),

@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
 
 async fn a_header_contradicts(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
-    let seen = stage.collect(&*bridge, "subscriber", "event").await?;
+    let seen = stage.watch(&*bridge, "subscriber", Filter::event(stage.unique("event"))).await?;
     let with_tenant = |tenant: &str| -> Result<Message> {
         Ok(stage.event("event", tenant)?.with_tenant_id(tenant).stamp(&Id::from("peer")))
     };

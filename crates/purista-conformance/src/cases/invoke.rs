@@ -6,13 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::{join_all, try_join_all};
 use purista_core::{
     Capability, CommandOptions, ErrorKind, EventBridgeExt as _, Filter, InvokeOptions, MessageType, Payload,
-    SubscriptionOptions,
 };
 use tokio::time::Instant;
 
 use crate::{
     case::{Case, Outcome, case},
-    probe::{Collector, Latch, echo, eventually, on_command},
+    probe::{Latch, echo, eventually, on_command},
     stage::Stage,
 };
 
@@ -114,13 +113,10 @@ async fn a_response_is_an_event_too(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
     let options = CommandOptions::default().with_success_event(stage.unique("echoed"));
     stage.serve(&*bridge, "echo", options, echo()).await?;
-    let by_event = stage.collect(&*bridge, "by event", "echoed").await?;
-    let by_type = Collector::new();
+    let by_event = stage.watch(&*bridge, "by event", Filter::event(stage.unique("echoed"))).await?;
     let responses =
         Filter::message_type(MessageType::CommandSuccessResponse).with_sender(stage.address("echo"));
-    stage
-        .subscribe(&*bridge, "by type", responses, SubscriptionOptions::default(), by_type.handler())
-        .await?;
+    let by_type = stage.watch(&*bridge, "by type", responses).await?;
 
     let response = stage.invoke(&*bridge, "echo", &"one").await?;
     stage.invoke(&*bridge, "echo", &"sentinel").await?;
