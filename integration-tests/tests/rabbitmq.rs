@@ -66,7 +66,9 @@ async fn data_outlive_the_process_until_they_are_wiped() -> anyhow::Result<()> {
     let process = server.process()?;
     let first = process.id().context("does not run")?;
 
-    process.kill().await?;
+    // Before it is killed: what it was told in the last moments may not be in its files.
+    process.terminate().await?;
+    process.terminate().await.unwrap_err();
     ensure!(process.id().is_none());
     std::net::TcpStream::connect(server.address()).unwrap_err();
     process.start_again().await?;
@@ -75,8 +77,8 @@ async fn data_outlive_the_process_until_they_are_wiped() -> anyhow::Result<()> {
 
     process.wipe().await.unwrap_err();
     process.start_again().await.unwrap_err();
-    process.terminate().await?;
-    process.terminate().await.unwrap_err();
+    process.kill().await?;
+    ensure!(process.id().is_none());
     process.start_again().await?;
     until(management, "/", |queue| queue.messages == 10).await?;
 
