@@ -17,6 +17,7 @@ pub struct OwnBroker {
     proxy: FaultProxy,
     cancel_consumer: CancelConsumer,
     before_kill: Option<BeforeKill>,
+    consumers_have_connections: bool,
 }
 
 impl OwnBroker {
@@ -32,7 +33,14 @@ impl OwnBroker {
     {
         let cancel_consumer: CancelConsumer =
             Box::new(move |subscriber| Box::pin(cancel_consumer(subscriber)));
-        Self { process, proxy, cancel_consumer, before_kill: None }
+        Self { process, proxy, cancel_consumer, before_kill: None, consumers_have_connections: false }
+    }
+
+    /// Says that each consumer has a connection of its own: [`Broker::consumers_have_connections`].
+    #[must_use]
+    pub fn with_connection_per_consumer(mut self) -> Self {
+        self.consumers_have_connections = true;
+        self
     }
 
     /// Has something done before each kill, for a broker that keeps less than it acknowledged for some time.
@@ -75,6 +83,10 @@ impl Broker for OwnBroker {
 
     async fn cancel_consumer(&self, subscriber: &ServiceAddress) -> Result<()> {
         (self.cancel_consumer)(subscriber.clone()).await
+    }
+
+    fn consumers_have_connections(&self) -> bool {
+        self.consumers_have_connections
     }
 
     fn break_network(&self, how: NetworkFault) {

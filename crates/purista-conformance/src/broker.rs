@@ -34,13 +34,19 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Why it could not.
     async fn wipe(&self) -> Result<()>;
 
-    /// Takes the consumer of a durable subscriber away while its connection lives, as an operator can. Messages that
+    /// Takes the consumer of a durable subscriber away while its bridge is connected, as an operator can. Messages that
     /// wait for it may be lost with it.
     ///
     /// # Errors
     ///
     /// Why it could not; also if there is no such consumer.
     async fn cancel_consumer(&self, subscriber: &ServiceAddress) -> Result<()>;
+
+    /// Returns whether a consumer has a connection of its own, which
+    /// [`cancel_consumer`](Self::cancel_consumer) ends with it.
+    fn consumers_have_connections(&self) -> bool {
+        false
+    }
 
     /// Breaks the network between the bridges and the broker.
     fn break_network(&self, how: NetworkFault);

@@ -98,6 +98,12 @@ pub trait Deployment: Send + Sync + 'static {
         true
     }
 
+    /// Returns whether the broker refuses what it has no place for: an event beyond [`DeploymentOptions::queue_capacity`],
+    /// a dead letter beyond [`DeploymentOptions::dead_letter_capacity`].
+    fn refuses_when_full(&self) -> bool {
+        true
+    }
+
     /// Takes the dead letters out of the broker, oldest first.
     ///
     /// # Errors
@@ -111,6 +117,15 @@ pub trait Deployment: Send + Sync + 'static {
     ///
     /// Why the broker could not be asked.
     async fn inspect(&self) -> Result<BrokerReport>;
+
+    /// Returns how many routes are on the broker for this trial; at once, also where it takes time to count messages.
+    ///
+    /// # Errors
+    ///
+    /// Why the broker could not be asked.
+    async fn routes(&self) -> Result<usize> {
+        self.inspect().await.map(|report| report.routes)
+    }
 
     /// Returns the broker, if it belongs to this deployment alone.
     fn broker(&self) -> Option<&dyn Broker>;

@@ -301,13 +301,13 @@ impl Stage {
         capability: Capability,
     ) -> anyhow::Result<()> {
         let bridge = self.bridge().await?;
-        let before = self.deployment.inspect().await?;
+        let before = self.deployment.routes().await?;
         let filter = Filter::event(self.unique("refused"));
         let refused = self.subscribe(&*bridge, "refused", filter, options, Collector::new().handler()).await;
         let error = refused.err().with_context(|| format!("{capability} was granted and is not claimed"))?;
         ensure!(error.kind() == ErrorKind::Unsupported(capability), "{error:?}");
-        let after = self.deployment.inspect().await?;
-        ensure!(after.routes == before.routes, "{} routes became {}", before.routes, after.routes);
+        let after = self.deployment.routes().await?;
+        ensure!(after == before, "{before} routes became {after}");
         Ok(())
     }
 }

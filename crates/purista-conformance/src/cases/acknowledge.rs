@@ -15,6 +15,7 @@ use purista_core::{
 };
 
 use crate::{
+    broker::NetworkFault,
     case::{Case, Outcome, case},
     ledger::Ledger,
     probe::{Collector, Latch, eventually, on_event},
@@ -28,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
     case!("ACK-4", attempts_are_apart, Capability::DelayedRetry, else refuses_delay),
     case!("ACK-5", a_dead_letter_tells_all, Capability::DeadLetter, else refuses_dead_letter),
     case!("ACK-6", poison_among_neighbours, Capability::BoundedRetry, else refuses_retry),
-    case!("ACK-9", no_room_for_a_dead_letter, Capability::DeadLetter, else refuses_dead_letter),
+    case!("ACK-9", a_dead_letter_cannot_be_kept, Capability::DeadLetter, else refuses_dead_letter),
     case!("ACK-12", a_long_handler_runs_once, Capability::LongHandlers, else "no handler is known to be long"),
     case!("ACK-13", a_panic_is_a_failure),
 ];
@@ -201,6 +202,14 @@ async fn poison_among_neighbours(stage: Stage) -> Outcome {
     Ok(())
 }
 
+async fn a_dead_letter_cannot_be_kept(stage: Stage) -> Outcome {
+    if stage.deployment().refuses_when_full() {
+        no_room_for_a_dead_letter(stage).await
+    } else {
+        no_broker_for_a_dead_letter(stage).await
+    }
+}
+
 async fn no_room_for_a_dead_letter(mut stage: Stage) -> Outcome {
     stage
         .redeploy(DeploymentOptions { dead_letter_capacity: Some(1), ..DeploymentOptions::default() })
@@ -219,6 +228,37 @@ async fn no_room_for_a_dead_letter(mut stage: Stage) -> Outcome {
     let second = stage.deployment().take_dead_letters().await?;
     ensure!((first.len(), second.len()) == (1, 1), "{first:?} {second:?}");
     ensure!(first[0].message_id != second[0].message_id, "the same letter twice");
+    Ok(())
+}
+
+/// Where there is always room, the broker is away.
+async fn no_broker_for_a_dead_letter(mut stage: Stage) -> Outcome {
+    stage.own_broker(DeploymentOptions::default()).await?;
+    let (bridge, broker, latch) = (stage.bridge().await?, stage.broker()?, Latch::new());
+    let held = Arc::clone(&latch);
+    let handler = on_event(move |_| {
+        let held = Arc::clone(&held);
+        async move {
+            held.pass().await;
+            Err(HandlerError::unhandled("on purpose"))
+        }
+    });
+    subscribe(&stage, &*bridge, attempts(1), handler).await?;
+    let sent = stage.emit(&*bridge, "event", &"content").await?;
+    latch.reached(1).await?;
+    broker.break_network(NetworkFault::Down);
+    eventually("the outage is noticed", || async { Ok(!bridge.health().connected) }).await?;
+    latch.open();
+    eventually("it cannot be kept", || async { Ok(bridge.stats().dead_letter_failures > 0) }).await?;
+    let stats = bridge.stats();
+    ensure!(stats.dead_lettered == 0 && stats.in_hand == 1, "it was let go: {stats:?}");
+
+    broker.mend_network();
+    // The broker may deliver it again as well.
+    let is_kept = || async { Ok(bridge.stats().dead_lettered > 0 && bridge.stats().in_hand == 0) };
+    eventually("it is kept when the broker is back", is_kept).await?;
+    let letters = stage.deployment().take_dead_letters().await?;
+    ensure!(letters.len() == 1 && letters[0].message_id == sent.id, "{letters:?}");
     Ok(())
 }
 

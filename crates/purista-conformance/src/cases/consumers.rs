@@ -20,11 +20,12 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn a_cancelled_consumer_comes_back(mut stage: Stage) -> Outcome {
+    const ROUNDS: usize = 3;
     stage.own_broker(DeploymentOptions::default()).await?;
     let mut traffic = Traffic::begin(&stage).await?;
     let (broker, books) = (stage.broker()?, stage.address("books"));
     let attempts = broker.connection_attempts();
-    for round in 1..=3 {
+    for round in 1..=ROUNDS {
         // What waited for the consumer may be lost with it.
         traffic.must_arrive(false);
         let mut events = traffic.service.events();
@@ -37,7 +38,9 @@ async fn a_cancelled_consumer_comes_back(mut stage: Stage) -> Outcome {
         traffic.flows(100).await?;
     }
     let attempts = broker.connection_attempts() - attempts;
-    ensure!(attempts == 0, "it connected again {attempts} times, and its connection was well");
+    // Beyond those that an operator has ended, its connections were well.
+    let ended = if broker.consumers_have_connections() { ROUNDS } else { 0 };
+    ensure!(attempts <= ended, "it connected again {attempts} times for {ended} connections that ended");
     traffic.ends().await
 }
 

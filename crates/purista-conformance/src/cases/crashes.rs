@@ -210,12 +210,12 @@ async fn commands_outlive_a_shutdown(stage: &Stage) -> Outcome {
 
 async fn refuses_to_deliver_again(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
-    let before = stage.deployment().inspect().await?.routes;
+    let before = stage.deployment().routes().await?;
     let options = CommandOptions::default().with_acknowledge(Acknowledge::AfterHandler);
     let refused = stage.serve(&*bridge, "asks", options, echo()).await;
     let error = refused.err().context("it was granted and is not claimed")?;
     ensure!(error.kind() == ErrorKind::Unsupported(Capability::AtLeastOnceCommands), "{error:?}");
-    let after = stage.deployment().inspect().await?.routes;
+    let after = stage.deployment().routes().await?;
     ensure!(after == before, "{before} routes became {after}");
     Ok(())
 }

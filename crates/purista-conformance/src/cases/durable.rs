@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use purista_core::{
-    Capability, CommandOptions, EmitOptions, ErrorKind, EventBridge, Filter, Registration,
+    Capability, CommandOptions, EmitOptions, ErrorKind, EventBridge, Filter, Message, Registration,
     SubscriptionOptions,
 };
 use tokio::time::Instant;
 
 use crate::{
+    broker::NetworkFault,
     case::{Case, Outcome, case},
     ledger::Ledger,
     probe::{Collector, Latch, bookkeeper, echo, eventually, grows_to, on_event},
@@ -60,7 +61,27 @@ async fn nothing_is_missed(stage: Stage) -> Outcome {
     Ok(())
 }
 
-async fn emit_waits_for_the_broker(mut stage: Stage) -> Outcome {
+async fn emit_waits_for_the_broker(stage: Stage) -> Outcome {
+    if stage.deployment().refuses_when_full() {
+        emit_waits_for_room(stage).await
+    } else {
+        emit_waits_for_a_silent_broker(stage).await
+    }
+}
+
+/// Looks that an emit did not return before its time was over, and why.
+fn is_refused_in_time(
+    result: purista_core::Result<Arc<Message>>,
+    took: Duration,
+    limit: Duration,
+) -> Outcome {
+    let error = result.err().context("emit returned before the broker had the event")?;
+    ensure!(matches!(error.kind(), ErrorKind::Backpressure | ErrorKind::Timeout), "{error:?}");
+    ensure!(took >= limit, "it waited {took:?} of {limit:?} for the broker");
+    Ok(())
+}
+
+async fn emit_waits_for_room(mut stage: Stage) -> Outcome {
     const PLACES: u64 = 8;
     const LIMIT: Duration = Duration::from_millis(200);
     stage.redeploy(DeploymentOptions { queue_capacity: Some(8), ..DeploymentOptions::default() }).await?;
@@ -86,13 +107,12 @@ async fn emit_waits_for_the_broker(mut stage: Stage) -> Outcome {
         let began = Instant::now();
         match stage.emit_within(&*bridge, "event", &number, LIMIT).await {
             Ok(_) => ledger.ok(number),
-            Err(error) => break (error, began.elapsed()),
+            refused => break (refused, began.elapsed()),
         }
         number += 1;
     };
     ledger.unknown(number);
-    ensure!(matches!(refused.kind(), ErrorKind::Backpressure | ErrorKind::Timeout), "{refused:?}");
-    ensure!(took >= LIMIT, "it waited {took:?} of {LIMIT:?} for room");
+    is_refused_in_time(refused, took, LIMIT)?;
 
     // One with more time waits on while others come through, until there is room.
     let waiting = tokio::spawn({
@@ -105,6 +125,41 @@ async fn emit_waits_for_the_broker(mut stage: Stage) -> Outcome {
     latch.open();
     waiting.await?.context("emit when there is room")?;
     ledger.ok(number + 1);
+    eventually("nothing is lost", || async { Ok(ledger.balance().lost.is_empty()) }).await?;
+    ensure!(ledger.balance().is_at_least_once(), "{:?}", ledger.balance());
+    Ok(())
+}
+
+/// Where no queue is ever full, the broker says nothing for a while.
+async fn emit_waits_for_a_silent_broker(mut stage: Stage) -> Outcome {
+    const EVENTS: u64 = 8;
+    const LIMIT: Duration = Duration::from_millis(200);
+    stage.own_broker(DeploymentOptions::default()).await?;
+    let (bridge, ledger) = (stage.new_bridge()?, Arc::new(Ledger::default()));
+    keep_books(&stage, &*bridge, &ledger, SubscriptionOptions::default()).await?;
+    bridge.start().await?;
+    for number in 0..EVENTS {
+        stage.emit_within(&*bridge, "event", &number, PATIENCE).await?;
+        ledger.ok(number);
+    }
+
+    let broker = stage.broker()?;
+    broker.break_network(NetworkFault::Silence);
+    let waiting = tokio::spawn({
+        let (stage, bridge) = (stage.clone(), Arc::clone(&bridge));
+        async move { stage.emit_within(&*bridge, "event", &EVENTS, 2 * PATIENCE).await }
+    });
+    for number in EVENTS + 1..2 * EVENTS {
+        ledger.unknown(number);
+        let began = Instant::now();
+        let refused = stage.emit_within(&*bridge, "event", &number, LIMIT).await;
+        is_refused_in_time(refused, began.elapsed(), LIMIT)?;
+    }
+    // One with more time waits on.
+    ensure!(!waiting.is_finished(), "emit returned while the broker was silent: {:?}", waiting.await);
+    broker.mend_network();
+    waiting.await?.context("emit when the broker speaks again")?;
+    ledger.ok(EVENTS);
     eventually("nothing is lost", || async { Ok(ledger.balance().lost.is_empty()) }).await?;
     ensure!(ledger.balance().is_at_least_once(), "{:?}", ledger.balance());
     Ok(())
@@ -206,7 +261,7 @@ async fn refuses(stage: &Stage, capability: Capability) -> Outcome {
         if is_started {
             bridge.start().await?;
         }
-        let before = stage.deployment().inspect().await?.routes;
+        let before = stage.deployment().routes().await?;
         let refused = if capability == Capability::DurableCommands {
             stage.serve(&*bridge, "asks", CommandOptions::default().with_durable(true), echo()).await
         } else {
@@ -215,7 +270,7 @@ async fn refuses(stage: &Stage, capability: Capability) -> Outcome {
         };
         let error = refused.err().with_context(|| format!("{capability} was granted and is not claimed"))?;
         ensure!(error.kind() == ErrorKind::Unsupported(capability), "{error:?}");
-        let after = stage.deployment().inspect().await?.routes;
+        let after = stage.deployment().routes().await?;
         ensure!(after == before, "{before} routes became {after}");
     }
     Ok(())

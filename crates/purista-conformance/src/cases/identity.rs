@@ -149,7 +149,7 @@ async fn names_a_command(
     address: ServiceAddress,
     length: usize,
 ) -> Result<()> {
-    let routes = stage.deployment().inspect().await?.routes;
+    let routes = stage.deployment().routes().await?;
     let call = CommandDraft::new(stage.address("caller"), &address);
     let served = taken(bridge.register_command(Command::new(address), echo()).await, length)?.is_some();
     let called = bridge.invoke_command(call, &InvokeOptions::default()).await;
@@ -158,7 +158,7 @@ async fn names_a_command(
     } else {
         let error = called.err().context("a name that cannot be served was called")?;
         ensure!(error.bridge_kind() == Some(ErrorKind::InvalidMessage), "{length} bytes: {error:?}");
-        ensure!(stage.deployment().inspect().await?.routes == routes, "a refused command left something");
+        ensure!(stage.deployment().routes().await? == routes, "a refused command left something");
     }
     Ok(())
 }

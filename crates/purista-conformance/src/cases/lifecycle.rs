@@ -101,7 +101,7 @@ async fn refuses_after_the_start(stage: Stage) -> Outcome {
     stage.serve(&*bridge, "early", CommandOptions::default(), echo()).await?;
     let collector = stage.collect(&*bridge, "early", "event").await?;
     bridge.start().await?;
-    let before = stage.deployment().inspect().await?.routes;
+    let before = stage.deployment().routes().await?;
     let (filter, options) = (Filter::event(stage.unique("event")), SubscriptionOptions::default());
     let refused = [
         stage.serve(&*bridge, "late", CommandOptions::default(), echo()).await.err(),
@@ -111,7 +111,7 @@ async fn refuses_after_the_start(stage: Stage) -> Outcome {
         let error = refused.context("registered after the start, which is not claimed")?;
         ensure!(error.kind() == ErrorKind::Unsupported(Capability::RegisterAfterStart), "{error:?}");
     }
-    let after = stage.deployment().inspect().await?.routes;
+    let after = stage.deployment().routes().await?;
     ensure!(after == before, "{before} routes became {after}");
     stage.invoke(&*bridge, "early", &0).await?;
     stage.emit(&*bridge, "event", &0).await?;
@@ -265,7 +265,7 @@ async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
     let command =
         stage.serve(&*bridge, "leaving", CommandOptions::default(), latch.command(&commands)).await?;
     bridge.start().await?;
-    let before = stage.deployment().inspect().await?.routes;
+    let before = stage.deployment().routes().await?;
     stage.emit(&*bridge, "event", "running").await?;
     let call = stage.calling(&bridge, "leaving", "running");
     latch.reached(2).await?;
@@ -295,7 +295,7 @@ async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
     latch.open();
     call.await??;
     eventually("what ran is handled", || async { Ok(bridge.stats().handled == 1 + 16) }).await?;
-    let are_gone = || async { Ok(stage.deployment().inspect().await?.routes < before) };
+    let are_gone = || async { Ok(stage.deployment().routes().await? < before) };
     eventually("the routes are gone", are_gone).await?;
     if bridge.capabilities().has(Capability::RegisterAfterStart) {
         registers_again(&stage, &*bridge, [subscription, command]).await?;

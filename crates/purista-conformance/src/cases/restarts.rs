@@ -44,7 +44,14 @@ async fn end(broker: &dyn Broker, how: End) -> purista_core::Result<()> {
 
 /// Starts a service with a durable subscription whose handler keeps the books.
 async fn attach(stage: &Stage, ledger: &Arc<Ledger>) -> anyhow::Result<Arc<dyn EventBridge>> {
-    let service = stage.new_bridge()?;
+    attach_as(stage.new_bridge()?, stage, ledger).await
+}
+
+async fn attach_as(
+    service: Arc<dyn EventBridge>,
+    stage: &Stage,
+    ledger: &Arc<Ledger>,
+) -> anyhow::Result<Arc<dyn EventBridge>> {
     let (filter, options) = (Filter::event(stage.unique("event")), SubscriptionOptions::default());
     let registered =
         stage.subscribe(&*service, "books", filter, options.with_durable(true), bookkeeper(ledger)).await?;
@@ -100,9 +107,10 @@ async fn a_session_without_messages(mut stage: Stage) -> Outcome {
     end(stage.broker()?, End::Terminated).await?;
     stage.broker()?.start().await?;
 
-    let emitter = stage.bridge().await?;
+    // The instance comes back before there is another one.
+    let (service, emitter) = (stage.new_bridge()?, stage.bridge().await?);
     stage.emit_each(&*emitter, "event", 0..EVENTS).await?;
-    let _service = attach(&stage, &ledger).await?;
+    let _service = attach_as(service, &stage, &ledger).await?;
     grows_to(EVENTS, "events", || ledger.handled_count()).await?;
     stage.emit_each(&*emitter, "event", EVENTS..EVENTS + 1).await?;
     grows_to(EVENTS + 1, "events", || ledger.handled_count()).await?;

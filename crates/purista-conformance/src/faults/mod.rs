@@ -204,6 +204,10 @@ impl Deployment for WrongDeployment {
         self.inner.misroute(to, bytes).await
     }
 
+    fn refuses_when_full(&self) -> bool {
+        self.inner.refuses_when_full()
+    }
+
     async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         self.inner.take_dead_letters().await
     }
