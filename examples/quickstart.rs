@@ -5,6 +5,7 @@
 //! cargo run --example quickstart -- Ada
 //! cargo run --example quickstart -- --bridge nats://localhost:4222
 //! cargo run --example quickstart -- --bridge amqp://localhost:5672
+//! cargo run --example quickstart -- --bridge mqtt://localhost:1883
 //! ```
 //!
 //! Over a broker, the services can run in one process or several, and their callers in others:
@@ -24,6 +25,7 @@ use purista_core::{
     MessageType, Service,
 };
 use purista_default::DefaultEventBridge;
+use purista_mqtt::MqttBridge;
 use purista_nats::NatsBridge;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +73,8 @@ fn open_bridge(url: &str) -> Result<Arc<dyn EventBridge>, Box<dyn Error>> {
         "default" => Ok(Arc::new(DefaultEventBridge::builder().build()?)),
         "nats" | "tls" => Ok(Arc::new(NatsBridge::builder(url).build()?)),
         "amqp" | "amqps" => Ok(Arc::new(AmqpBridge::builder(url).build()?)),
-        other => Err(format!("no adapter for `{other}`; there are: default, nats, amqp").into()),
+        "mqtt" | "mqtts" | "ws" | "wss" => Ok(Arc::new(MqttBridge::builder(url).build()?)),
+        other => Err(format!("no adapter for `{other}`; there are: default, nats, amqp, mqtt").into()),
     }
 }
 

@@ -6,7 +6,7 @@ use lapin::{protocol::AMQPSoftError, types::ShortString};
 use parking_lot::RwLock;
 use purista_core::{
     ErrorKind, Message, Result,
-    adapter::{Backoff, Connectivity, Link},
+    adapter::{Backoff, Connectivity, Link, Reconnect, keep_connected},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,6 @@ use crate::{
     publisher::Verdict,
     replies::Replies,
     session::Session,
-    supervisor::supervise,
     topology::{QueueSpec, Route, Topology},
     transport::NAME,
     turn::Turn,
@@ -56,8 +55,7 @@ impl Connection {
     pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
         let topology = Topology::new(config);
         let live = Live::open(config, &topology, &link).await?;
-        let closing = CancellationToken::new();
-        let connectivity = Connectivity::new(NAME, link, closing.clone());
+        let connectivity = Connectivity::new(NAME, link, CancellationToken::new());
         let connection = Arc::new(Self {
             dead_letters: topology.dead_letters(config),
             config: config.clone(),
@@ -66,7 +64,7 @@ impl Connection {
             live: RwLock::new(live),
         });
         let session = connection.session();
-        tokio::spawn(supervise(Arc::downgrade(&connection), session, closing));
+        tokio::spawn(keep_connected(Arc::downgrade(&connection), session));
         Ok(connection)
     }
 
@@ -163,8 +161,25 @@ impl Connection {
         }
     }
 
-    /// Connects again, and restores everything.
-    pub(crate) async fn restore(&self) -> Result<Arc<Session>> {
+    /// Sends what is under way and disconnects.
+    pub(crate) async fn close(&self) {
+        self.closing().cancel();
+        self.session().close().await;
+    }
+}
+
+impl Reconnect for Connection {
+    type Session = Session;
+
+    fn connectivity(&self) -> &Connectivity {
+        &self.connectivity
+    }
+
+    fn max_reconnect_delay(&self) -> Duration {
+        self.config.max_reconnect_delay
+    }
+
+    async fn restore(&self) -> Result<Arc<Session>> {
         let live = Live::open(&self.config, &self.topology, self.link()).await?;
         let session = Arc::clone(&live.session);
         *self.live.write() = live;
@@ -179,10 +194,13 @@ impl Connection {
         Ok(session)
     }
 
-    /// Sends what is under way and disconnects.
-    pub(crate) async fn close(&self) {
-        self.closing().cancel();
-        self.session().close().await;
+    async fn lost(session: &Session) -> String {
+        session.lost().await;
+        "the connection to the broker was lost".to_owned()
+    }
+
+    fn is_lost(session: &Session) -> bool {
+        session.is_lost()
     }
 }
 

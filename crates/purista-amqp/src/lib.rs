@@ -18,7 +18,6 @@ mod publisher;
 mod queue_consumer;
 mod replies;
 mod session;
-mod supervisor;
 mod topology;
 mod transport;
 mod turn;

@@ -1,13 +1,12 @@
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use purista_core::{
     Message, Receiver, Result, ServiceAddress,
-    adapter::{ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
+    adapter::{Backlog, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     address::command_queue_group,
@@ -53,52 +52,6 @@ impl Item {
     }
 }
 
-/// The messages that wait for one consumer.
-#[derive(Debug)]
-pub(crate) struct Backlog {
-    items: Mutex<Items>,
-    /// Told when another consumer has put something in.
-    came: Notify,
-    max_messages: usize,
-    max_bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct Items {
-    waiting: VecDeque<Item>,
-    bytes: usize,
-}
-
-impl Backlog {
-    fn push(&self, item: Item) -> Result<(), Item> {
-        let mut items = self.items.lock();
-        let bytes = items.bytes + item.original.len();
-        if items.waiting.len() >= self.max_messages || bytes > self.max_bytes {
-            return Err(item);
-        }
-        items.bytes = bytes;
-        items.waiting.push_back(item);
-        Ok(())
-    }
-
-    fn pop(&self) -> Option<Item> {
-        let mut items = self.items.lock();
-        let item = items.waiting.pop_front()?;
-        items.bytes -= item.original.len();
-        Some(item)
-    }
-
-    fn put_back(&self, item: Item) {
-        let mut items = self.items.lock();
-        items.bytes += item.original.len();
-        items.waiting.push_front(item);
-    }
-
-    fn len(&self) -> usize {
-        self.items.lock().waiting.len()
-    }
-}
-
 impl CoreConsumer {
     /// Starts to consume; returns when the server routes to us.
     pub(crate) async fn open(
@@ -119,12 +72,7 @@ impl CoreConsumer {
             }
             None => None,
         };
-        let backlog = Arc::new(Backlog {
-            items: Mutex::default(),
-            came: Notify::new(),
-            max_messages: spec.pending_messages,
-            max_bytes: spec.pending_bytes,
-        });
+        let backlog = Arc::new(Backlog::new(spec.pending_messages, spec.pending_bytes));
         let task = Task {
             connection,
             spec,
@@ -148,7 +96,7 @@ struct Task {
     connection: Arc<Connection>,
     spec: CoreConsumerSpec,
     intake: Intake<NatsTransport>,
-    backlog: Arc<Backlog>,
+    backlog: Arc<Backlog<Item>>,
     subscription: Subscription,
     handed_over: Option<Subscription>,
     /// Commands for this very instance, which came to another one.
@@ -158,7 +106,7 @@ struct Task {
 impl Task {
     async fn run(mut self, mut stop: StopSignal) {
         let why = loop {
-            let has_work = self.backlog.len() > 0;
+            let has_work = !self.backlog.is_empty();
             tokio::select! {
                 biased;
                 why = stop.told() => break why,
@@ -174,7 +122,7 @@ impl Task {
                     Some(message) => self.take(message),
                     None => return self.intake.consumer_down(),
                 },
-                () = self.backlog.came.notified() => {}
+                () = self.backlog.woken() => {}
                 slot = self.intake.slot(), if has_work => match slot {
                     Some(slot) => self.deliver(slot),
                     None => return,
@@ -206,7 +154,8 @@ impl Task {
     }
 
     fn accept(&self, item: Item) {
-        if let Err(item) = self.backlog.push(item) {
+        let bytes = item.original.len();
+        if let Err(item) = self.backlog.push(item, bytes) {
             return self.overflow(item);
         }
         if let Ok(slot) = self.intake.try_slot() {
@@ -239,8 +188,11 @@ impl Task {
         let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
         tokio::spawn(async move {
             let is_there = item.hand_over(&connection, members).await;
-            if !is_there.unwrap_or(false) && backlog.push(item).is_ok() {
-                backlog.came.notify_one();
+            if !is_there.unwrap_or(false) {
+                let bytes = item.original.len();
+                if backlog.push(item, bytes).is_ok() {
+                    backlog.wake();
+                }
             }
         });
     }
@@ -288,13 +240,14 @@ impl Task {
                 match item.hand_over(&self.connection, self.spec.hand_over.clone()).await {
                     Ok(true) => {}
                     Ok(false) | Err(_) => {
-                        self.backlog.put_back(item);
+                        let bytes = item.original.len();
+                        self.backlog.put_back(item, bytes);
                         break;
                     }
                 }
             }
         }
-        while self.backlog.len() > 0 {
+        while !self.backlog.is_empty() {
             if why == Stop::Unregistered {
                 self.intake.abandoned(self.backlog.len());
                 while let Some(item) = self.backlog.pop() {

@@ -3,6 +3,7 @@
 //! An adapter implements [`Transport`], which maps messages onto its broker, and wraps an [`Engine`], which has all the
 //! rest: time limits, pending calls, dispatch with limits, retry and dead letters, drain, health and counters.
 
+mod backlog;
 mod backoff;
 mod config;
 mod connectivity;
@@ -16,6 +17,7 @@ mod lifecycle;
 mod limits;
 mod link;
 mod pending;
+mod reconnect;
 mod registered;
 mod registration;
 mod shutdown;
@@ -24,6 +26,7 @@ mod throttle;
 mod transport;
 
 pub use async_trait::async_trait;
+pub use backlog::Backlog;
 pub use backoff::Backoff;
 pub use config::EngineConfig;
 pub use connectivity::{Connectivity, Restore};
@@ -34,5 +37,6 @@ pub use gate::{Gate, Pass};
 pub use intake::{Busy, Intake, Slot};
 pub use link::Link;
 pub use pending::{PendingCall, PendingCalls, ResponseVerdict};
+pub use reconnect::{Reconnect, keep_connected};
 pub use throttle::Throttle;
 pub use transport::{Acknowledgement, Consumer, Delivery, Publish, Stop, Transport};

@@ -1,0 +1,74 @@
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+
+use super::{Backoff, Connectivity};
+use crate::error::Result;
+
+/// How long it may take to restore everything on a new connection before that is tried again.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection that is made again whenever it is lost, for a client that does not do so itself.
+pub trait Reconnect: Send + Sync + 'static {
+    /// One connection of the client, which never comes back.
+    type Session: Send + Sync + 'static;
+
+    /// Returns whether it is up.
+    fn connectivity(&self) -> &Connectivity;
+
+    /// Returns the longest pause between two attempts to connect; they start at 100 ms.
+    fn max_reconnect_delay(&self) -> Duration;
+
+    /// Connects again, and restores everything.
+    fn restore(&self) -> impl Future<Output = Result<Arc<Self::Session>>> + Send;
+
+    /// Waits until a connection is lost. Returns why.
+    fn lost(session: &Self::Session) -> impl Future<Output = String> + Send;
+
+    /// Returns whether a connection is lost.
+    fn is_lost(session: &Self::Session) -> bool;
+}
+
+/// Connects again whenever the connection is lost, until it is dropped or [closing](Connectivity::closing).
+pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<C::Session>) {
+    let Some(closing) = connection.upgrade().map(|current| current.connectivity().closing().clone()) else {
+        return;
+    };
+    loop {
+        let reason = tokio::select! {
+            () = closing.cancelled() => return,
+            reason = C::lost(&session) => reason,
+        };
+        let Some(current) = connection.upgrade() else { return };
+        if closing.is_cancelled() {
+            return;
+        }
+        current.connectivity().went_down(&reason);
+        let mut backoff = Backoff::new(Duration::from_millis(100), current.max_reconnect_delay());
+        drop(current);
+        session = loop {
+            tokio::select! {
+                () = closing.cancelled() => return,
+                () = sleep(backoff.next_delay()) => {}
+            }
+            // Without a strong reference while it waits, so that a bridge that was dropped is noticed.
+            let Some(current) = connection.upgrade() else { return };
+            let restored = tokio::select! {
+                () = closing.cancelled() => return,
+                restored = timeout(RESTORE_TIMEOUT, current.restore()) => restored,
+            };
+            match restored {
+                Ok(Ok(session)) if !C::is_lost(&session) => {
+                    current.connectivity().came_up();
+                    break session;
+                }
+                Ok(Ok(_)) => tracing::debug!("a new connection was lost at once"),
+                Ok(Err(error)) => tracing::debug!(%error, "not connected again"),
+                Err(_) => tracing::debug!("a new connection could not be restored in time"),
+            }
+        };
+    }
+}

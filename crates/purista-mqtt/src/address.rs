@@ -1,0 +1,187 @@
+//! Topics, topic filters, and the names of clients and groups.
+
+use purista_core::{
+    Filter, Id, Message, MessageType, PartyFilter, ServiceAddress,
+    routing::{AddressStyle, bounded_name},
+};
+
+/// No token is so long that a topic could exceed the 65,535 bytes that it may have.
+const STYLE: AddressStyle = AddressStyle::new('/', '+', "none", "#$").with_max_token_len(255);
+
+/// The longest name of a client or group.
+const MAX_NAME: usize = 200;
+
+/// The group that shares commands, as the TypeScript original names it (wire format, section 3).
+const COMMAND_GROUP: &str = "sharedpurista";
+
+/// The topics and names of one system.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    prefix: String,
+    /// The first level of all topics.
+    first: String,
+}
+
+impl Names {
+    pub(crate) fn new(prefix: &str) -> Self {
+        let pattern = Filter::any().routing_pattern(prefix, &STYLE);
+        let first = pattern.split('/').next().unwrap_or_default().to_owned();
+        Self { prefix: prefix.to_owned(), first }
+    }
+
+    /// Returns where a message goes.
+    pub(crate) fn topic(&self, message: &Message) -> String {
+        message.routing_address(&self.prefix, &STYLE)
+    }
+
+    /// Returns what a subscription listens to: the topics of all messages that match, and maybe of others.
+    pub(crate) fn pattern(&self, filter: &Filter) -> String {
+        filter.routing_pattern(&self.prefix, &STYLE)
+    }
+
+    /// Returns what the instances of a command share, in both worlds.
+    pub(crate) fn command(&self, command: &ServiceAddress) -> String {
+        let filter = Filter::message_type(MessageType::Command).with_receiver(command);
+        shared(COMMAND_GROUP, &self.pattern(&filter))
+    }
+
+    /// Returns where one instance passes a command on to those whom it is meant for. It is exact, unlike the topic of the
+    /// command.
+    pub(crate) fn command_members(&self, command: &ServiceAddress) -> String {
+        self.topic_of("command_member", &[&name(command, None)])
+    }
+
+    /// Returns where commands for one certain instance go that came to another one.
+    pub(crate) fn command_member(&self, command: &ServiceAddress, instance_id: &Id) -> String {
+        let instance = instance_id.with_str(|id| bounded_name(&[id], MAX_NAME));
+        self.topic_of("command_member", &[&name(command, None), &instance])
+    }
+
+    /// Returns where the answers to the commands of an instance come.
+    pub(crate) fn answers(&self, instance_id: &Id) -> [String; 2] {
+        [MessageType::CommandSuccessResponse, MessageType::CommandErrorResponse].map(|answer| {
+            let caller = PartyFilter::any().with_instance_id(instance_id);
+            self.pattern(&Filter::message_type(answer).with_receiver(caller))
+        })
+    }
+
+    /// Returns where instances of a subscriber hand messages over to others.
+    pub(crate) fn hand_over(&self, subscriber: &ServiceAddress) -> String {
+        self.topic_of("hand_over", &[&name(subscriber, None)])
+    }
+
+    /// Returns where a client sends something to itself.
+    pub(crate) fn round_trip(&self, client_id: &str) -> String {
+        self.topic_of("round_trip", &[client_id])
+    }
+
+    /// Returns where it is kept what a session listens to.
+    pub(crate) fn session(&self, client_id: &str) -> String {
+        self.topic_of("session", &[client_id])
+    }
+
+    /// Returns where a dead letter is kept.
+    pub(crate) fn dead_letter(&self, subscriber: &ServiceAddress, message_id: &Id) -> String {
+        let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;
+        let [service, version, target] =
+            [service_name, service_version, service_target].map(|name| STYLE.token(Some(name)));
+        let message = message_id.with_str(|id| bounded_name(&[id], MAX_NAME));
+        self.topic_of("dead_letter", &[&service, &version, &target, &message])
+    }
+
+    /// Returns the client id of an instance.
+    pub(crate) fn client(&self, instance_id: &Id) -> String {
+        instance_id.with_str(|id| bounded_name(&[&self.prefix, id], MAX_NAME))
+    }
+
+    /// Returns the client id of a subscriber at an instance.
+    pub(crate) fn subscriber_client(&self, subscriber: &ServiceAddress, instance_id: &Id) -> String {
+        let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;
+        instance_id.with_str(|id| {
+            bounded_name(&[&self.prefix, service_name, service_version, service_target, id], MAX_NAME)
+        })
+    }
+
+    /// It has fewer levels than a message's topic, so nobody's filter for messages matches it.
+    fn topic_of(&self, what: &str, rest: &[&str]) -> String {
+        format!("{}/{what}/{}", self.first, rest.join("/"))
+    }
+}
+
+/// Returns the name of a command or subscriber, for what its instances share.
+pub(crate) fn name(address: &ServiceAddress, instance_id: Option<&str>) -> String {
+    let ServiceAddress { service_name, service_version, service_target, .. } = address;
+    let mut parts: Vec<&str> = vec![service_name, service_version, service_target];
+    parts.extend(instance_id);
+    bounded_name(&parts, MAX_NAME)
+}
+
+/// Returns the filter by which a group shares what comes to another one.
+pub(crate) fn shared(group: &str, filter: &str) -> String {
+    format!("$share/{group}/{filter}")
+}
+
+#[cfg(test)]
+mod tests {
+    use purista_core::{EventDraft, Receiver};
+
+    use super::*;
+
+    fn names() -> Names {
+        Names::new("purista")
+    }
+
+    #[test]
+    fn topics_are_those_of_the_original() {
+        let event = EventDraft::event(("User", "1", "signUp"), "userRegistered").stamp(&Id::from("web"));
+        assert_eq!(
+            names().topic(&event),
+            "purista/custom_message/none/none/web/user/1/sign_up/user_registered/none/none/none/none"
+        );
+        assert_eq!(
+            names().command(&ServiceAddress::new("User", "1", "signUp")),
+            "$share/sharedpurista/purista/command/+/+/+/+/+/+/+/+/user/1/sign_up"
+        );
+        assert_eq!(
+            names().answers(&Id::from("web"))[1],
+            "purista/command_error_response/+/+/+/+/+/+/+/web/+/+/+"
+        );
+    }
+
+    #[test]
+    fn hostile_names_stay_within_their_level() {
+        for text in ["+", "#", "/", "..", "a/b", "$share", "\0", " ", "\u{65e5}\u{672c}", &"x".repeat(255)] {
+            let address = ServiceAddress::new(text, text, text);
+            let event = EventDraft::event(&address, text)
+                .with_receiver(Receiver::new(&address).with_instance_id(text))
+                .with_principal_id(text)
+                .with_tenant_id(text)
+                .stamp(&Id::from(text));
+            let topic = names().topic(&event);
+            assert_eq!(topic.split('/').count(), 13, "{topic}");
+            assert!(!topic.contains(['+', '#', '$', '\0', ' ']), "{topic}");
+            let other = [
+                names().dead_letter(&address, &Id::from(text)),
+                names().hand_over(&address),
+                names().command_member(&address, &Id::from(text)),
+                names().subscriber_client(&address, &Id::from(text)),
+            ];
+            for name in other {
+                assert!(!name.contains(['+', '#', '$', '\0', ' ']) && name.split('/').count() < 13, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn subscribers_never_share_a_name() {
+        let distinct = [
+            name(&ServiceAddress::new("a-b", "1", "on"), None),
+            name(&ServiceAddress::new("a", "b-1", "on"), None),
+            name(&ServiceAddress::new("A", "b-1", "on"), None),
+            name(&ServiceAddress::new("a", "b", "on"), Some("1")),
+            name(&ServiceAddress::new("a", "b", "on-1"), None),
+        ];
+        let set: std::collections::HashSet<_> = distinct.iter().collect();
+        assert_eq!(set.len(), distinct.len(), "{distinct:?}");
+    }
+}

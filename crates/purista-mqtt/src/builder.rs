@@ -1,0 +1,222 @@
+use std::{env, path::PathBuf, time::Duration};
+
+use purista_core::{
+    Result,
+    adapter::{Engine, EngineConfig},
+};
+
+use crate::{
+    MqttBridge,
+    config::{Config, invalid},
+    transport::MqttTransport,
+};
+
+/// Configures an [`MqttBridge`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct MqttBridgeBuilder {
+    config: Result<Config>,
+    engine: EngineConfig,
+}
+
+impl MqttBridgeBuilder {
+    pub(crate) fn new(servers: &str) -> Self {
+        Self { config: Config::new(servers), engine: EngineConfig::default() }
+    }
+
+    /// Takes over what the environment says:
+    ///
+    /// | variable | as |
+    /// |---|---|
+    /// | `PURISTA_MQTT_URL` | the servers, needed |
+    /// | `PURISTA_MQTT_USER`, `PURISTA_MQTT_PASSWORD` | [`username_and_password`](Self::username_and_password) |
+    /// | `PURISTA_MQTT_CA` | [`root_certificates`](Self::root_certificates) |
+    /// | `PURISTA_MQTT_CERTIFICATE`, `PURISTA_MQTT_KEY` | [`client_certificate`](Self::client_certificate) |
+    /// | `PURISTA_MQTT_PREFIX` | [`prefix`](Self::prefix) |
+    /// | `PURISTA_MQTT_SESSION_EXPIRY` | [`persistent_sessions`](Self::persistent_sessions), in seconds |
+    /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, one of two variables that belong
+    /// together is missing, or a number is none.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let pair = |one: &str, other: &str| match (variable(one), variable(other)) {
+            (Some(one), Some(other)) => Ok(Some((one, other))),
+            (None, None) => Ok(None),
+            _ => Err(invalid(&format!("{one} and {other} belong together"))),
+        };
+        let servers = variable("PURISTA_MQTT_URL").ok_or_else(|| invalid("PURISTA_MQTT_URL is not set"))?;
+        let mut builder = Self::new(&servers);
+        if let Some((user, password)) = pair("PURISTA_MQTT_USER", "PURISTA_MQTT_PASSWORD")? {
+            builder = builder.username_and_password(user, password);
+        }
+        if let Some((certificate, key)) = pair("PURISTA_MQTT_CERTIFICATE", "PURISTA_MQTT_KEY")? {
+            builder = builder.client_certificate(certificate, key);
+        }
+        if let Some(seconds) = variable("PURISTA_MQTT_SESSION_EXPIRY") {
+            let seconds = seconds.parse().map_err(|_| invalid("PURISTA_MQTT_SESSION_EXPIRY is no number"))?;
+            builder = builder.persistent_sessions(Duration::from_secs(seconds));
+        }
+        type Setter = fn(MqttBridgeBuilder, String) -> MqttBridgeBuilder;
+        let single: [(&str, Setter); 3] = [
+            ("PURISTA_MQTT_CA", Self::root_certificates),
+            ("PURISTA_MQTT_PREFIX", Self::prefix),
+            ("PURISTA_INSTANCE_ID", Self::instance_id),
+        ];
+        for (name, set) in single {
+            if let Some(value) = variable(name) {
+                builder = set(builder, value);
+            }
+        }
+        Ok(builder)
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            set(config);
+        }
+        self
+    }
+
+    /// Shows a user name and a password to the broker.
+    pub fn username_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        let credentials = Some((user.into(), password.into().into()));
+        self.set(|config| config.credentials = credentials)
+    }
+
+    /// Trusts the authorities in a PEM file beside those of the system. It is read at the start.
+    pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
+        self.set(|config| config.root_certificates = Some(path.into()))
+    }
+
+    /// Shows a certificate to the broker, from PEM files that are read at the start.
+    pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.set(|config| config.client_certificate = Some((certificate.into(), key.into())))
+    }
+
+    purista_core::engine_setters!(engine);
+
+    /// Sets the first level of all topics, to separate systems that share a broker; `purista` by default, as with the
+    /// TypeScript original. At most 64 bytes.
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        self.set(|config| config.prefix = prefix.into())
+    }
+
+    /// Lets the broker keep the messages of a subscription while its instance is away, for so long, in whole seconds:
+    /// subscriptions can be durable then. By default they cannot.
+    ///
+    /// The instance has to come back under the same [`instance_id`](Self::instance_id), which must be set, as what waits
+    /// in its sessions waits for it alone. The broker has to be configured to keep them: see the README.
+    pub fn persistent_sessions(self, expiry: Duration) -> Self {
+        self.set(|config| config.session_expiry = Some(expiry))
+    }
+
+    /// Limits how many messages of each subscription the broker hands over before one of them is acknowledged; 1,024 by
+    /// default. The broker may have a lower limit: Mosquitto's is 20.
+    pub fn receive_maximum(self, messages: u16) -> Self {
+        self.set(|config| config.receive_maximum = messages)
+    }
+
+    /// Limits how many messages, and how many bytes, wait in this process for one command; 65,536 and 64 MiB by default.
+    /// What comes beyond that is refused to its caller.
+    pub fn pending_limits(self, messages: usize, bytes: usize) -> Self {
+        self.set(|config| (config.pending_messages, config.pending_bytes) = (messages, bytes))
+    }
+
+    /// Limits how long one attempt to connect to a server takes; 5 s by default.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.set(|config| config.connect_timeout = timeout)
+    }
+
+    /// Sets after which time without traffic a sign of life is asked for, in whole seconds; 10 s by default. After one and
+    /// a half times that without one the connection counts as lost.
+    pub fn keep_alive(self, time: Duration) -> Self {
+        self.set(|config| config.keep_alive = time)
+    }
+
+    /// Limits the pause between two attempts to connect again, which starts at 100 ms; 2 s by default.
+    pub fn max_reconnect_delay(self, delay: Duration) -> Self {
+        self.set(|config| config.max_reconnect_delay = delay)
+    }
+
+    /// Limits payload and parameter together, in bytes; 1 MiB by default, or what the broker takes less room for the
+    /// envelope if that is less. Larger messages of others do not come: the broker drops them.
+    pub fn max_payload(self, bytes: usize) -> Self {
+        self.set(|config| config.max_payload = bytes)
+    }
+
+    /// Creates the bridge, which connects at its start.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value cannot be,
+    /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
+    pub fn build(self) -> Result<MqttBridge> {
+        let config = self.config?;
+        config.validate()?;
+        let has_stable_id = self.engine.instance_id.is_some();
+        Ok(MqttBridge { engine: Engine::new(MqttTransport::new(config, has_stable_id), self.engine)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<MqttBridgeBuilder> {
+        MqttBridgeBuilder::from_variables(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_configures() {
+        let builder = from(&[
+            ("PURISTA_MQTT_URL", "mqtts://host"),
+            ("PURISTA_MQTT_USER", "ada"),
+            ("PURISTA_MQTT_PASSWORD", "hidden"),
+            ("PURISTA_MQTT_SESSION_EXPIRY", "60"),
+            ("PURISTA_MQTT_PREFIX", "acme"),
+        ]);
+        let config = builder.unwrap().config.unwrap();
+        assert!(config.credentials.as_ref().is_some_and(|(user, _)| user == "ada"));
+        assert_eq!(config.session_expiry, Some(Duration::from_secs(60)));
+        assert_eq!(config.prefix, "acme");
+        assert!(!format!("{config:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn half_of_a_pair_is_refused() {
+        assert!(from(&[]).is_err());
+        assert!(from(&[("PURISTA_MQTT_URL", "mqtt://host"), ("PURISTA_MQTT_USER", "ada")]).is_err());
+        assert!(from(&[("PURISTA_MQTT_URL", "mqtt://host"), ("PURISTA_MQTT_KEY", "key.pem")]).is_err());
+        let odd = [("PURISTA_MQTT_URL", "mqtt://host"), ("PURISTA_MQTT_SESSION_EXPIRY", "long")];
+        assert!(from(&odd).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let builder = || MqttBridge::builder("mqtt://host");
+        assert!(builder().build().is_ok());
+        let broken = [
+            MqttBridge::builder("http://host"),
+            builder().prefix(""),
+            builder().connect_timeout(Duration::ZERO),
+            builder().prefix("$SYS"),
+            builder().keep_alive(Duration::from_millis(999)),
+            builder().keep_alive(Duration::from_secs(65_536)),
+            builder().persistent_sessions(Duration::from_millis(999)),
+            builder().receive_maximum(0),
+            builder().pending_limits(0, 1),
+            builder().max_payload(usize::MAX),
+            builder().client_certificate("certificate.pem", "key.pem"),
+            builder().max_pending_calls(0),
+        ];
+        assert!(broken.into_iter().all(|builder| builder.build().is_err()));
+    }
+}

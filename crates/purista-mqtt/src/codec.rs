@@ -1,0 +1,169 @@
+//! Messages with what travels beside them (wire format, section 3).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use purista_core::{MAX_TIMEOUT, Message};
+use rumqttc::{Publish, PublishOptions, PublishProperties};
+use tokio::time::Instant;
+
+use crate::options::seconds;
+
+/// Marks a response that says: this command is not for me.
+const REFUSED: &str = "purista-refused";
+
+/// Tells how many attempts of a message have failed that one instance hands over to another.
+const FAILED_ATTEMPTS: &str = "purista-failed-attempts";
+
+/// What a dead letter tells beside the original.
+const DEAD_LETTER: &str = "purista-dead-letter";
+
+/// How long a message waits for its subscribers, as with the original.
+const EVENT_EXPIRY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What is known of a command for its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    correlation_data: Option<Bytes>,
+    deadline: Option<Instant>,
+}
+
+impl Reply {
+    /// Reads it from a command.
+    pub(crate) fn to(publish: &Publish, deadline: Option<Instant>) -> Self {
+        let properties = publish.properties.as_ref();
+        Self {
+            correlation_data: properties.and_then(|properties| properties.correlation_data.clone()),
+            deadline,
+        }
+    }
+}
+
+fn properties(expiry: Duration) -> PublishProperties {
+    PublishProperties {
+        // One of zero seconds is over at once.
+        message_expiry_interval: Some(seconds(expiry).max(1)),
+        content_type: Some("application/json".to_owned()),
+        ..PublishProperties::default()
+    }
+}
+
+fn at_least_once(properties: PublishProperties) -> PublishOptions {
+    PublishOptions::at_least_once().properties(properties)
+}
+
+/// What travels beside an event.
+pub(crate) fn event() -> PublishOptions {
+    at_least_once(properties(EVENT_EXPIRY))
+}
+
+/// What travels beside a command.
+pub(crate) fn command(command: &Message, deadline: Instant) -> PublishOptions {
+    let correlation_id = command.correlation_id.as_ref();
+    at_least_once(PublishProperties {
+        correlation_data: correlation_id.map(|id| id.with_str(|id| Bytes::copy_from_slice(id.as_bytes()))),
+        ..properties(deadline.saturating_duration_since(Instant::now()))
+    })
+}
+
+/// What travels beside an answer.
+pub(crate) fn response(response: &Message, reply: Reply) -> PublishOptions {
+    let expiry = match reply.deadline {
+        Some(deadline) if response.event_name.is_none() => deadline.saturating_duration_since(Instant::now()),
+        _ => EVENT_EXPIRY,
+    };
+    at_least_once(PublishProperties { correlation_data: reply.correlation_data, ..properties(expiry) })
+}
+
+/// What travels beside a refusal.
+pub(crate) fn refusal(reply: Reply) -> PublishOptions {
+    let expiry =
+        reply.deadline.map_or(MAX_TIMEOUT, |deadline| deadline.saturating_duration_since(Instant::now()));
+    at_least_once(PublishProperties {
+        correlation_data: reply.correlation_data,
+        user_properties: vec![(REFUSED.to_owned(), "1".to_owned())],
+        ..properties(expiry)
+    })
+}
+
+/// What travels beside a message that one instance passes on to another.
+pub(crate) fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishOptions {
+    let mut properties = publish.properties.clone().unwrap_or_default();
+    properties.subscription_identifiers.clear();
+    properties.topic_alias = None;
+    properties.user_properties.retain(|(name, _)| name != FAILED_ATTEMPTS);
+    if failed_attempts > 0 {
+        properties.user_properties.push((FAILED_ATTEMPTS.to_owned(), failed_attempts.to_string()));
+    }
+    at_least_once(properties)
+}
+
+/// What travels beside something that only asks whether somebody is there.
+pub(crate) fn probe() -> PublishOptions {
+    at_least_once(PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() })
+}
+
+/// What travels beside a dead letter.
+pub(crate) fn dead_letter(metadata: String) -> PublishOptions {
+    let properties = PublishProperties {
+        content_type: Some("application/json".to_owned()),
+        user_properties: vec![(DEAD_LETTER.to_owned(), metadata)],
+        ..PublishProperties::default()
+    };
+    at_least_once(properties).retained()
+}
+
+fn user_property<'p>(publish: &'p Publish, wanted: &str) -> Option<&'p str> {
+    let properties = &publish.properties.as_ref()?.user_properties;
+    properties.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+}
+
+/// Returns whether a response is a refusal.
+pub(crate) fn is_refusal(publish: &Publish) -> bool {
+    user_property(publish, REFUSED).is_some()
+}
+
+/// Returns how often a message has failed at other instances.
+pub(crate) fn failed_attempts(publish: &Publish) -> u32 {
+    user_property(publish, FAILED_ATTEMPTS).and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// Returns when a message expires, if it does: the broker has taken off what it had waited there.
+pub(crate) fn deadline(publish: &Publish, arrived: Instant) -> Option<Instant> {
+    let left = publish.properties.as_ref()?.message_expiry_interval?;
+    Some(arrived + Duration::from_secs(left.into()).min(MAX_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::QoS;
+
+    use super::*;
+
+    fn with(properties: PublishProperties) -> Publish {
+        Publish::new("topic", QoS::AtLeastOnce, "", Some(properties))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_limits_are_rounded_up_to_whole_seconds() {
+        for (left, expected) in [(0, 1), (1, 1), (499, 1), (1_000, 1), (1_001, 2), (30_000, 30)] {
+            let properties = properties(Duration::from_millis(left));
+            assert_eq!(properties.message_expiry_interval, Some(expected), "{left} ms");
+            let arrived = Instant::now();
+            let deadline = deadline(&with(properties), arrived).unwrap();
+            assert_eq!((deadline - arrived).as_secs(), u64::from(expected));
+        }
+        assert_eq!(deadline(&with(PublishProperties::default()), Instant::now()), None);
+    }
+
+    #[test]
+    fn odd_counts_are_none() {
+        for odd in ["", "-1", "many", "99999999999"] {
+            let user_properties = vec![(FAILED_ATTEMPTS.to_owned(), odd.to_owned())];
+            assert_eq!(
+                failed_attempts(&with(PublishProperties { user_properties, ..Default::default() })),
+                0
+            );
+        }
+    }
+}

@@ -1,0 +1,211 @@
+use std::sync::Arc;
+
+use purista_core::{
+    Message, Result, ServiceAddress,
+    adapter::{Backlog, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
+};
+use rumqttc::Publish;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    address::{name, shared},
+    codec::{Reply, deadline, passed_on, response},
+    connection::Connection,
+    transport::MqttTransport,
+};
+
+/// How many commands that came wait to be taken over.
+const ARRIVALS_CAPACITY: usize = 256;
+
+/// Consumes a command. The broker has nothing more to do with what it handed over, so what cannot be handled at once
+/// waits here.
+#[derive(Debug)]
+pub(crate) struct CommandConsumer(ConsumerTask);
+
+/// A command that waits for its handler.
+#[derive(Debug)]
+struct Item {
+    message: Arc<Message>,
+    publish: Publish,
+    deadline: Option<Instant>,
+}
+
+impl CommandConsumer {
+    /// Starts to consume; returns when the broker routes to us.
+    pub(crate) async fn open(
+        connection: Arc<Connection>,
+        command: &ServiceAddress,
+        intake: Intake<MqttTransport>,
+    ) -> Result<Self> {
+        let (to, arrivals) = mpsc::channel(ARRIVALS_CAPACITY);
+        let members = connection.names.command_members(command);
+        let filters = [
+            connection.names.command(command),
+            shared(&name(command, None), &members),
+            connection.names.command_member(command, connection.link().instance_id()),
+        ];
+        let config = &connection.config;
+        let backlog = Arc::new(Backlog::new(config.pending_messages, config.pending_bytes));
+        connection.subscribe(&filters, &to).await?;
+        let closing = connection.closing().clone();
+        let task =
+            Task { connection, command: command.clone(), members, filters, intake, backlog, to, arrivals };
+        Ok(Self(ConsumerTask::spawn(&closing, |stop| task.run(stop))))
+    }
+
+    /// Takes nothing more, and hands over what waits to another instance. What nobody takes is handled here before a
+    /// shutdown.
+    pub(crate) async fn stop(&self, why: Stop) {
+        self.0.stop(why).await;
+    }
+}
+
+struct Task {
+    connection: Arc<Connection>,
+    command: ServiceAddress,
+    /// Where other instances pass commands on to.
+    members: String,
+    /// The topic of the command, and what other instances pass on to any, or to this one.
+    filters: [String; 3],
+    intake: Intake<MqttTransport>,
+    backlog: Arc<Backlog<Item>>,
+    to: mpsc::Sender<Publish>,
+    arrivals: mpsc::Receiver<Publish>,
+}
+
+impl Task {
+    async fn run(mut self, mut stop: StopSignal) {
+        let why = loop {
+            let has_work = !self.backlog.is_empty();
+            tokio::select! {
+                biased;
+                why = stop.told() => break why,
+                arrival = self.arrivals.recv() => match arrival {
+                    Some(publish) => self.take(publish),
+                    None => return,
+                },
+                () = self.backlog.woken() => {}
+                slot = self.intake.slot(), if has_work => match slot {
+                    Some(slot) => self.deliver(slot),
+                    None => return,
+                },
+            }
+        };
+        self.finish(why).await;
+    }
+
+    fn take(&self, publish: Publish) {
+        let deadline = deadline(&publish, Instant::now());
+        let message = match Message::decode(publish.payload.clone()) {
+            Ok(message) => Arc::new(message),
+            Err(error) => return self.connection.link().malformed(&error),
+        };
+        let is_passed_on = publish.topic.starts_with(self.members.as_bytes());
+        let item = Item { message, publish, deadline };
+        match self.topic_of_another(&item.message) {
+            Some(topic) if !is_passed_on => self.pass_on(item, topic),
+            _ => self.accept(item),
+        }
+    }
+
+    fn accept(&self, item: Item) {
+        let bytes = item.publish.payload.len();
+        if let Err(item) = self.backlog.push(item, bytes) {
+            self.intake.overflowed();
+            return self.answer_unavailable(item);
+        }
+        if let Ok(slot) = self.intake.try_slot() {
+            self.deliver(slot);
+        }
+    }
+
+    /// Returns where a command goes that is not for us: several commands can have the same topic, and an instance shares
+    /// it with all others.
+    fn topic_of_another(&self, message: &Message) -> Option<String> {
+        let (names, own_instance) = (&self.connection.names, self.connection.link().instance_id());
+        let meant = message.receiver.as_ref()?;
+        match &meant.instance_id {
+            Some(instance) if meant.address != self.command || instance != own_instance => {
+                Some(names.command_member(&meant.address, instance))
+            }
+            None if meant.address != self.command => Some(names.command_members(&meant.address)),
+            _ => None,
+        }
+    }
+
+    /// Passes a command on to whom it is meant for. If nobody is there, it is refused here.
+    fn pass_on(&self, item: Item, topic: String) {
+        let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
+        tokio::spawn(async move {
+            let (payload, options) = (item.publish.payload.clone(), passed_on(&item.publish, 0));
+            let is_taken = connection.publish_once(topic, payload, options, "pass on").await;
+            let bytes = item.publish.payload.len();
+            if !is_taken.unwrap_or(false) && backlog.push(item, bytes).is_ok() {
+                backlog.wake();
+            }
+        });
+    }
+
+    fn answer_unavailable(&self, item: Item) {
+        let connection = Arc::clone(&self.connection);
+        tokio::spawn(async move {
+            let answer = item.message.unavailable(connection.link().instance_id());
+            let options = response(&answer, Reply::to(&item.publish, item.deadline));
+            let topic = connection.names.topic(&answer);
+            if connection.session().send(topic, answer.encode(), options).await.is_err() {
+                tracing::debug!("a caller could not be told that there is no room");
+            }
+        });
+    }
+
+    /// Delivers what came first.
+    fn deliver(&self, slot: Slot) {
+        let Some(Item { message, publish, deadline }) = self.backlog.pop() else { return };
+        let reply = Reply::to(&publish, deadline);
+        let delivery = Delivery::new(message).with_original(publish.payload);
+        self.intake.deliver(slot, delivery.with_reply_to(reply, deadline));
+    }
+
+    async fn finish(&mut self, why: Stop) {
+        let connection = Arc::clone(&self.connection);
+        let mut last = Vec::new();
+        {
+            let ended = connection.unsubscribe(&self.filters, &self.to);
+            tokio::pin!(ended);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(publish) = self.arrivals.recv() => last.push(publish),
+                    () = &mut ended => break,
+                }
+            }
+        }
+        while let Ok(publish) = self.arrivals.try_recv() {
+            last.push(publish);
+        }
+        last.into_iter().for_each(|publish| self.take(publish));
+
+        while let Some(item) = self.backlog.pop() {
+            let (payload, options) = (item.publish.payload.clone(), passed_on(&item.publish, 0));
+            let given = connection.publish_once(self.members.clone(), payload, options, "hand over").await;
+            if !given.unwrap_or(false) {
+                let bytes = item.publish.payload.len();
+                self.backlog.put_back(item, bytes);
+                break;
+            }
+        }
+        while !self.backlog.is_empty() {
+            if why == Stop::Unregistered {
+                self.intake.abandoned(self.backlog.len());
+                while let Some(item) = self.backlog.pop() {
+                    self.answer_unavailable(item);
+                }
+                return;
+            }
+            match self.intake.slot().await {
+                Some(slot) => self.deliver(slot),
+                None => return,
+            }
+        }
+    }
+}

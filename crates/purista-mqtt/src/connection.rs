@@ -1,0 +1,323 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use purista_core::{
+    ErrorKind, Message, Result,
+    adapter::{Backoff, Connectivity, Link, Reconnect, keep_connected},
+};
+use rumqttc::{AckMode, PubAckReason, Publish, PublishOptions};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    address::Names,
+    codec::{is_refusal, probe},
+    config::Config,
+    error::{error, lost, refused},
+    options::SessionSpec,
+    routes::{ANSWERS, ROUND_TRIP, Routes},
+    session::{Arrival, Inbox, Session},
+    transport::NAME,
+};
+
+/// How many messages are on their way to the broker without its acknowledgement. The broker may allow less.
+const MAX_INFLIGHT: u16 = 2_048;
+
+/// How many messages that came wait for their decoding.
+const INBOX_CAPACITY: usize = 1_024;
+
+/// How long a way to the broker and back may take.
+const ROUND_TRIP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The connection of an instance that publishes, and gets commands and answers. It is restored when it is lost.
+pub(crate) struct Connection {
+    pub(crate) config: Config,
+    pub(crate) names: Names,
+    pub(crate) routes: Routes,
+    connectivity: Connectivity,
+    session: watch::Sender<Arc<Session>>,
+    spec: SessionSpec,
+    inbox: Inbox,
+    round_trips: Arc<RoundTrips>,
+}
+
+impl Deref for Connection {
+    type Target = Connectivity;
+
+    fn deref(&self) -> &Connectivity {
+        &self.connectivity
+    }
+}
+
+impl Connection {
+    pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
+        let names = Names::new(&config.prefix);
+        let spec = SessionSpec {
+            client_id: names.client(link.instance_id()),
+            // What waited for a dead instance would be lost to the others.
+            expiry: None,
+            receive_maximum: config.receive_maximum,
+            max_inflight: MAX_INFLIGHT,
+            ack_mode: AckMode::Automatic,
+        };
+        let (inbox, arrivals) = mpsc::channel(INBOX_CAPACITY);
+        let session = Arc::new(Session::open(config, &spec, inbox.clone()).await?);
+        let closing = CancellationToken::new();
+        let round_trips = Arc::new(RoundTrips::default());
+        let connection = Arc::new(Self {
+            config: config.clone(),
+            names,
+            routes: Routes::default(),
+            connectivity: Connectivity::new(NAME, link, closing.clone()),
+            session: watch::Sender::new(Arc::clone(&session)),
+            spec,
+            inbox,
+            round_trips,
+        });
+        tokio::spawn(read(Arc::downgrade(&connection), arrivals, closing.clone()));
+        connection.subscribe_all(&session).await?;
+        tokio::spawn(keep_connected(Arc::downgrade(&connection), session));
+        Ok(connection)
+    }
+
+    pub(crate) fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.session.borrow())
+    }
+
+    /// Waits until the connection is up.
+    pub(crate) async fn can_send(&self) -> Result<Arc<Session>> {
+        self.ready().await?;
+        Ok(self.session())
+    }
+
+    /// Publishes a message until the broker has taken it, over one connection after the other. Returns whether somebody
+    /// gets it.
+    pub(crate) async fn publish_until_taken(
+        &self,
+        topic: &str,
+        payload: &Bytes,
+        options: &PublishOptions,
+        operation: &'static str,
+    ) -> Result<bool> {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        loop {
+            let session = self.can_send().await?;
+            match session.publish(topic.to_owned(), payload.clone(), options.clone()).await {
+                Ok(PubAckReason::Success) => return Ok(true),
+                Ok(PubAckReason::NoMatchingSubscribers) => return Ok(false),
+                Ok(PubAckReason::QuotaExceeded) => sleep(backoff.next_delay()).await,
+                Ok(reason) => return Err(refused(reason, operation)),
+                Err(_lost) => self.is_replaced(&session).await?,
+            }
+        }
+    }
+
+    /// Waits until a session that is lost is not the current one any more.
+    async fn is_replaced(&self, session: &Arc<Session>) -> Result<()> {
+        let mut current = self.session.subscribe();
+        tokio::select! {
+            _replaced = current.wait_for(|current| !Arc::ptr_eq(current, session)) => Ok(()),
+            () = self.closing().cancelled() => Err(error(ErrorKind::ShutDown, "send")),
+        }
+    }
+
+    /// Publishes a message once. Returns whether somebody gets it.
+    pub(crate) async fn publish_once(
+        &self,
+        topic: String,
+        payload: Bytes,
+        options: PublishOptions,
+        operation: &'static str,
+    ) -> Result<bool> {
+        match self.session().publish(topic, payload, options).await {
+            Ok(PubAckReason::Success) => Ok(true),
+            Ok(PubAckReason::NoMatchingSubscribers) => Ok(false),
+            Ok(reason) => Err(refused(reason, operation)),
+            Err(_lost) => Err(lost(operation)),
+        }
+    }
+
+    /// Subscribes for somebody; returns when the broker routes to us.
+    pub(crate) async fn subscribe(&self, filters: &[String], to: &mpsc::Sender<Publish>) -> Result<()> {
+        for filter in filters {
+            let id = self.routes.add(filter, to.clone());
+            let subscribed = self.session().subscribe(std::slice::from_ref(filter), Some(id)).await;
+            if subscribed.is_err() {
+                self.unsubscribe(filters, to).await;
+                return subscribed;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the subscriptions of somebody; returns when everything has arrived that the broker had routed to them. It must
+    /// be received meanwhile.
+    pub(crate) async fn unsubscribe(&self, filters: &[String], to: &mpsc::Sender<Publish>) {
+        let session = self.session();
+        let end = async {
+            for filter in filters.iter().filter(|filter| self.routes.is_last(filter, to)) {
+                session.unsubscribe(filter).await.map_err(|_| lost("unregister"))?;
+            }
+            self.round_trip().await
+        };
+        if let Err(error) = end.await {
+            // A lost connection has no subscriptions.
+            tracing::debug!(%error, "a subscription could not be ended");
+        }
+        self.routes.remove(to);
+    }
+
+    /// Reads what is kept under a topic.
+    pub(crate) async fn kept(&self, topic: &str) -> Result<Option<Bytes>> {
+        let (to, mut came) = mpsc::channel(1);
+        let id = self.routes.add(topic, to.clone());
+        let read = async {
+            self.session().subscribe_to_kept(topic.to_owned(), id).await?;
+            self.round_trip().await?;
+            Ok(came.try_recv().ok().map(|publish: Publish| publish.payload))
+        };
+        let read = read.await;
+        self.unsubscribe(&[topic.to_owned()], &to).await;
+        read
+    }
+
+    /// Waits until everything has arrived that the broker had for us before.
+    pub(crate) async fn round_trip(&self) -> Result<()> {
+        let (number, back) = self.round_trips.begin();
+        let topic = self.names.round_trip(&self.spec.client_id);
+        self.publish_once(topic, Bytes::copy_from_slice(&number.to_be_bytes()), probe(), "send").await?;
+        match timeout(ROUND_TRIP_PATIENCE, back).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(lost("send")),
+        }
+    }
+
+    async fn subscribe_all(&self, session: &Session) -> Result<()> {
+        session.subscribe(&self.names.answers(self.link().instance_id()), Some(ANSWERS)).await?;
+        session.subscribe(&[self.names.round_trip(&self.spec.client_id)], Some(ROUND_TRIP)).await?;
+        for (id, filter) in self.routes.filters() {
+            session.subscribe(&[filter], Some(id)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is under way, and disconnects.
+    pub(crate) async fn close(&self) {
+        // Also when this is dropped half-way.
+        let _closing = self.closing().clone().drop_guard();
+        if self.is_up() {
+            self.session().disconnect(true).await;
+        }
+    }
+
+    fn answer(&self, publish: &Publish) {
+        match Message::decode(publish.payload.clone()) {
+            Ok(response) if is_refusal(publish) => self.link().refused(&response),
+            Ok(response) => self.link().respond(Arc::new(response)),
+            Err(error) => self.link().malformed(&error),
+        }
+    }
+}
+
+impl Reconnect for Connection {
+    type Session = Session;
+
+    fn connectivity(&self) -> &Connectivity {
+        &self.connectivity
+    }
+
+    fn max_reconnect_delay(&self) -> Duration {
+        self.config.max_reconnect_delay
+    }
+
+    async fn restore(&self) -> Result<Arc<Session>> {
+        let session = Arc::new(Session::open(&self.config, &self.spec, self.inbox.clone()).await?);
+        // What is registered from now on subscribes there itself.
+        self.session.send_replace(Arc::clone(&session));
+        self.subscribe_all(&session).await?;
+        Ok(session)
+    }
+
+    async fn lost(session: &Session) -> String {
+        session.lost().await;
+        session.reason().to_owned()
+    }
+
+    fn is_lost(session: &Session) -> bool {
+        session.is_lost()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("is_up", &self.is_up()).finish_non_exhaustive()
+    }
+}
+
+/// Hands over what comes. Nothing here waits for the connection.
+async fn read(
+    connection: Weak<Connection>,
+    mut arrivals: mpsc::Receiver<Arrival>,
+    closing: CancellationToken,
+) {
+    loop {
+        let arrival = tokio::select! {
+            arrival = arrivals.recv() => arrival,
+            () = closing.cancelled() => return,
+        };
+        let (Some(Arrival { publish, .. }), Some(connection)) = (arrival, connection.upgrade()) else {
+            return;
+        };
+        let ids =
+            publish.properties.as_ref().map_or(&[][..], |properties| &properties.subscription_identifiers);
+        match ids.first().copied() {
+            Some(ANSWERS) => connection.answer(&publish),
+            Some(ROUND_TRIP) => connection.round_trips.end(&publish.payload),
+            Some(id) => {
+                if let Some(to) = connection.routes.find(id) {
+                    // A consumer takes everything over at once until it is gone.
+                    let _gone = to.send(publish).await;
+                }
+            }
+            None => tracing::debug!("a message came without a subscription identifier"),
+        }
+    }
+}
+
+/// What was sent to the broker to come back.
+#[derive(Debug, Default)]
+struct RoundTrips {
+    under_way: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+    next: AtomicU64,
+}
+
+impl RoundTrips {
+    fn begin(&self) -> (u64, oneshot::Receiver<()>) {
+        let (number, (back, is_back)) = (self.next.fetch_add(1, Ordering::Relaxed), oneshot::channel());
+        let mut under_way = self.under_way.lock();
+        under_way.retain(|_, back| !back.is_closed());
+        under_way.insert(number, back);
+        (number, is_back)
+    }
+
+    fn end(&self, payload: &[u8]) {
+        let number = payload.try_into().ok().map(u64::from_be_bytes);
+        if let Some(back) = number.and_then(|number| self.under_way.lock().remove(&number)) {
+            // Who waited may have given up at this moment.
+            let _given_up = back.send(());
+        }
+    }
+}

@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod acknowledgement;
+mod address;
+mod bridge;
+mod builder;
+mod codec;
+mod command_consumer;
+mod config;
+mod connection;
+mod consumer;
+mod error;
+mod hand_over;
+mod options;
+mod routes;
+mod session;
+mod socket;
+mod subscription_consumer;
+mod transport;
+
+pub use bridge::MqttBridge;
+pub use builder::MqttBridgeBuilder;

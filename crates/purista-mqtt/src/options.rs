@@ -1,0 +1,165 @@
+//! What the client is told about a connection.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use purista_core::{ErrorKind, Result};
+use rumqttc::{
+    AckMode, Broker, ConnectProperties, IncomingPacketSizeLimit, MqttOptions, PersistedAckMode,
+    PersistedSession, SessionStore, SessionStoreError, SessionStoreKey, TlsConfiguration, Transport,
+    tokio_rustls::rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+};
+use secrecy::ExposeSecret as _;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    config::{Config, ENVELOPE, Scheme, Server},
+    error::error,
+    socket,
+};
+
+/// What one connection is for.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionSpec {
+    pub(crate) client_id: String,
+    /// How long the broker keeps the session when the connection is lost. Without it, the session starts clean.
+    pub(crate) expiry: Option<Duration>,
+    /// How many messages the broker sends without acknowledgement at the most.
+    pub(crate) receive_maximum: u16,
+    /// How many messages are sent to the broker without acknowledgement at the most.
+    pub(crate) max_inflight: u16,
+    pub(crate) ack_mode: AckMode,
+}
+
+/// Makes the client's options of ours.
+pub(crate) async fn options(config: &Config, server: &Server, spec: &SessionSpec) -> Result<MqttOptions> {
+    let client_id = spec.client_id.as_str();
+    let mut options = match server.scheme {
+        Scheme::Mqtt => MqttOptions::new(client_id, Broker::tcp(&server.host, server.port)),
+        Scheme::Mqtts => {
+            let mut options = MqttOptions::new(client_id, Broker::tcp(&server.host, server.port));
+            options.set_transport(Transport::tls_with_config(tls(config).await?));
+            options
+        }
+        Scheme::Ws => {
+            let broker = Broker::websocket(server.websocket_url()).map_err(invalid)?;
+            let mut options = MqttOptions::new(client_id, broker);
+            options.set_transport(Transport::ws());
+            options
+        }
+        Scheme::Wss => {
+            let tls = tls(config).await?;
+            MqttOptions::websocket_with_tls_config(client_id, server.websocket_url(), tls).map_err(invalid)?
+        }
+    };
+    if let Some((user, password)) = &config.credentials {
+        options.set_credentials(user.clone(), password.expose_secret().to_owned());
+    }
+    let mut properties = ConnectProperties::new();
+    properties.session_expiry_interval = Some(spec.expiry.map_or(0, seconds));
+    properties.receive_maximum = Some(spec.receive_maximum);
+    options.set_connect_properties(properties);
+    let largest = u32::try_from(config.max_payload + ENVELOPE).unwrap_or(u32::MAX);
+    let keep_alive = u16::try_from(config.keep_alive.as_secs()).unwrap_or(u16::MAX);
+    // A peer that is there answers a ping, or acknowledges.
+    let silence = Duration::from_secs(keep_alive.into()).mul_f32(1.5);
+    options
+        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(largest))
+        .set_outgoing_inflight_upper_limit(spec.max_inflight)
+        .set_keep_alive(keep_alive)
+        .set_connect_timeout(config.connect_timeout)
+        .set_ack_mode(spec.ack_mode)
+        .set_clean_start(spec.expiry.is_none())
+        .set_max_request_batch(MAX_REQUEST_BATCH)
+        .set_socket_connector(move |address, _| async move { socket::connect(&address, silence).await });
+    if spec.expiry.is_some() {
+        options.set_session_store(NothingInFlight(PersistedSession {
+            format_version: 1,
+            client_id: client_id.to_owned(),
+            clean_start: false,
+            session_expiry_interval: options.session_expiry_interval(),
+            outgoing_inflight_upper_limit: Some(spec.max_inflight),
+            ack_mode: PersistedAckMode::Manual,
+            last_pkid: 0,
+            last_puback: 0,
+            replay: Vec::new(),
+            incoming_qos2: Vec::new(),
+        }));
+    }
+    Ok(options)
+}
+
+/// How many requests go onto the wire in one go.
+const MAX_REQUEST_BATCH: usize = 64;
+
+/// Returns a time in whole seconds, rounded up.
+pub(crate) fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
+}
+
+fn invalid(cause: rumqttc::OptionError) -> purista_core::Error {
+    error(ErrorKind::InvalidConfig, "start").context(cause.to_string())
+}
+
+/// Lets the client take up a session that another process left at the broker: nothing is published in these sessions, so
+/// nothing of it can be in flight.
+#[derive(Debug)]
+struct NothingInFlight(PersistedSession);
+
+type Stored<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
+
+impl SessionStore for NothingInFlight {
+    fn load<'a>(&'a self, _key: &'a SessionStoreKey) -> Stored<'a, Option<PersistedSession>> {
+        Box::pin(std::future::ready(Ok(Some(self.0.clone()))))
+    }
+
+    fn save<'a>(&'a self, _key: &'a SessionStoreKey, _session: &'a PersistedSession) -> Stored<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn clear<'a>(&'a self, _key: &'a SessionStoreKey) -> Stored<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Reads the certificates.
+async fn tls(config: &Config) -> Result<TlsConfiguration> {
+    let (roots, client) = (config.root_certificates.clone(), config.client_certificate.clone());
+    let read = spawn_blocking(move || {
+        let mut authorities = RootCertStore::empty();
+        // Those of the system that cannot be read are those of nobody.
+        authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = &roots {
+            for certificate in certificates(path)? {
+                authorities.add(certificate).map_err(|cause| unreadable(path, cause))?;
+            }
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|cause| error(ErrorKind::Tls, "start").source(cause))?
+            .with_root_certificates(authorities);
+        Ok(match &client {
+            Some((path, key)) => {
+                let key_file = PrivateKeyDer::from_pem_file(key).map_err(|cause| unreadable(key, cause))?;
+                builder
+                    .with_client_auth_cert(certificates(path)?, key_file)
+                    .map_err(|cause| unreadable(path, cause))?
+            }
+            None => builder.with_no_client_auth(),
+        })
+    });
+    let config = read.await.map_err(|cause| error(ErrorKind::Unexpected, "start").source(cause))??;
+    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    certificates.map_err(|cause| unreadable(path, cause))
+}
+
+fn unreadable(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> purista_core::Error {
+    error(ErrorKind::InvalidConfig, "start").context(format!("{}", path.display())).source(cause)
+}

@@ -1,0 +1,99 @@
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use rumqttc::Publish;
+use tokio::sync::mpsc;
+
+/// The subscription identifier of answers.
+pub(crate) const ANSWERS: usize = 1;
+
+/// The subscription identifier of what a client sends to itself.
+pub(crate) const ROUND_TRIP: usize = 2;
+
+const FIRST_FREE: usize = 3;
+
+/// Who gets what comes under a subscription identifier.
+///
+/// A filter is one subscription, however many want it: commands whose names differ only in what topics do not show share
+/// theirs. The broker sends one copy then, which goes to one of them.
+#[derive(Debug)]
+pub(crate) struct Routes(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    next_id: usize,
+    routes: HashMap<usize, Route>,
+}
+
+#[derive(Debug)]
+struct Route {
+    filter: String,
+    to: Vec<mpsc::Sender<Publish>>,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self(Mutex::new(Inner { next_id: FIRST_FREE, routes: HashMap::new() }))
+    }
+}
+
+impl Routes {
+    /// Adds who wants a filter; returns its subscription identifier.
+    pub(crate) fn add(&self, filter: &str, to: mpsc::Sender<Publish>) -> usize {
+        let mut inner = self.0.lock();
+        if let Some((id, route)) = inner.routes.iter_mut().find(|(_, route)| route.filter == filter) {
+            route.to.push(to);
+            return *id;
+        }
+        let id = inner.next_id;
+        inner.next_id += 1;
+        inner.routes.insert(id, Route { filter: filter.to_owned(), to: vec![to] });
+        id
+    }
+
+    /// Returns whether nobody else wants a filter.
+    pub(crate) fn is_last(&self, filter: &str, to: &mpsc::Sender<Publish>) -> bool {
+        let inner = self.0.lock();
+        let route = inner.routes.values().find(|route| route.filter == filter);
+        route.is_some_and(|route| route.to.iter().all(|other| other.same_channel(to)))
+    }
+
+    /// Removes who wanted something.
+    pub(crate) fn remove(&self, to: &mpsc::Sender<Publish>) {
+        self.0.lock().routes.retain(|_, route| {
+            route.to.retain(|other| !other.same_channel(to));
+            !route.to.is_empty()
+        });
+    }
+
+    /// Returns where something goes.
+    pub(crate) fn find(&self, id: usize) -> Option<mpsc::Sender<Publish>> {
+        self.0.lock().routes.get(&id)?.to.first().cloned()
+    }
+
+    /// Returns all filters with their identifiers.
+    pub(crate) fn filters(&self) -> Vec<(usize, String)> {
+        self.0.lock().routes.iter().map(|(id, route)| (*id, route.filter.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_one_subscription_however_many_want_it() {
+        let routes = Routes::default();
+        let [(one, _keep_one), (two, _keep_two)] = [mpsc::channel(1), mpsc::channel(1)];
+        let id = routes.add("a/+", one.clone());
+        assert_eq!(routes.add("a/+", two.clone()), id);
+        assert_ne!(routes.add("b/+", two.clone()), id);
+        assert!(routes.find(id).is_some_and(|found| found.same_channel(&one)));
+        assert!(!routes.is_last("a/+", &one));
+        routes.remove(&one);
+        assert!(routes.find(id).is_some_and(|found| found.same_channel(&two)));
+        assert!(routes.is_last("a/+", &two));
+        routes.remove(&two);
+        assert!(routes.find(id).is_none() && routes.filters().is_empty());
+    }
+}

@@ -1,0 +1,178 @@
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::RwLock;
+use purista_core::{
+    Capabilities, Capability, Command, ErrorKind, Granted, Message, Result, Subscription,
+    adapter::{DeadLetter, Intake, Link, Publish, Transport},
+};
+use rumqttc::PubAckReason;
+use tokio::time::Instant;
+
+use crate::{
+    codec::{self, Reply},
+    command_consumer::CommandConsumer,
+    config::{Config, ENVELOPE},
+    connection::Connection,
+    consumer::MqttConsumer,
+    error::{error, lost, refused},
+    subscription_consumer::SubscriptionConsumer,
+};
+
+/// The name of the adapter.
+pub(crate) const NAME: &str = "mqtt";
+
+/// What MQTT 5 gives.
+const GIVEN: Capabilities = Capabilities::NONE
+    .with(Capability::BrokerConfirm)
+    .with(Capability::SharedSubscriptions)
+    .with(Capability::BroadcastSubscriptions)
+    .with(Capability::ManualAcknowledgement)
+    .with(Capability::BoundedRetry)
+    .with(Capability::DelayedRetry)
+    .with(Capability::LongHandlers)
+    .with(Capability::MustRoute)
+    .with(Capability::NoResponder)
+    .with(Capability::MessageExpiry)
+    .with(Capability::SenderOrder)
+    .with(Capability::RegisterAfterStart)
+    .with(Capability::Unregister)
+    .with(Capability::Reconnect)
+    .with(Capability::WireCompatible)
+    .with(Capability::Tls)
+    .with(Capability::Authentication)
+    .with_expiry_granularity(Duration::from_secs(1));
+
+/// The mapping onto MQTT.
+#[derive(Debug)]
+pub(crate) struct MqttTransport {
+    config: Config,
+    /// Whether this instance comes back under the same id.
+    has_stable_id: bool,
+    live: RwLock<Option<Arc<Connection>>>,
+}
+
+impl MqttTransport {
+    pub(crate) fn new(config: Config, has_stable_id: bool) -> Self {
+        Self { config, has_stable_id, live: RwLock::new(None) }
+    }
+
+    fn connection(&self) -> Result<Arc<Connection>> {
+        self.live.read().clone().ok_or_else(|| error(ErrorKind::NotStarted, "send"))
+    }
+}
+
+impl Transport for MqttTransport {
+    type Consumer = MqttConsumer;
+    type ReplyTo = Reply;
+
+    const NAME: &'static str = NAME;
+
+    fn capabilities(&self) -> Capabilities {
+        let limits = self.live.read().as_ref().map(|connection| connection.session().limits);
+        let (max_packet, retains) =
+            limits.map_or((usize::MAX, true), |limits| (limits.max_packet, limits.retains));
+        let room = max_packet - ENVELOPE.min(max_packet / 2);
+        let mut given = GIVEN.with_max_payload(room.min(self.config.max_payload));
+        if retains {
+            given = given.with(Capability::DeadLetter);
+            // What a session listens to is kept as well.
+            if self.config.session_expiry.is_some() && self.has_stable_id {
+                given = given.with(Capability::DurableSubscriptions);
+            }
+        }
+        given
+    }
+
+    async fn connect(&self, link: Link) -> Result<()> {
+        *self.live.write() = Some(Connection::open(&self.config, link).await?);
+        Ok(())
+    }
+
+    async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
+        let connection = self.connection()?;
+        let topic = connection.names.topic(&message);
+        let (payload, options) = (message.encode(), codec::event());
+        let somebody_gets_it = connection.publish_until_taken(&topic, &payload, &options, "emit").await?;
+        match somebody_gets_it || !publish.must_route {
+            true => Ok(()),
+            false => Err(error(ErrorKind::Unroutable, "emit")),
+        }
+    }
+
+    async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
+        let connection = self.connection()?;
+        let session = connection.can_send().await?;
+        let (topic, options) = (connection.names.topic(&command), codec::command(&command, deadline));
+        match session.publish(topic, command.encode(), options).await {
+            Ok(PubAckReason::Success) => Ok(()),
+            Ok(PubAckReason::NoMatchingSubscribers) => Err(error(ErrorKind::NoHandler, "invoke")),
+            Ok(reason) => Err(refused(reason, "invoke")),
+            Err(_lost) => Err(lost("invoke")),
+        }
+    }
+
+    async fn respond(&self, response: Arc<Message>, reply: Reply) -> Result<()> {
+        let connection = self.connection()?;
+        let (topic, options) = (connection.names.topic(&response), codec::response(&response, reply));
+        let payload = response.encode();
+        if response.event_name.is_some() {
+            // It is an event like any other.
+            return connection.publish_until_taken(&topic, &payload, &options, "respond").await.map(drop);
+        }
+        let session = connection.can_send().await?;
+        session.send(topic, payload, options).await.map_err(|_| lost("respond"))
+    }
+
+    async fn refuse(&self, refusal: Arc<Message>, reply: Reply) -> Result<()> {
+        let connection = self.connection()?;
+        let (topic, options) = (connection.names.topic(&refusal), codec::refusal(reply));
+        connection.session().send(topic, refusal.encode(), options).await.map_err(|_| lost("respond"))
+    }
+
+    async fn consume_command(
+        &self,
+        command: &Command,
+        _granted: &Granted,
+        intake: Intake<Self>,
+    ) -> Result<MqttConsumer> {
+        CommandConsumer::open(self.connection()?, &command.address, intake).await.map(MqttConsumer::Command)
+    }
+
+    async fn consume_subscription(
+        &self,
+        subscription: &Subscription,
+        granted: &Granted,
+        intake: Intake<Self>,
+    ) -> Result<MqttConsumer> {
+        let consumer = SubscriptionConsumer::open(self.connection()?, subscription, granted, intake);
+        consumer.await.map(MqttConsumer::Subscription)
+    }
+
+    /// Keeps it as a retained message, which waits for nobody.
+    async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
+        let connection = self.connection()?;
+        if !connection.is_up() {
+            return Err(lost("dead letter"));
+        }
+        let topic = connection.names.dead_letter(&letter.subscriber, &letter.message_id);
+        let options = codec::dead_letter(letter.metadata());
+        connection.publish_once(topic, letter.original, options, "dead letter").await.map(drop)
+    }
+
+    async fn disconnect(&self) -> Result<()> {
+        let live = self.live.write().take();
+        if let Some(connection) = live {
+            connection.close().await;
+        }
+        Ok(())
+    }
+}
+
+/// A bridge that was dropped without shutdown leaves nothing behind that consumes.
+impl Drop for MqttTransport {
+    fn drop(&mut self) {
+        if let Some(connection) = self.live.get_mut() {
+            connection.closing().cancel();
+        }
+    }
+}
