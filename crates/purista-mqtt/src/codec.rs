@@ -67,12 +67,15 @@ pub(crate) fn command(command: &Message, deadline: Instant) -> PublishOptions {
 }
 
 /// What travels beside an answer.
-pub(crate) fn response(response: &Message, reply: Reply) -> PublishOptions {
+pub(crate) fn response(response: &Message, reply: &Reply) -> PublishOptions {
     let expiry = match reply.deadline {
         Some(deadline) if response.event_name.is_none() => deadline.saturating_duration_since(Instant::now()),
         _ => EVENT_EXPIRY,
     };
-    at_least_once(PublishProperties { correlation_data: reply.correlation_data, ..properties(expiry) })
+    at_least_once(PublishProperties {
+        correlation_data: reply.correlation_data.clone(),
+        ..properties(expiry)
+    })
 }
 
 /// What travels beside a refusal.
@@ -101,6 +104,11 @@ pub(crate) fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishOptio
 /// What travels beside something that only asks whether somebody is there.
 pub(crate) fn probe() -> PublishOptions {
     at_least_once(PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() })
+}
+
+/// What travels beside something that the broker keeps until it is replaced.
+pub(crate) fn kept() -> PublishOptions {
+    PublishOptions::at_least_once().retained()
 }
 
 /// What travels beside a dead letter.

@@ -150,7 +150,7 @@ impl Task {
         let connection = Arc::clone(&self.connection);
         tokio::spawn(async move {
             let answer = item.message.unavailable(connection.link().instance_id());
-            let options = response(&answer, Reply::to(&item.publish, item.deadline));
+            let options = response(&answer, &Reply::to(&item.publish, item.deadline));
             let topic = connection.names.topic(&answer);
             if connection.session().send(topic, answer.encode(), options).await.is_err() {
                 tracing::debug!("a caller could not be told that there is no room");

@@ -107,15 +107,15 @@ impl Connection {
     /// gets it.
     pub(crate) async fn publish_until_taken(
         &self,
-        topic: &str,
-        payload: &Bytes,
-        options: &PublishOptions,
+        message: &Message,
+        options: impl Fn() -> PublishOptions,
         operation: &'static str,
     ) -> Result<bool> {
+        let payload = message.encode();
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             let session = self.can_send().await?;
-            match session.publish(topic.to_owned(), payload.clone(), options.clone()).await {
+            match session.publish(self.names.topic(message), payload.clone(), options()).await {
                 Ok(PubAckReason::Success) => return Ok(true),
                 Ok(PubAckReason::NoMatchingSubscribers) => return Ok(false),
                 Ok(PubAckReason::QuotaExceeded) => sleep(backoff.next_delay()).await,
@@ -244,6 +244,13 @@ impl Reconnect for Connection {
     }
 
     async fn restore(&self) -> Result<Arc<Session>> {
+        if self.session().was_taken_over() {
+            tracing::warn!(
+                client_id = self.spec.client_id,
+                "another client has the same id: is the instance id unique?"
+            );
+            sleep(self.config.max_reconnect_delay).await;
+        }
         let session = Arc::new(Session::open(&self.config, &self.spec, self.inbox.clone()).await?);
         // What is registered from now on subscribes there itself.
         self.session.send_replace(Arc::clone(&session));
@@ -253,7 +260,7 @@ impl Reconnect for Connection {
 
     async fn lost(session: &Session) -> String {
         session.lost().await;
-        session.reason().to_owned()
+        session.reason()
     }
 
     fn is_lost(session: &Session) -> bool {

@@ -7,9 +7,9 @@ use std::{
 use bytes::Bytes;
 use purista_core::{Capability, ErrorKind, Result};
 use rumqttc::{
-    AsyncClient, ConnAck, ConnAckProperties, DisconnectProperties, DisconnectReasonCode, Event, EventLoop,
-    Packet, PubAckReason, Publish, PublishOptions, PublishResult, QoS, RetainForwardRule,
-    SubscribeFilterInput, SubscribeProperties, SubscribeReasonCode, ValidatedTopic,
+    AsyncClient, ConnAck, ConnAckProperties, ConnectionError, DisconnectProperties, DisconnectReasonCode,
+    Event, EventLoop, Packet, PubAckReason, Publish, PublishOptions, PublishResult, QoS, RetainForwardRule,
+    StateError, SubscribeFilterInput, SubscribeProperties, SubscribeReasonCode, ValidatedTopic,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,7 +33,7 @@ pub(crate) struct Session {
     pub(crate) is_resumed: bool,
     pub(crate) limits: Limits,
     lost: CancellationToken,
-    reason: Arc<OnceLock<String>>,
+    reason: Arc<OnceLock<ConnectionError>>,
     _end: DropGuard,
 }
 
@@ -196,8 +196,20 @@ impl Session {
     }
 
     /// Returns why the connection is lost.
-    pub(crate) fn reason(&self) -> &str {
-        self.reason.get().map_or("the connection to the broker was lost", String::as_str)
+    pub(crate) fn reason(&self) -> String {
+        self.reason.get().map_or("the connection to the broker was lost".to_owned(), ToString::to_string)
+    }
+
+    /// Returns whether another client with the same id has connected. To connect again at once would only have that one do
+    /// the same.
+    pub(crate) fn was_taken_over(&self) -> bool {
+        matches!(
+            self.reason.get(),
+            Some(ConnectionError::MqttState(StateError::ServerDisconnect {
+                reason_code: DisconnectReasonCode::SessionTakenOver,
+                ..
+            }))
+        )
     }
 }
 
@@ -249,7 +261,7 @@ struct Polling {
     client: Arc<AsyncClient>,
     inbox: Inbox,
     lost: CancellationToken,
-    reason: Arc<OnceLock<String>>,
+    reason: Arc<OnceLock<ConnectionError>>,
     end: CancellationToken,
 }
 
@@ -269,7 +281,7 @@ impl Polling {
                     }
                     Ok(_) => {}
                     Err(cause) => {
-                        let _first = reason.set(cause.to_string());
+                        let _only = reason.set(cause);
                         return;
                     }
                 }

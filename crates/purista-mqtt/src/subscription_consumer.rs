@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
-    Filter, Granted, Message, Result, ServiceAddress, Sharing, Subscription,
+    Granted, Message, Result, ServiceAddress, Sharing, Subscription,
     adapter::{Backoff, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
 use rumqttc::AckMode;
@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     acknowledgement::MqttAcknowledgement,
     address::{name, shared},
-    codec::{event, failed_attempts, is_refusal, probe},
+    codec::{failed_attempts, is_refusal, kept, probe},
     connection::Connection,
     error::lost,
     hand_over::HandOver,
@@ -111,7 +111,7 @@ impl Attachment {
     fn new(connection: Arc<Connection>, subscription: &Subscription, granted: &Granted) -> Self {
         let (names, config) = (&connection.names, &connection.config);
         let subscriber = &subscription.subscriber;
-        let pattern = pattern(&connection, &subscription.filter);
+        let pattern = names.pattern(&subscription.filter);
         let (filter, hand_over) = match granted.sharing {
             Sharing::Broadcast => (pattern, None),
             _ => {
@@ -140,13 +140,20 @@ impl Attachment {
         // Room for all that can come before an acknowledgement, so that the connection never waits here.
         let (inbox, arrivals) = mpsc::channel(usize::from(self.spec.receive_maximum) + 1);
         let session = Session::open(&self.connection.config, &self.spec, inbox).await?;
+        if let Err(error) = self.subscribe(&session).await {
+            session.disconnect(!session.is_resumed).await;
+            return Err(error);
+        }
+        Ok(Attached { session: Arc::new(session), arrivals })
+    }
+
+    async fn subscribe(&self, session: &Session) -> Result<()> {
         if self.is_durable {
-            self.replace_other_filter(&session).await?;
+            self.replace_other_filter(session).await?;
         }
         let mut filters = vec![self.filter.clone()];
         filters.extend(self.hand_over.as_ref().map(|hand_over| hand_over.filter.clone()));
-        session.subscribe(&filters, None).await?;
-        Ok(Attached { session: Arc::new(session), arrivals })
+        session.subscribe(&filters, None).await
     }
 
     /// Ends what a session listens to that was registered with another filter before. The broker does not tell what that
@@ -154,16 +161,16 @@ impl Attachment {
     async fn replace_other_filter(&self, session: &Session) -> Result<()> {
         let record = self.connection.names.session(&self.spec.client_id);
         if session.is_resumed
-            && let Some(kept) = self.connection.kept(&record).await?
+            && let Some(before) = self.connection.kept(&record).await?
         {
-            let kept = String::from_utf8_lossy(&kept).into_owned();
-            if kept == self.filter {
+            if before == self.filter {
                 return Ok(());
             }
-            session.unsubscribe(&kept).await.map_err(|_| lost("register"))?;
+            let before = String::from_utf8_lossy(&before);
+            session.unsubscribe(&before).await.map_err(|_| lost("register"))?;
         }
         let filter = Bytes::from(self.filter.clone());
-        self.connection.publish_once(record, filter, event().retained(), "register").await.map(drop)
+        self.connection.publish_once(record, filter, kept(), "register").await.map(drop)
     }
 }
 
@@ -223,7 +230,12 @@ impl Task {
         let max_delay = self.shared.connection.config.max_reconnect_delay;
         let mut backoff = Backoff::new(Duration::from_millis(100), max_delay);
         let subscriber = &self.attachment.subscriber;
-        tracing::debug!(%subscriber, reason = self.attached.session.reason(), "the connection of a subscription is lost");
+        let reason = self.attached.session.reason();
+        tracing::debug!(%subscriber, reason, "the connection of a subscription is lost");
+        if self.attached.session.was_taken_over() {
+            tracing::warn!(%subscriber, "another client has its id: is the instance id unique?");
+            sleep(max_delay).await;
+        }
         loop {
             sleep(backoff.next_delay()).await;
             match timeout(RESTORE_TIMEOUT, self.attachment.attach()).await {
@@ -318,7 +330,7 @@ impl Task {
             return Ok(());
         }
         let (record, nothing) = (self.shared.record.clone(), Bytes::new());
-        self.shared.connection.publish_once(record, nothing, probe().retained(), "unregister").await.map(drop)
+        self.shared.connection.publish_once(record, nothing, kept(), "unregister").await.map(drop)
     }
 
     async fn hand_over_the_rest(&mut self, hand_over: &HandOver) -> Result<()> {
@@ -358,8 +370,4 @@ impl Task {
         self.shared.connection.publish_once(topic.clone(), Bytes::new(), probe(), "unregister").await?;
         Ok(topic)
     }
-}
-
-fn pattern(connection: &Connection, filter: &Filter) -> String {
-    connection.names.pattern(filter)
 }

@@ -90,9 +90,7 @@ impl Transport for MqttTransport {
 
     async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
         let connection = self.connection()?;
-        let topic = connection.names.topic(&message);
-        let (payload, options) = (message.encode(), codec::event());
-        let somebody_gets_it = connection.publish_until_taken(&topic, &payload, &options, "emit").await?;
+        let somebody_gets_it = connection.publish_until_taken(&message, codec::event, "emit").await?;
         match somebody_gets_it || !publish.must_route {
             true => Ok(()),
             false => Err(error(ErrorKind::Unroutable, "emit")),
@@ -113,14 +111,14 @@ impl Transport for MqttTransport {
 
     async fn respond(&self, response: Arc<Message>, reply: Reply) -> Result<()> {
         let connection = self.connection()?;
-        let (topic, options) = (connection.names.topic(&response), codec::response(&response, reply));
-        let payload = response.encode();
+        let options = || codec::response(&response, &reply);
         if response.event_name.is_some() {
             // It is an event like any other.
-            return connection.publish_until_taken(&topic, &payload, &options, "respond").await.map(drop);
+            return connection.publish_until_taken(&response, options, "respond").await.map(drop);
         }
         let session = connection.can_send().await?;
-        session.send(topic, payload, options).await.map_err(|_| lost("respond"))
+        let sent = session.send(connection.names.topic(&response), response.encode(), options());
+        sent.await.map_err(|_| lost("respond"))
     }
 
     async fn refuse(&self, refusal: Arc<Message>, reply: Reply) -> Result<()> {
