@@ -63,6 +63,7 @@ capabilities:
     cargo test --locked -p purista-default --test conformance
     cargo test --locked -p purista-nats --test conformance_core --test conformance_jetstream
     cargo test --locked -p purista-amqp --test conformance_native --test conformance_typescript
+    cargo test --locked -p purista-mqtt --test conformance_stock --test conformance_tuned
 
 # Everything that a change must pass
 ci:
