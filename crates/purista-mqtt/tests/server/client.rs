@@ -1,0 +1,99 @@
+//! A client that knows nothing of bridges.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use purista_core::Id;
+use rumqttc::{
+    AsyncClient, Event, Incoming, MqttOptions, NetworkOptions, PubAckReason, Publish, PublishOptions,
+    PublishProperties, PublishResult, QoS, SubscribeReasonCode,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use crate::support::within;
+
+/// A connection, which ends with this.
+pub(crate) struct Client {
+    client: AsyncClient,
+    received: mpsc::UnboundedReceiver<Publish>,
+    polls: JoinHandle<()>,
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        let mut options =
+            MqttOptions::new(format!("client-{}", Id::random()), (address.ip().to_string(), address.port()));
+        options.set_network_options(network).set_unlimited_incoming_packet_size();
+        let (client, mut events) = AsyncClient::builder(options).capacity(100).build();
+        let (sender, received) = mpsc::unbounded_channel();
+        let polls = tokio::spawn(async move {
+            while let Ok(event) = events.poll().await {
+                if let Event::Incoming(Incoming::Publish(publish)) = event {
+                    // Who does not read any more is about to end this.
+                    let _gone = sender.send(publish);
+                }
+            }
+        });
+        Self { client, received, polls }
+    }
+
+    /// Subscribes; returns when the broker routes to this.
+    pub(crate) async fn subscribe(&self, filter: &str) {
+        let asked = self.client.subscribe_tracked(filter, QoS::AtLeastOnce).await.unwrap();
+        let answer = within("a subscription", asked.wait_async()).await.unwrap();
+        let granted = [SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+        assert_eq!(answer.return_codes, granted, "{filter}");
+    }
+
+    /// Publishes a message; returns what the broker says of it.
+    pub(crate) async fn publish(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+        properties: PublishProperties,
+    ) -> PubAckReason {
+        let options = PublishOptions::at_least_once().properties(properties);
+        let sent = self.client.publish_tracked(topic, payload.into(), options).await.unwrap();
+        match within("an acknowledgement", sent.wait_async()).await.unwrap() {
+            PublishResult::Qos1(acknowledgement) => acknowledgement.reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Returns the next message.
+    pub(crate) async fn next(&mut self) -> Publish {
+        within("a message", self.receive()).await.unwrap()
+    }
+
+    /// Waits for the next message, however long; `None` when the connection is lost.
+    pub(crate) async fn receive(&mut self) -> Option<Publish> {
+        self.received.recv().await
+    }
+
+    /// Returns all that came before now.
+    pub(crate) async fn all(&mut self) -> Vec<Publish> {
+        let end = format!("end/{}", Id::random());
+        self.subscribe(&end).await;
+        self.publish(&end, "", PublishProperties::default()).await;
+        let mut came = Vec::new();
+        loop {
+            match self.next().await {
+                last if last.topic == end => return came,
+                message => came.push(message),
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.polls.abort();
+    }
+}
+
+/// Reads the topic of a message.
+pub(crate) fn topic(publish: &Publish) -> &str {
+    std::str::from_utf8(&publish.topic).unwrap()
+}
