@@ -10,6 +10,7 @@ pub mod fault_run;
 mod folder;
 mod http;
 mod launch;
+pub mod mosquitto;
 pub mod nats;
 mod own_broker;
 mod port;

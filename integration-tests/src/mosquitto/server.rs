@@ -1,0 +1,166 @@
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context as _, ensure};
+use parking_lot::Mutex;
+
+use super::{
+    HARNESS, MosquittoConfig, Subscription,
+    config::{Files, Ports},
+    figures,
+    find::{find, find_passwd},
+    sessions::{Log, WITHOUT_DATA},
+};
+use crate::{
+    FaultProxy,
+    folder::Folder,
+    launch::Launch,
+    port::{accepts, free_port, retry_if_taken},
+    process::Process,
+};
+
+/// A server, which is a process of its own.
+#[derive(Debug)]
+pub struct MosquittoServer {
+    process: Process,
+    /// Holds files that the process reads again when it starts again.
+    config: MosquittoConfig,
+    url: String,
+    websocket_url: Option<String>,
+    address: SocketAddr,
+    harness: SocketAddr,
+    log: Mutex<Log>,
+}
+
+impl MosquittoServer {
+    /// Starts a server on free ports, with a data folder of its own; returns when it is ready. It ends with this.
+    ///
+    /// # Errors
+    ///
+    /// If there is no mosquitto, with the command that installs it; or if it does not become ready, with the end of its
+    /// log.
+    pub async fn start(config: MosquittoConfig) -> anyhow::Result<Self> {
+        tokio::task::spawn_blocking(move || Self::start_blocking(&config)).await?
+    }
+
+    /// Returns the URL for clients, without a user.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the URL for clients that connect through a proxy, without a user.
+    #[must_use]
+    pub fn url_through(&self, proxy: &FaultProxy) -> String {
+        format!("{}://{}", self.config.scheme(), proxy.address())
+    }
+
+    /// Returns the URL for clients that use WebSockets, if they were asked for and this build of Mosquitto has them.
+    #[must_use]
+    pub fn websocket_url(&self) -> Option<String> {
+        self.websocket_url.clone()
+    }
+
+    /// Returns the address for clients: what a proxy connects to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns its process, to end it and to start it again.
+    #[must_use]
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Returns the identifiers of the clients that are connected, as the log says.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn clients(&self) -> anyhow::Result<Vec<String>> {
+        let mut log = self.log.lock();
+        Ok(log.sessions()?.connected().filter(|&client| client != HARNESS).map(Into::into).collect())
+    }
+
+    /// Returns the subscriptions that exist, those of kept sessions whose client is away too, as the log says.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn subscriptions(&self) -> anyhow::Result<Vec<Subscription>> {
+        let mut log = self.log.lock();
+        Ok(log.sessions()?.subscriptions().filter(|subscription| subscription.client != HARNESS).collect())
+    }
+
+    /// Returns how many messages the server holds for clients, whether these are away or have not acknowledged them. One
+    /// for several clients counts once, and one that is retained does not count. The figure is counted after this call,
+    /// which takes two seconds, or some more when the server has just started.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not as expected.
+    pub async fn queued(&self) -> anyhow::Result<usize> {
+        let harness = self.harness;
+        tokio::task::spawn_blocking(move || figures::queued(harness)).await?
+    }
+
+    fn start_blocking(config: &MosquittoConfig) -> anyhow::Result<Self> {
+        let binary = find()?;
+        retry_if_taken(|| {
+            let websockets = config.has_websockets().then(free_port).transpose()?;
+            Self::start_on(&binary, config, Ports { client: free_port()?, harness: free_port()?, websockets })
+        })
+    }
+
+    fn start_on(binary: &Path, config: &MosquittoConfig, ports: Ports) -> anyhow::Result<Self> {
+        let folder = Folder::new("mosquitto")?;
+        let [file, passwords, acl] =
+            ["mosquitto.conf", "passwords", "acl"].map(|name| folder.path().join(name));
+        let files = Files { data: &folder.data(), passwords: &passwords, acl: &acl };
+        fs::write(&file, config.text(ports, files)).context("configuration file")?;
+        if let Some(text) = config.acl() {
+            fs::write(&acl, text).context("access control list")?;
+        }
+        if let Some(text) = config.passwords() {
+            fs::write(&passwords, text).context("password file")?;
+            hash(binary, &passwords)?;
+        }
+
+        let [address, harness] = [ports.client, ports.harness].map(on_loopback);
+        let log = Log::new(folder.log(), config.kept());
+        let process = Process::start(folder, launch(binary, &file, files.data, address, harness))?;
+        let url = format!("{}://{address}", config.scheme());
+        let websockets = ports.websockets.map(on_loopback).filter(|&address| accepts(address).is_ok());
+        let websocket_url =
+            websockets.map(|address| format!("{}://{address}/mqtt", config.websocket_scheme()));
+        let log = Mutex::new(log);
+        Ok(Self { process, config: config.clone(), url, websocket_url, address, harness, log })
+    }
+}
+
+fn on_loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Hashes the passwords of a file.
+fn hash(binary: &Path, passwords: &Path) -> anyhow::Result<()> {
+    let output = Command::new(find_passwd(binary)?).arg("-U").arg(passwords).output()?;
+    ensure!(output.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn launch(binary: &Path, file: &Path, data: &Path, address: SocketAddr, harness: SocketAddr) -> Launch {
+    let script = format!(r#"[ -e "$1/mosquitto.db" ] || echo "{WITHOUT_DATA}"; exec "$2" -c "$3""#);
+    let arguments = ["sh", "-c", &script, "mosquitto"].map(Into::into);
+    let paths = [data, binary, file].map(Into::into);
+    let command = arguments.into_iter().chain(paths).collect();
+    Launch::new("mosquitto", command, move || {
+        figures::greet(harness)?;
+        accepts(address).map(drop)
+    })
+}
