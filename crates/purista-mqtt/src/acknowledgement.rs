@@ -1,40 +1,55 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use purista_core::{
     Result,
     adapter::{Acknowledgement, async_trait},
 };
-use rumqttc::Publish;
 
 use crate::{error::lost, hand_over::HandOver, session::Arrival};
+
+/// How many messages of a session came and are neither acknowledged nor handed over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unsettled(Arc<AtomicUsize>);
+
+impl Unsettled {
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
 
 /// Acknowledges one message, on the connection that it came over.
 #[derive(Debug)]
 pub(crate) struct MqttAcknowledgement {
     arrival: Arrival,
     hand_over: Option<Arc<HandOver>>,
+    unsettled: Unsettled,
     /// Whether the broker delivers it again on the next connection.
     comes_again: bool,
 }
 
 impl MqttAcknowledgement {
-    pub(crate) const fn new(arrival: Arrival, hand_over: Option<Arc<HandOver>>, comes_again: bool) -> Self {
-        Self { arrival, hand_over, comes_again }
-    }
-
-    pub(crate) const fn publish(&self) -> &Publish {
-        &self.arrival.publish
-    }
-
-    pub(crate) fn into_arrival(self) -> Arrival {
-        self.arrival
+    pub(crate) fn new(
+        arrival: Arrival,
+        hand_over: Option<Arc<HandOver>>,
+        unsettled: &Unsettled,
+        comes_again: bool,
+    ) -> Self {
+        unsettled.0.fetch_add(1, Ordering::AcqRel);
+        Self { arrival, hand_over, unsettled: unsettled.clone(), comes_again }
     }
 
     async fn acknowledge(&self) -> Result<()> {
         match self.arrival.client.ack(&self.arrival.publish).await {
+            Ok(()) => {
+                self.unsettled.0.fetch_sub(1, Ordering::AcqRel);
+                Ok(())
+            }
             Err(_) if self.comes_again => Err(lost("acknowledge")),
             // What is lost with its connection cannot come again.
-            Ok(()) | Err(_) => Ok(()),
+            Err(_) => Ok(()),
         }
     }
 }

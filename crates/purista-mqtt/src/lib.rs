@@ -2,6 +2,7 @@
 
 mod acknowledgement;
 mod address;
+mod attach;
 mod bridge;
 mod builder;
 mod codec;

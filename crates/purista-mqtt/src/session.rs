@@ -275,9 +275,8 @@ impl Polling {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::Publish(publish))) => {
                         let arrival = Arrival { publish, client: Arc::clone(&client) };
-                        if inbox.send(arrival).await.is_err() {
-                            return;
-                        }
+                        // Once nobody takes it, it stays unacknowledged.
+                        let _nobody = inbox.send(arrival).await;
                     }
                     Ok(_) => {}
                     Err(cause) => {

@@ -1,4 +1,5 @@
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,29 +10,21 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
-    Granted, Message, Result, ServiceAddress, Sharing, Subscription,
+    Granted, Message, Result, Subscription,
     adapter::{Backoff, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
-use rumqttc::AckMode;
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use crate::{
-    acknowledgement::MqttAcknowledgement,
-    address::{name, shared},
-    codec::{failed_attempts, is_refusal, kept, probe},
+    acknowledgement::{MqttAcknowledgement, Unsettled},
+    attach::{Attached, Attachment},
+    codec::{failed_attempts, is_refusal, probe},
     connection::Connection,
     error::lost,
     hand_over::HandOver,
-    options::SessionSpec,
     session::{Arrival, Session},
     transport::MqttTransport,
 };
-
-/// How many messages a subscription publishes over its own connection: none.
-const MAX_INFLIGHT: u16 = 1;
 
 /// How long it may take to restore a session before that is tried again.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,10 +41,10 @@ pub(crate) struct SubscriptionConsumer {
 #[derive(Debug)]
 struct Shared {
     connection: Arc<Connection>,
-    session: Mutex<Option<Arc<Session>>>,
-    /// Whether the broker forgets the session at the end.
+    session: Mutex<Option<(Arc<Session>, Unsettled)>>,
+    /// Whether the broker forgets the session at the end, if nothing in it is unsettled.
     forgets: AtomicBool,
-    record: String,
+    is_durable: bool,
 }
 
 impl SubscriptionConsumer {
@@ -65,13 +58,13 @@ impl SubscriptionConsumer {
         let attachment = Attachment::new(Arc::clone(&connection), subscription, granted);
         let attached = attachment.attach().await?;
         let shared = Arc::new(Shared {
-            record: connection.names.session(&attachment.spec.client_id),
-            session: Mutex::new(Some(Arc::clone(&attached.session))),
+            session: Mutex::new(Some(attached.end())),
             forgets: AtomicBool::new(!granted.durable),
+            is_durable: granted.durable,
             connection,
         });
         let closing = shared.connection.closing().clone();
-        let task = Task { attachment, attached, intake, shared: Arc::clone(&shared) };
+        let task = Task { attachment, attached, left: VecDeque::new(), intake, shared: Arc::clone(&shared) };
         Ok(Self { task: ConsumerTask::spawn(&closing, |stop| task.run(stop)), shared })
     }
 
@@ -83,100 +76,17 @@ impl SubscriptionConsumer {
 
     /// Ends the connection, and leaves nothing at the broker but what is durable.
     pub(crate) async fn close(&self) {
-        let Some(session) = self.shared.session.lock().take() else { return };
+        let Some((session, unsettled)) = self.shared.session.lock().take() else { return };
         let forgets = self.shared.forgets.load(Ordering::Acquire);
-        session.disconnect(forgets).await;
-    }
-}
-
-/// How a subscription is attached to the broker.
-#[derive(Debug)]
-struct Attachment {
-    connection: Arc<Connection>,
-    subscriber: ServiceAddress,
-    spec: SessionSpec,
-    filter: String,
-    hand_over: Option<Arc<HandOver>>,
-    is_durable: bool,
-}
-
-/// A session with what comes over it.
-#[derive(Debug)]
-struct Attached {
-    session: Arc<Session>,
-    arrivals: mpsc::Receiver<Arrival>,
-}
-
-impl Attachment {
-    fn new(connection: Arc<Connection>, subscription: &Subscription, granted: &Granted) -> Self {
-        let (names, config) = (&connection.names, &connection.config);
-        let subscriber = &subscription.subscriber;
-        let pattern = names.pattern(&subscription.filter);
-        let (filter, hand_over) = match granted.sharing {
-            Sharing::Broadcast => (pattern, None),
-            _ => {
-                let hand_over = Arc::new(HandOver::new(Arc::clone(&connection), subscriber));
-                (shared(&name(subscriber, None), &pattern), Some(hand_over))
-            }
-        };
-        let spec = SessionSpec {
-            client_id: names.subscriber_client(subscriber, connection.link().instance_id()),
-            expiry: config.session_expiry.filter(|_| granted.durable),
-            receive_maximum: config.receive_maximum,
-            max_inflight: MAX_INFLIGHT,
-            ack_mode: AckMode::Manual,
-        };
-        Self {
-            subscriber: subscriber.clone(),
-            spec,
-            filter,
-            hand_over,
-            is_durable: granted.durable,
-            connection,
-        }
-    }
-
-    async fn attach(&self) -> Result<Attached> {
-        // Room for all that can come before an acknowledgement, so that the connection never waits here.
-        let (inbox, arrivals) = mpsc::channel(usize::from(self.spec.receive_maximum) + 1);
-        let session = Session::open(&self.connection.config, &self.spec, inbox).await?;
-        if let Err(error) = self.subscribe(&session).await {
-            session.disconnect(!session.is_resumed).await;
-            return Err(error);
-        }
-        Ok(Attached { session: Arc::new(session), arrivals })
-    }
-
-    async fn subscribe(&self, session: &Session) -> Result<()> {
-        if self.is_durable {
-            self.replace_other_filter(session).await?;
-        }
-        let mut filters = vec![self.filter.clone()];
-        filters.extend(self.hand_over.as_ref().map(|hand_over| hand_over.filter.clone()));
-        session.subscribe(&filters, None).await
-    }
-
-    /// Ends what a session listens to that was registered with another filter before. The broker does not tell what that
-    /// is, so it is kept under a topic.
-    async fn replace_other_filter(&self, session: &Session) -> Result<()> {
-        let record = self.connection.names.session(&self.spec.client_id);
-        if session.is_resumed
-            && let Some(before) = self.connection.kept(&record).await?
-        {
-            if before == self.filter {
-                return Ok(());
-            }
-            let before = String::from_utf8_lossy(&before);
-            session.unsubscribe(&before).await.map_err(|_| lost("register"))?;
-        }
-        let filter = Bytes::from(self.filter.clone());
-        self.connection.publish_once(record, filter, kept(), "register").await.map(drop)
+        session.disconnect(forgets && (unsettled.is_none() || !self.shared.is_durable)).await;
     }
 }
 
 struct Task {
     attachment: Attachment,
     attached: Attached,
+    /// What came over a connection that is lost, and comes over no other.
+    left: VecDeque<Arrival>,
     intake: Intake<MqttTransport>,
     shared: Arc<Shared>,
 }
@@ -198,8 +108,9 @@ impl Task {
                 Ended::Lost => {}
             }
             self.intake.consumer_down();
+            self.keep_what_is_left();
             tokio::select! {
-                _stopped = stop.told() => return,
+                why = stop.told() => return self.finish(why).await,
                 () = self.attach_again() => self.intake.consumer_up(),
             }
         }
@@ -215,13 +126,29 @@ impl Task {
                 slot = self.intake.slot() => slot,
             };
             let Some(slot) = slot else { return Ended::Over };
+            if let Some(arrival) = self.left.pop_front() {
+                self.deliver(slot, arrival).await;
+                continue;
+            }
             tokio::select! {
                 biased;
                 why = stop.told() => return Ended::Stopped(why),
-                arrival = self.attached.arrivals.recv() => match arrival {
-                    Some(arrival) => self.deliver(slot, arrival).await,
-                    None => return Ended::Lost,
-                },
+                () = session.lost() => return Ended::Lost,
+                Some(arrival) = self.attached.arrivals.recv() => self.deliver(slot, arrival).await,
+            }
+        }
+    }
+
+    /// What a session that ends with its connection has brought is ours alone.
+    fn keep_what_is_left(&mut self) {
+        while let Ok(arrival) = self.attached.arrivals.try_recv() {
+            if self.attachment.is_durable {
+                continue;
+            }
+            if self.left.len() < usize::from(self.attachment.spec.receive_maximum) {
+                self.left.push_back(arrival);
+            } else {
+                self.intake.overflowed();
             }
         }
     }
@@ -243,7 +170,7 @@ impl Task {
                     if self.attachment.is_durable && !attached.session.is_resumed {
                         self.shared.connection.link().session_lost();
                     }
-                    *self.shared.session.lock() = Some(Arc::clone(&attached.session));
+                    *self.shared.session.lock() = Some(attached.end());
                     self.attached = attached;
                     return;
                 }
@@ -282,7 +209,7 @@ impl Task {
 
     fn acknowledgement(&self, arrival: Arrival) -> Box<MqttAcknowledgement> {
         let Attachment { hand_over, is_durable, .. } = &self.attachment;
-        Box::new(MqttAcknowledgement::new(arrival, hand_over.clone(), *is_durable))
+        Box::new(MqttAcknowledgement::new(arrival, hand_over.clone(), &self.attached.unsettled, *is_durable))
     }
 
     async fn forget(&self, acknowledgement: Box<MqttAcknowledgement>) {
@@ -305,62 +232,60 @@ impl Task {
             session.unsubscribe(&hand_over.filter).await.map_err(gone)?;
             if hand_over.has_taker().await? {
                 session.unsubscribe(&self.attachment.filter).await.map_err(gone)?;
+                self.hand_over_the_rest(&hand_over).await?;
+                self.attachment.forget_record().await?;
                 self.shared.forgets.store(true, Ordering::Release);
-                self.forget_record().await?;
-                return self.hand_over_the_rest(&hand_over).await;
+                return Ok(());
             }
         }
         if self.attachment.is_durable {
             return Ok(());
         }
         session.unsubscribe(&self.attachment.filter).await.map_err(gone)?;
-        match why {
-            Stop::ShutDown => self.handle_the_rest().await,
-            _ => {
-                while self.attached.arrivals.try_recv().is_ok() {
-                    self.intake.abandoned(1);
-                }
-                Ok(())
-            }
+        if why == Stop::ShutDown {
+            return self.handle_the_rest().await;
         }
-    }
-
-    async fn forget_record(&self) -> Result<()> {
-        if !self.attachment.is_durable {
-            return Ok(());
-        }
-        let (record, nothing) = (self.shared.record.clone(), Bytes::new());
-        self.shared.connection.publish_once(record, nothing, kept(), "unregister").await.map(drop)
+        self.keep_what_is_left();
+        self.intake.abandoned(self.left.len());
+        Ok(())
     }
 
     async fn hand_over_the_rest(&mut self, hand_over: &HandOver) -> Result<()> {
         let end = self.mark_the_end().await?;
-        while let Some(arrival) = self.attached.arrivals.recv().await {
-            if arrival.publish.topic == end {
-                return Ok(());
-            }
-            let acknowledgement = self.acknowledgement(arrival);
-            let publish = acknowledgement.publish();
+        while let Some(arrival) = self.next_before(&end).await? {
+            let publish = &arrival.publish;
             if hand_over.give(publish, failed_attempts(publish)).await? {
-                self.forget(acknowledgement).await;
+                self.forget(self.acknowledgement(arrival)).await;
+            } else if self.attachment.is_durable {
+                return Err(lost("hand over").context("the other instance is gone"));
             } else if let Some(slot) = self.intake.slot().await {
-                // The other one has left meanwhile.
-                self.deliver(slot, acknowledgement.into_arrival()).await;
+                self.deliver(slot, arrival).await;
             }
         }
-        Err(lost("unregister"))
+        Ok(())
     }
 
     async fn handle_the_rest(&mut self) -> Result<()> {
         let end = self.mark_the_end().await?;
-        while let Some(arrival) = self.attached.arrivals.recv().await {
-            if arrival.publish.topic == end {
-                return Ok(());
-            }
+        while let Some(arrival) = self.next_before(&end).await? {
             let Some(slot) = self.intake.slot().await else { return Ok(()) };
             self.deliver(slot, arrival).await;
         }
-        Err(lost("unregister"))
+        Ok(())
+    }
+
+    /// Returns the next message; `None` if all that the broker had for us has come.
+    async fn next_before(&mut self, end: &str) -> Result<Option<Arrival>> {
+        if let Some(arrival) = self.left.pop_front() {
+            return Ok(Some(arrival));
+        }
+        tokio::select! {
+            biased;
+            Some(arrival) = self.attached.arrivals.recv() => {
+                Ok((arrival.publish.topic != end).then_some(arrival))
+            }
+            () = self.attached.session.lost() => Err(lost("unregister")),
+        }
     }
 
     /// Has something come after all that the broker has for us; returns its topic.
