@@ -70,10 +70,19 @@ need_rabbitmq_server() {
     as_root service rabbitmq-server stop >/dev/null 2>&1 || true # where there is an init system, it was started
 }
 
+# The tests start servers of their own, and not the service of the system.
+need_mosquitto() {
+    [[ -z ${PURISTA_MOSQUITTO:-} ]] || return 0
+    ! PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || return 0 # Debian's is not for users
+    apt_install mosquitto
+    as_root service mosquitto stop >/dev/null 2>&1 || true # where there is an init system, it was started
+}
+
 need_c_compiler
 need_rust
 need_nats_server
 need_rabbitmq_server
+need_mosquitto
 
 # --- Running and counting -----------------------------------------------------------------------------------
 
@@ -179,6 +188,14 @@ serve_rabbitmq() {
     amqp_url=$(grep '^amqp://' "$work/rabbitmq.log")
 }
 
+# As for RabbitMQ.
+serve_mosquitto() {
+    mqtt_url=
+    start "$work/mosquitto.log" "$target/debug/examples/mosquitto"
+    lines 1 '^mqtt://' "$work/mosquitto.log" || return 0
+    mqtt_url=$(grep '^mqtt://' "$work/mosquitto.log")
+}
+
 # quickstart_over URL: serves and calls in one process.
 quickstart_over() {
     timeout 60 "${quickstart[@]}" Ada ada@example.com --bridge "$1"
@@ -230,6 +247,8 @@ serve_nats
 quickstart_with NATS "$nats_url"
 serve_rabbitmq
 quickstart_with RabbitMQ "$amqp_url"
+serve_mosquitto
+quickstart_with MQTT "$mqtt_url"
 
 # --- The summary --------------------------------------------------------------------------------------------
 

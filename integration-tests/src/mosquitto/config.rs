@@ -142,10 +142,10 @@ impl MosquittoConfig {
         self.acl.as_ref().map(|text| format!("{text}\n\nuser {HARNESS}\ntopic read $SYS/#\n"))
     }
 
-    /// Writes the users with their passwords, which are still to be hashed, if there are any.
-    pub(super) fn passwords(&self) -> Option<String> {
-        let users = self.users.iter().map(|(name, password)| format!("{name}:{password}\n"));
-        (!self.users.is_empty()).then(|| users.collect::<String>() + &format!("{HARNESS}:{HARNESS}\n"))
+    /// Returns the users with their passwords.
+    pub(super) fn users(&self) -> impl Iterator<Item = (&str, &str)> {
+        let users = self.users.iter().map(|(name, password)| (name.as_str(), password.as_str()));
+        users.chain((!self.users.is_empty()).then_some((HARNESS, HARNESS)))
     }
 
     /// Writes the configuration file.

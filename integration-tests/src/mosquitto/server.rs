@@ -98,8 +98,9 @@ impl MosquittoServer {
     }
 
     /// Returns how many messages the server holds for clients, whether these are away or have not acknowledged them. One
-    /// for several clients counts once, and one that is retained does not count. The figure is counted after this call,
-    /// which takes two seconds, or some more when the server has just started.
+    /// for several clients counts once, and one that is retained does not count. Messages of a session that did not
+    /// outlive a restart, as it was begun with a clean start, count until the next restart: the server keeps them. The
+    /// figure is counted after this call, which takes two seconds, or some more when the server has just started.
     ///
     /// # Errors
     ///
@@ -126,9 +127,9 @@ impl MosquittoServer {
         if let Some(text) = config.acl() {
             fs::write(&acl, text).context("access control list")?;
         }
-        if let Some(text) = config.passwords() {
-            fs::write(&passwords, text).context("password file")?;
-            hash(binary, &passwords)?;
+        fs::write(&passwords, "").context("password file")?;
+        for (name, password) in config.users() {
+            add_user(binary, &passwords, name, password)?;
         }
 
         let [address, harness] = [ports.client, ports.harness].map(on_loopback);
@@ -147,9 +148,10 @@ fn on_loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Hashes the passwords of a file.
-fn hash(binary: &Path, passwords: &Path) -> anyhow::Result<()> {
-    let output = Command::new(find_passwd(binary)?).arg("-U").arg(passwords).output()?;
+/// Adds a user with a hashed password to a file.
+fn add_user(binary: &Path, passwords: &Path, name: &str, password: &str) -> anyhow::Result<()> {
+    let output =
+        Command::new(find_passwd(binary)?).arg("-b").arg(passwords).args([name, password]).output()?;
     ensure!(output.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
