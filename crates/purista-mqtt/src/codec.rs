@@ -112,13 +112,27 @@ pub(crate) fn kept() -> PublishOptions {
 }
 
 /// What travels beside a dead letter.
-pub(crate) fn dead_letter(metadata: String) -> PublishOptions {
+pub(crate) fn dead_letter(metadata: &str) -> PublishOptions {
     let properties = PublishProperties {
         content_type: Some("application/json".to_owned()),
-        user_properties: vec![(DEAD_LETTER.to_owned(), metadata)],
+        user_properties: vec![(DEAD_LETTER.to_owned(), ascii(metadata))],
         ..PublishProperties::default()
     };
     at_least_once(properties).retained()
+}
+
+/// Escapes all in JSON that is no printable ASCII. A broker ends the connection of who sends control characters or
+/// noncharacters as text, so a dead letter about them could never be kept.
+fn ascii(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            ' '..='~' => escaped.push(character),
+            _ => escaped
+                .extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
+    }
+    escaped
 }
 
 fn user_property<'p>(publish: &'p Publish, wanted: &str) -> Option<&'p str> {
@@ -162,6 +176,14 @@ mod tests {
             assert_eq!((deadline - arrived).as_secs(), u64::from(expected));
         }
         assert_eq!(deadline(&with(PublishProperties::default()), Instant::now()), None);
+    }
+
+    #[test]
+    fn metadata_of_dead_letters_are_printable_and_mean_the_same() {
+        let text = "a\0\u{1}\u{7f}\u{85}\u{fdd0}\u{ffff}\u{10ffff}\u{65e5}\"\\ ~";
+        let escaped = ascii(&serde_json::to_string(text).unwrap());
+        assert!(escaped.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{escaped}");
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Transport for MqttTransport {
             return Err(lost("dead letter"));
         }
         let topic = connection.names.dead_letter(&letter.subscriber, &letter.message_id);
-        let options = codec::dead_letter(letter.metadata());
+        let options = codec::dead_letter(&letter.metadata());
         connection.publish_once(topic, letter.original, options, "dead letter").await.map(drop)
     }
 
