@@ -89,6 +89,11 @@ impl Attachment {
         if self.is_durable {
             self.replace_other_filter(session).await?;
         }
+        if session.is_resumed && self.hand_over.is_none() {
+            // It may have been shared before.
+            let shared = HandOver::new(Arc::clone(&self.connection), &self.subscriber);
+            session.unsubscribe(&shared.filter).await.map_err(|_| lost("register"))?;
+        }
         let mut filters = vec![self.filter.clone()];
         filters.extend(self.hand_over.as_ref().map(|hand_over| hand_over.filter.clone()));
         session.subscribe(&filters, None).await
