@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use purista_core::Id;
 use rumqttc::{
-    AsyncClient, Event, Incoming, MqttOptions, NetworkOptions, PubAckReason, Publish, PublishOptions,
-    PublishProperties, PublishResult, QoS, SubscribeReasonCode,
+    AsyncClient, BrokerSessionResumePolicy, Event, Incoming, MqttOptions, NetworkOptions, PubAckReason,
+    Publish, PublishOptions, PublishProperties, PublishResult, QoS, SubscribeReasonCode,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -21,11 +21,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        let mut options =
-            MqttOptions::new(format!("client-{}", Id::random()), (address.ip().to_string(), address.port()));
-        options.set_network_options(network).set_unlimited_incoming_packet_size();
+        let options = options(address, &format!("client-{}", Id::random()));
         let (client, mut events) = AsyncClient::builder(options).capacity(100).build();
         let (sender, received) = mpsc::unbounded_channel();
         let polls = tokio::spawn(async move {
@@ -85,6 +81,32 @@ impl Client {
             }
         }
     }
+}
+
+/// Takes a client's session over and ends it; returns whether there was one.
+pub(crate) async fn end_session(address: SocketAddr, client_id: &str) -> bool {
+    let mut options = options(address, client_id);
+    options
+        .set_clean_start(false)
+        .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+        .set_session_expiry_interval(Some(0));
+    let (client, mut events) = AsyncClient::builder(options).build();
+    loop {
+        if let Event::Incoming(Incoming::ConnAck(answer)) = within("an answer", events.poll()).await.unwrap()
+        {
+            client.disconnect().await.unwrap();
+            within("the end", async { while events.poll().await.is_ok() {} }).await;
+            return answer.session_present;
+        }
+    }
+}
+
+fn options(address: SocketAddr, client_id: &str) -> MqttOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    let mut options = MqttOptions::new(client_id, (address.ip().to_string(), address.port()));
+    options.set_network_options(network).set_unlimited_incoming_packet_size();
+    options
 }
 
 impl Drop for Client {

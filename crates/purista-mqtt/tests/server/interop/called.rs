@@ -9,7 +9,7 @@ use super::{
     peer::{Service, answer_as_in, take_out_expiry, take_out_user_properties},
     samples::{CALLER, Frame, call, calls},
 };
-use crate::support::{Place, invoke, invoke_within, within};
+use crate::support::{Place, eventually, invoke, invoke_within, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_of_the_original_reach_the_caller() {
@@ -94,15 +94,14 @@ async fn short_time_limits_are_rounded_up() {
     let (place, call) = (Place::stock().await, call("success"));
     let service = Service::start(place.client().await, &call.address(), |_| None).await;
     let bridge = place.bridge().await;
-    let mut expiries = Vec::new();
     for milliseconds in [1, 499, 1_200] {
         let limit = Duration::from_millis(milliseconds);
         let error = invoke_within(&bridge, call.draft(), limit).await.unwrap_err();
         assert_eq!(error.bridge_kind(), Some(ErrorKind::Timeout), "{error:?}");
-        let mut command = service.commands().pop().unwrap();
-        expiries.push(take_out_expiry(&mut command));
     }
-    assert_eq!((expiries, service.commands().len()), (vec![1, 1, 2], 3));
+    eventually("all came", || service.commands().len() == 3).await;
+    let expiries: Vec<_> = service.commands().iter_mut().map(take_out_expiry).collect();
+    assert_eq!(expiries, [1, 1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,9 @@ fn properties(properties: &Value) -> PublishProperties {
     let text = |key: &str| properties[key].as_str().map(str::to_owned);
     let user_properties = properties["userProperties"].as_object().into_iter().flatten();
     PublishProperties {
-        message_expiry_interval: properties["messageExpiryInterval"].as_u64().map(|it| it.try_into().unwrap()),
+        message_expiry_interval: properties["messageExpiryInterval"]
+            .as_u64()
+            .map(|it| it.try_into().unwrap()),
         content_type: text("contentType"),
         correlation_data: text("correlationData").map(Into::into),
         user_properties: user_properties
@@ -55,7 +57,8 @@ pub(crate) fn frame(publish: &Publish) -> Frame {
     assert!(!publish.retain);
     let mut properties = publish.properties.clone().unwrap_or_default();
     properties.subscription_identifiers.clear();
-    let PublishProperties { message_expiry_interval, content_type, correlation_data, .. } = properties.clone();
+    let PublishProperties { message_expiry_interval, content_type, correlation_data, .. } =
+        properties.clone();
     let mut known = Map::new();
     if let Some(seconds) = message_expiry_interval {
         known.insert("messageExpiryInterval".to_owned(), json!(seconds));

@@ -1,0 +1,118 @@
+//! An instance of a subscriber leaves in order.
+
+use std::sync::Arc;
+
+use purista_conformance::{Collector, Latch, on_event};
+use purista_core::{
+    BridgeEvent, EventBridge as _, EventBridgeExt as _, Filter, Subscription, SubscriptionHandler,
+    SubscriptionOptions,
+};
+use purista_mqtt::{MqttBridge, MqttBridgeBuilder};
+
+use crate::{
+    client::end_session,
+    support::{PATIENCE, Place, durable, eventually, in_order, started, within},
+};
+
+const EVENTS: usize = 60;
+
+/// Notes what comes, once the latch is open.
+fn held(seen: &Arc<Collector>, latch: &Arc<Latch>) -> Arc<dyn SubscriptionHandler> {
+    let (seen, latch) = (Arc::clone(seen), Arc::clone(latch));
+    on_event(move |context| {
+        let (seen, latch) = (Arc::clone(&seen), Arc::clone(&latch));
+        async move {
+            latch.pass().await;
+            seen.record(&context);
+            Ok(())
+        }
+    })
+}
+
+async fn member(
+    builder: MqttBridgeBuilder,
+    options: SubscriptionOptions,
+    handler: Arc<dyn SubscriptionHandler>,
+) -> Arc<MqttBridge> {
+    let bridge = started(builder).await;
+    let subscription = Subscription::new(("Watcher", "1", "reader"), Filter::event("happened"));
+    bridge.register_subscription(subscription.with_options(options), handler).await.unwrap();
+    Arc::new(bridge)
+}
+
+fn sorted(seen: &Collector) -> Vec<usize> {
+    let mut numbers: Vec<_> = seen.payloads().iter().map(|number| number.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+async fn a_member_leaves(is_durable: bool) {
+    let place = Place::tuned().await;
+    let builder = |id: &str| if is_durable { place.persistent(id) } else { place.builder().instance_id(id) };
+    let options = || in_order().with_durable(is_durable);
+    let (seen, latch) = (Collector::new(), Latch::new());
+    let goes = member(builder("goes"), options(), held(&seen, &latch)).await;
+    let stays = member(builder("stays"), options(), held(&seen, &latch)).await;
+    let emitter = place.bridge().await;
+    for number in 0..EVENTS {
+        emitter.emit("happened", &number).await.unwrap();
+    }
+    latch.reached(2).await.unwrap();
+
+    let (mut events, leaving) = (goes.events(), Arc::clone(&goes));
+    let shutdown = tokio::spawn(async move { leaving.shutdown(PATIENCE).await });
+    within("the shutdown begins", async { while events.next().await.unwrap() != BridgeEvent::Draining {} })
+        .await;
+    latch.open();
+    let report = shutdown.await.unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    seen.at_least(EVENTS).await.unwrap();
+    for number in EVENTS..2 * EVENTS {
+        emitter.emit("happened", &number).await.unwrap();
+    }
+    seen.at_least(2 * EVENTS).await.unwrap();
+    eventually("nothing is in hand", || stays.stats().in_hand == 0).await;
+    assert_eq!(sorted(&seen), Vec::from_iter(0..2 * EVENTS));
+    assert_eq!(place.server.queued().await.unwrap(), 0);
+    let client = "purista-Watcher-1-reader-goes";
+    assert!(!place.server.clients().unwrap().contains(&client.to_owned()));
+    assert!(!end_session(place.server.address(), client).await, "its session is there");
+    let stays = "purista-Watcher-1-reader-stays";
+    assert_eq!(end_session(place.server.address(), stays).await, is_durable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_member_that_leaves_loses_nothing_and_leaves_no_session() {
+    a_member_leaves(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transient_member_that_leaves_loses_nothing() {
+    a_member_leaves(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_member_that_leaves_keeps_its_session() {
+    let place = Place::tuned().await;
+    let (seen, latch) = (Collector::new(), Latch::new());
+    let first = member(place.persistent("node"), durable(), held(&seen, &latch)).await;
+    let emitter = place.bridge().await;
+    for number in 0..5 {
+        emitter.emit("happened", &number).await.unwrap();
+    }
+    latch.reached(1).await.unwrap();
+    let report = first.shutdown(std::time::Duration::ZERO).await;
+    assert_eq!(report.cancelled_handlers, 1, "{report:?}");
+    for number in 5..10 {
+        emitter.emit("happened", &number).await.unwrap();
+    }
+    assert_eq!(place.server.queued().await.unwrap(), 10);
+    latch.open();
+    let second = member(place.persistent("node"), durable(), held(&seen, &latch)).await;
+    seen.at_least(10).await.unwrap();
+    emitter.emit("happened", &10).await.unwrap();
+    seen.sentinel("10").await.unwrap();
+    assert_eq!(seen.payloads(), Vec::from_iter((0..11).map(|number| number.to_string())));
+    eventually("nothing is in hand", || second.stats().in_hand == 0).await;
+    assert_eq!(place.server.queued().await.unwrap(), 0);
+}
