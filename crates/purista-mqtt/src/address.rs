@@ -80,6 +80,11 @@ impl Names {
         self.topic_of("session", &[client_id])
     }
 
+    /// Returns where it is kept what all sessions listen to.
+    pub(crate) fn sessions(&self) -> String {
+        self.topic_of("session", &["+"])
+    }
+
     /// Returns where a dead letter is kept.
     pub(crate) fn dead_letter(&self, subscriber: &ServiceAddress, message_id: &Id) -> String {
         let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;

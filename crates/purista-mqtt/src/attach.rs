@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use purista_core::{Granted, Result, ServiceAddress, Sharing, Subscription};
+use purista_core::{Error, Granted, Result, ServiceAddress, Sharing, Subscription};
 use rumqttc::AckMode;
 use tokio::sync::mpsc;
 
@@ -13,7 +13,7 @@ use crate::{
     error::lost,
     hand_over::HandOver,
     options::SessionSpec,
-    session::{Arrival, Session},
+    session::{Arrival, Lost, Session},
 };
 
 /// How many messages a subscription publishes over its own connection: none.
@@ -25,7 +25,12 @@ pub(crate) struct Attachment {
     pub(crate) connection: Arc<Connection>,
     pub(crate) subscriber: ServiceAddress,
     pub(crate) spec: SessionSpec,
+    /// The topics of what it wants.
+    pub(crate) pattern: String,
+    /// The same, shared if it is.
     pub(crate) filter: String,
+    /// Where it is kept what the session listens to.
+    record: String,
     pub(crate) hand_over: Option<Arc<HandOver>>,
     pub(crate) is_durable: bool,
 }
@@ -39,6 +44,10 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
+    fn new(session: Session, arrivals: mpsc::Receiver<Arrival>) -> Self {
+        Self { session: Arc::new(session), arrivals, unsettled: Unsettled::default() }
+    }
+
     /// Returns what is needed to end it.
     pub(crate) fn end(&self) -> (Arc<Session>, Unsettled) {
         (Arc::clone(&self.session), self.unsettled.clone())
@@ -51,7 +60,7 @@ impl Attachment {
         let subscriber = &subscription.subscriber;
         let pattern = names.pattern(&subscription.filter);
         let (filter, hand_over) = match granted.sharing {
-            Sharing::Broadcast => (pattern, None),
+            Sharing::Broadcast => (pattern.clone(), None),
             _ => {
                 let hand_over = Arc::new(HandOver::new(Arc::clone(&connection), subscriber));
                 (shared(&name(subscriber, None), &pattern), Some(hand_over))
@@ -66,7 +75,9 @@ impl Attachment {
         };
         Self {
             subscriber: subscriber.clone(),
+            record: names.session(&spec.client_id),
             spec,
+            pattern,
             filter,
             hand_over,
             is_durable: granted.durable,
@@ -74,53 +85,91 @@ impl Attachment {
         }
     }
 
+    /// Attaches for the first time, whatever the session listens to from a time before.
     pub(crate) async fn attach(&self) -> Result<Attached> {
+        let (session, arrivals) = self.open().await?;
+        let attached = async {
+            let before = match session.is_resumed {
+                true => self.connection.kept(&self.record).await?.into_iter().next(),
+                false => None,
+            };
+            // First what is new, so that nothing is missed.
+            self.subscribe(&session).await?;
+            self.keep_record(&self.filter).await?;
+            if session.is_resumed {
+                let before = before.map(|before| String::from_utf8_lossy(&before).into_owned());
+                for former in self.former_filters(before).iter().filter(|former| **former != self.filter) {
+                    session.unsubscribe(former).await.map_err(gone)?;
+                }
+            }
+            Ok(())
+        };
+        match attached.await {
+            Ok(()) => Ok(Attached::new(session, arrivals)),
+            Err(error) => {
+                session.disconnect(!session.is_resumed).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns what the session may listen to: what is kept of it, and what it wants now in the other ways to share it.
+    fn former_filters(&self, before: Option<String>) -> Vec<String> {
+        let hand_over = HandOver::new(Arc::clone(&self.connection), &self.subscriber);
+        let mut former = vec![self.pattern.clone(), shared(&name(&self.subscriber, None), &self.pattern)];
+        former.extend(before);
+        former.extend(self.hand_over.is_none().then_some(hand_over.filter));
+        former
+    }
+
+    /// Attaches again, after the connection was lost.
+    pub(crate) async fn attach_again(&self) -> Result<Attached> {
+        let (session, arrivals) = self.open().await?;
+        self.subscribe(&session).await?;
+        if !session.is_resumed {
+            self.keep_record(&self.filter).await?;
+        }
+        Ok(Attached::new(session, arrivals))
+    }
+
+    /// Leaves the session for messages that come while this instance is away. Mosquitto forgets when it restarts what is
+    /// shared, until its instances are back, so this is not.
+    pub(crate) async fn leave_waiting(&self, session: &Session) -> Result<()> {
+        if self.hand_over.is_some() {
+            session.subscribe(std::slice::from_ref(&self.pattern), None).await?;
+            self.keep_record(&self.pattern).await?;
+            session.unsubscribe(&self.filter).await.map_err(gone)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing.
+    pub(crate) async fn forget_record(&self) -> Result<()> {
+        self.keep_record("").await
+    }
+
+    async fn open(&self) -> Result<(Session, mpsc::Receiver<Arrival>)> {
         // Room for all that can come before an acknowledgement, so that the connection never waits here.
         let (inbox, arrivals) = mpsc::channel(usize::from(self.spec.receive_maximum) + 1);
-        let session = Session::open(&self.connection.config, &self.spec, inbox).await?;
-        if let Err(error) = self.subscribe(&session).await {
-            session.disconnect(!session.is_resumed).await;
-            return Err(error);
-        }
-        Ok(Attached { session: Arc::new(session), arrivals, unsettled: Unsettled::default() })
+        Ok((Session::open(&self.connection.config, &self.spec, inbox).await?, arrivals))
     }
 
     async fn subscribe(&self, session: &Session) -> Result<()> {
-        if self.is_durable {
-            self.replace_other_filter(session).await?;
-        }
-        if session.is_resumed && self.hand_over.is_none() {
-            // It may have been shared before.
-            let shared = HandOver::new(Arc::clone(&self.connection), &self.subscriber);
-            session.unsubscribe(&shared.filter).await.map_err(|_| lost("register"))?;
-        }
         let mut filters = vec![self.filter.clone()];
         filters.extend(self.hand_over.as_ref().map(|hand_over| hand_over.filter.clone()));
         session.subscribe(&filters, None).await
     }
 
-    /// Ends what a session listens to that was registered with another filter before. The broker does not tell what that
-    /// is, so it is kept under a topic.
-    async fn replace_other_filter(&self, session: &Session) -> Result<()> {
-        let record = self.connection.names.session(&self.spec.client_id);
-        if session.is_resumed
-            && let Some(before) = self.connection.kept(&record).await?
-        {
-            if before == self.filter {
-                return Ok(());
-            }
-            let before = String::from_utf8_lossy(&before);
-            session.unsubscribe(&before).await.map_err(|_| lost("register"))?;
-        }
-        let filter = Bytes::from(self.filter.clone());
-        self.connection.publish_once(record, filter, kept(), "register").await.map(drop)
-    }
-
-    pub(crate) async fn forget_record(&self) -> Result<()> {
+    /// Keeps under a topic what the session listens to, as the broker does not tell.
+    async fn keep_record(&self, filter: &str) -> Result<()> {
         if !self.is_durable {
             return Ok(());
         }
-        let record = self.connection.names.session(&self.spec.client_id);
-        self.connection.publish_once(record, Bytes::new(), kept(), "unregister").await.map(drop)
+        let filter = Bytes::copy_from_slice(filter.as_bytes());
+        self.connection.publish_once(self.record.clone(), filter, kept(), "register").await.map(drop)
     }
+}
+
+fn gone(_: Lost) -> Error {
+    lost("register")
 }

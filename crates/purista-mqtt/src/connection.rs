@@ -12,13 +12,13 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
-    ErrorKind, Message, Result,
+    Error, ErrorKind, Message, Result,
     adapter::{Backoff, Connectivity, Link, Reconnect, keep_connected},
 };
 use rumqttc::{AckMode, PubAckReason, Publish, PublishOptions};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,12 @@ const MAX_INFLIGHT: u16 = 2_048;
 /// How many messages that came wait for their decoding.
 const INBOX_CAPACITY: usize = 1_024;
 
+/// Where Mosquitto tells for how many seconds it has been up.
+const UPTIME: &str = "$SYS/broker/uptime";
+
+/// How long an instance needs to attach its subscriptions once it is connected.
+const ATTACHING: Duration = Duration::from_millis(500);
+
 /// How long a way to the broker and back may take.
 const ROUND_TRIP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -51,7 +57,9 @@ pub(crate) struct Connection {
     session: watch::Sender<Arc<Session>>,
     spec: SessionSpec,
     inbox: Inbox,
-    round_trips: Arc<RoundTrips>,
+    round_trips: RoundTrips,
+    /// When subscribers are back.
+    settles: Mutex<Instant>,
 }
 
 impl Deref for Connection {
@@ -76,7 +84,6 @@ impl Connection {
         let (inbox, arrivals) = mpsc::channel(INBOX_CAPACITY);
         let session = Arc::new(Session::open(config, &spec, inbox.clone()).await?);
         let closing = CancellationToken::new();
-        let round_trips = Arc::new(RoundTrips::default());
         let connection = Arc::new(Self {
             config: config.clone(),
             names,
@@ -85,10 +92,12 @@ impl Connection {
             session: watch::Sender::new(Arc::clone(&session)),
             spec,
             inbox,
-            round_trips,
+            round_trips: RoundTrips::default(),
+            settles: Mutex::new(Instant::now()),
         });
         tokio::spawn(read(Arc::downgrade(&connection), arrivals, closing.clone()));
         connection.subscribe_all(&session).await?;
+        connection.settle().await;
         tokio::spawn(keep_connected(Arc::downgrade(&connection), session));
         Ok(connection)
     }
@@ -115,6 +124,11 @@ impl Connection {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             let session = self.can_send().await?;
+            let settles = *self.settles.lock();
+            if settles > Instant::now() {
+                // Rare, and boxed so that an emit does not carry room for it.
+                Box::pin(sleep_until(settles)).await;
+            }
             match session.publish(self.names.topic(message), payload.clone(), options()).await {
                 Ok(PubAckReason::Success) => return Ok(true),
                 Ok(PubAckReason::NoMatchingSubscribers) => return Ok(false),
@@ -180,18 +194,30 @@ impl Connection {
         self.routes.remove(to);
     }
 
-    /// Reads what is kept under a topic.
-    pub(crate) async fn kept(&self, topic: &str) -> Result<Option<Bytes>> {
-        let (to, mut came) = mpsc::channel(1);
-        let id = self.routes.add(topic, to.clone());
-        let read = async {
-            self.session().subscribe_to_kept(topic.to_owned(), id).await?;
-            self.round_trip().await?;
-            Ok(came.try_recv().ok().map(|publish: Publish| publish.payload))
+    /// Reads what is kept under topics.
+    pub(crate) async fn kept(&self, filter: &str) -> Result<Vec<Bytes>> {
+        let (to, mut came) = mpsc::channel(INBOX_CAPACITY);
+        let id = self.routes.add(filter, to.clone());
+        let mut kept = Vec::new();
+        let read = {
+            let read = async {
+                self.session().subscribe_to_kept(filter.to_owned(), id).await?;
+                self.round_trip().await
+            };
+            tokio::pin!(read);
+            loop {
+                tokio::select! {
+                    Some(publish) = came.recv() => kept.push(publish.payload),
+                    read = &mut read => break read,
+                }
+            }
         };
-        let read = read.await;
-        self.unsubscribe(&[topic.to_owned()], &to).await;
-        read
+        while let Ok(publish) = came.try_recv() {
+            kept.push(publish.payload);
+        }
+        drop(came);
+        self.unsubscribe(&[filter.to_owned()], &to).await;
+        read.map(|()| kept)
     }
 
     /// Waits until everything has arrived that the broker had for us before.
@@ -212,6 +238,24 @@ impl Connection {
             session.subscribe(&[filter], Some(id)).await?;
         }
         Ok(())
+    }
+
+    /// Lets events wait if subscribers may not be back after a restart of the broker: Mosquitto forgets then what is shared,
+    /// until its instances are back.
+    async fn settle(&self) {
+        let missing = async {
+            let records = self.kept(&self.names.sessions()).await?;
+            if !records.iter().any(|filter| filter.starts_with(b"$share/")) {
+                return Ok(None);
+            }
+            let needed = self.config.max_reconnect_delay + ATTACHING;
+            let uptime = self.kept(UPTIME).await?.into_iter().next();
+            Ok::<_, Error>(uptime.map(|uptime| still_missing(needed, &uptime)))
+        };
+        match missing.await {
+            Ok(missing) => *self.settles.lock() = Instant::now() + missing.unwrap_or_default(),
+            Err(error) => tracing::debug!(%error, "it is not known whether the broker was restarted"),
+        }
     }
 
     /// Sends what is under way, and disconnects.
@@ -255,6 +299,7 @@ impl Reconnect for Connection {
         // What is registered from now on subscribes there itself.
         self.session.send_replace(Arc::clone(&session));
         self.subscribe_all(&session).await?;
+        self.settle().await;
         Ok(session)
     }
 
@@ -304,6 +349,13 @@ async fn read(
     }
 }
 
+/// Returns how much an uptime, such as `12 seconds`, falls short of what is needed.
+fn still_missing(needed: Duration, uptime: &[u8]) -> Duration {
+    let text = String::from_utf8_lossy(uptime);
+    let seconds = text.split(' ').next().and_then(|seconds| seconds.parse().ok());
+    seconds.map_or(Duration::ZERO, |seconds| needed.saturating_sub(Duration::from_secs(seconds)))
+}
+
 /// What was sent to the broker to come back.
 #[derive(Debug, Default)]
 struct RoundTrips {
@@ -326,5 +378,18 @@ impl RoundTrips {
             // Who waited may have given up at this moment.
             let _given_up = back.send(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptimes_are_read() {
+        let missing =
+            |uptime: &str| still_missing(Duration::from_millis(2_500), uptime.as_bytes()).as_millis();
+        assert_eq!([missing("0 seconds"), missing("2 seconds"), missing("3 seconds")], [2_500, 500, 0]);
+        assert_eq!([missing(""), missing("long"), missing("18446744073709551616 seconds")], [0, 0, 0]);
     }
 }

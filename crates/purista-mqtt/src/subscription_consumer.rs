@@ -165,7 +165,7 @@ impl Task {
         }
         loop {
             sleep(backoff.next_delay()).await;
-            match timeout(RESTORE_TIMEOUT, self.attachment.attach()).await {
+            match timeout(RESTORE_TIMEOUT, self.attachment.attach_again()).await {
                 Ok(Ok(attached)) => {
                     if self.attachment.is_durable && !attached.session.is_resumed {
                         self.shared.connection.link().session_lost();
@@ -239,7 +239,7 @@ impl Task {
             }
         }
         if self.attachment.is_durable {
-            return Ok(());
+            return self.attachment.leave_waiting(&session).await;
         }
         session.unsubscribe(&self.attachment.filter).await.map_err(gone)?;
         if why == Stop::ShutDown {
