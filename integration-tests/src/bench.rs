@@ -28,7 +28,7 @@ pub use self::{
     scenario::{Comparison, Goal, Scenario},
 };
 use self::{cpu::Cpu, options::Options, report::Round};
-use crate::{Process, nats::NatsServer, rabbitmq::RabbitServer};
+use crate::{Process, mosquitto::MosquittoServer, nats::NatsServer, rabbitmq::RabbitServer};
 
 /// How long the set-up of a scenario, and what a round has to do beyond its time, may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,6 +51,12 @@ impl Server for RabbitServer {
     }
 }
 
+impl Server for MosquittoServer {
+    fn process(&self) -> Option<&Process> {
+        Some(self.process())
+    }
+}
+
 /// Does what the command line asks for, with a server that `start` starts.
 ///
 /// # Errors
@@ -67,6 +73,8 @@ where
     let chosen: Vec<_> = scenarios.iter().filter(|scenario| options.wants(scenario.name)).collect();
     if options.only_lists() {
         report::print_names(&chosen);
+    }
+    if options.only_lists() || chosen.is_empty() {
         return Ok(());
     }
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

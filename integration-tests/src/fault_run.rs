@@ -23,7 +23,7 @@ use serde::Serialize;
 
 pub use self::{
     faults::faults,
-    kills::kills,
+    kills::{kills, restarts},
     recovery::Recovery,
     report::{PartReport, Report, Times},
 };
@@ -52,6 +52,16 @@ pub trait Site: Debug + Send + Sync {
     /// Returns how many connections each bridge has.
     fn connections_of_a_bridge(&self) -> usize {
         1
+    }
+
+    /// Returns how many connections a bridge has for each subscription, beside those.
+    fn connections_of_a_subscription(&self) -> usize {
+        0
+    }
+
+    /// Returns whether a kill of the broker may cost events that it has taken over. They are counted all the same.
+    fn loses_at_a_kill(&self) -> bool {
+        false
     }
 
     /// Waits until a kill of the broker leaves what was declared so far; for brokers that do not wait for that.
@@ -98,7 +108,7 @@ impl Inventory {
 pub struct Plan {
     /// Where all chance comes from.
     pub seed: u64,
-    /// How often the broker is killed.
+    /// How often the broker is killed or restarted.
     pub cycles: usize,
     /// How often the network is broken.
     pub faults: usize,
@@ -121,7 +131,7 @@ impl Plan {
         Self { seed, cycles: 2, faults: 7, most_events: 100, longest: Duration::from_millis(300) }
     }
 
-    /// Sets how often the broker is killed.
+    /// Sets how often the broker is killed or restarted.
     #[must_use]
     pub const fn with_cycles(mut self, cycles: usize) -> Self {
         self.cycles = cycles;

@@ -2,15 +2,17 @@
 
 #[path = "../examples/fault_run/amqp.rs"]
 mod amqp;
+#[path = "../examples/fault_run/mqtt.rs"]
+mod mqtt;
 #[path = "../examples/fault_run/nats.rs"]
 mod nats;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use purista_integration_tests::fault_run::{PartReport, Plan, faults, kills};
+use purista_integration_tests::fault_run::{PartReport, Plan, faults, kills, restarts};
 
-use self::{amqp::Amqp, nats::Nats};
+use self::{amqp::Amqp, mqtt::Mqtt, nats::Nats};
 
 /// Short, as what a broken connection took with it is delivered again after this time only.
 const ACK_WAIT: Duration = Duration::from_secs(1);
@@ -56,4 +58,26 @@ async fn amqp_survives_kills_and_network_faults_with_the_topology_of_the_origina
     let site = Amqp::start(true).await?;
     check(&kills(&site, &plan).await?, plan.cycles).with_context(|| format!("seed {}", plan.seed))?;
     check(&faults(&site, &plan).await?, plan.faults).with_context(|| format!("seed {}", plan.seed))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_survives_restarts() -> anyhow::Result<()> {
+    let plan = Plan::short(rand::random());
+    let part = restarts(&Mqtt::start().await?, &plan).await?;
+    check(&part, plan.cycles).with_context(|| format!("seed {}", plan.seed))
+}
+
+/// What the broker had taken over in the last moment before may be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_works_again_after_kills() -> anyhow::Result<()> {
+    let plan = Plan::short(rand::random());
+    let part = kills(&Mqtt::start().await?, &plan).await?;
+    check(&part, plan.cycles).with_context(|| format!("seed {}", plan.seed))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_survives_network_faults() -> anyhow::Result<()> {
+    let plan = Plan::short(rand::random());
+    let part = faults(&Mqtt::start().await?, &plan).await?;
+    check(&part, plan.faults).with_context(|| format!("seed {}", plan.seed))
 }

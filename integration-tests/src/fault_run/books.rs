@@ -81,6 +81,13 @@ impl Books {
         }
     }
 
+    /// Makes room for what may be lost: it may be handled later, or never.
+    pub(super) fn forget_what_is_under_way(&self) {
+        let mut under_way = self.under_way.lock();
+        self.room.add_permits(under_way.len());
+        under_way.clear();
+    }
+
     /// Ends the load: what is under way is finished.
     pub(super) fn close(&self) {
         self.room.close();

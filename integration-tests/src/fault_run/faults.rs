@@ -6,8 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     PartReport, Plan, Site,
-    load::SERVICES,
-    part::{Part, until},
+    part::{Part, connections, until},
 };
 
 /// How long bridges may take to connect again after a fault that breaks every connection, before the run goes on.
@@ -51,7 +50,7 @@ async fn break_network(
             since = Instant::now();
         }
         None => {
-            let all = attempts + (SERVICES + 1) * site.connections_of_a_bridge();
+            let all = attempts + connections(site);
             let again = || async { Ok(proxy.connection_attempts() >= all) };
             // If not, some connection had too little to say to be cut.
             let _all_or_some = until(CONNECTED_AGAIN, Duration::from_millis(1), again).await;

@@ -30,6 +30,8 @@ pub(super) struct Part<'a> {
     began: Instant,
     recoveries: Vec<Recovery>,
     pub(super) chance: StdRng,
+    /// Whether events may be lost, which are counted all the same.
+    pub(super) may_lose: bool,
 }
 
 impl<'a> Part<'a> {
@@ -44,10 +46,11 @@ impl<'a> Part<'a> {
             began,
             recoveries: Vec::new(),
             chance: StdRng::seed_from_u64(plan.seed),
+            may_lose: false,
         };
         part.flows(100).await?;
         site.settle().await?;
-        let wanted = part.load.bridges().len() * site.connections_of_a_bridge();
+        let wanted = connections(site);
         // A broker may take a second to know them all.
         let are_known = || async { Ok(site.inventory().await?.connections == wanted) };
         let known = until(PROGRESS, LOOK, are_known).await;
@@ -74,6 +77,9 @@ impl<'a> Part<'a> {
 
     /// Counts time from `began` until everything works again. Emits count from a number on, what is handled from now on.
     pub(super) fn mark(&self, began: Instant, from: u64) {
+        if self.may_lose {
+            self.load.books.forget_what_is_under_way();
+        }
         self.load.books.grant();
         self.load.books.watch.begin(began, from);
     }
@@ -117,6 +123,7 @@ impl<'a> Part<'a> {
             seconds: self.began.elapsed().as_secs_f64().round(),
             drained_ms: drained.map(super::recovery::in_milliseconds),
             failed_acknowledgements,
+            may_lose: self.may_lose,
             ..PartReport::balanced(books).with_recoveries(self.recoveries)
         }
     }
@@ -133,7 +140,8 @@ impl<'a> Part<'a> {
         let began = Instant::now();
         timeout(DRAIN, self.load.end()).await.context("the load does not end")??;
         let is_empty = || async {
-            Ok(self.site.inventory().await?.waiting == 0 && self.load.books.balance().lost.is_empty())
+            let is_complete = self.may_lose || self.load.books.balance().lost.is_empty();
+            Ok(is_complete && self.site.inventory().await?.waiting == 0)
         };
         let outcome = until(DRAIN, LOOK, is_empty).await;
         let waiting = self.site.inventory().await?.waiting;
@@ -169,6 +177,11 @@ impl<'a> Part<'a> {
         let health: Vec<_> = self.load.bridges().iter().map(|bridge| bridge.health()).collect();
         format!("the client and {SERVICES} services: {health:?}")
     }
+}
+
+/// Returns how many connections all bridges have together.
+pub(super) fn connections(site: &dyn Site) -> usize {
+    (SERVICES + 1) * site.connections_of_a_bridge() + SERVICES * site.connections_of_a_subscription()
 }
 
 /// Asks again and again until it is so.
