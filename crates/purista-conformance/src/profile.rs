@@ -104,11 +104,6 @@ pub trait Deployment: Send + Sync + 'static {
         true
     }
 
-    /// Returns whether what instances share outlives a restart of the broker while none of them is connected.
-    fn keeps_shared_subscriptions(&self) -> bool {
-        true
-    }
-
     /// Takes the dead letters out of the broker, oldest first.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use purista_core::{
     Capabilities, Capability, Command, CommandDraft, CommandHandler, CommandOptions, EmitOptions, ErrorKind,
     EventBridge, EventDraft, Filter, InvokeError, InvokeOptions, Message, Name, Payload, Registration,
-    ServiceAddress, Sharing, Subscription, SubscriptionHandler, SubscriptionOptions,
+    ServiceAddress, Subscription, SubscriptionHandler, SubscriptionOptions,
 };
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -226,16 +226,6 @@ impl Stage {
     ) -> purista_core::Result<Registration> {
         let subscription = Subscription::new(self.address(target), filter).with_options(options);
         bridge.register_subscription(subscription, handler).await
-    }
-
-    /// Returns the options of a subscription that outlives a restart of the broker if the adapter can have it do so.
-    pub(crate) fn lasting(&self) -> SubscriptionOptions {
-        let options = SubscriptionOptions::default();
-        if self.deployment.keeps_shared_subscriptions() {
-            options
-        } else {
-            options.with_sharing(Sharing::Broadcast)
-        }
     }
 
     /// Subscribes as `target` to the event `name` of this trial with default options, and collects what comes.

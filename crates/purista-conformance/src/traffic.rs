@@ -48,15 +48,10 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Starts both bridges and the flow. What is taken over before [`must_arrive`](Self::must_arrive) may be lost.
     pub(crate) async fn begin(stage: &Stage) -> Result<Self> {
-        Self::begin_with(stage, SubscriptionOptions::default()).await
-    }
-
-    /// Does the same with other options of the subscriber.
-    pub(crate) async fn begin_with(stage: &Stage, options: SubscriptionOptions) -> Result<Self> {
         let (caller, service) = (stage.bridge().await?, stage.new_bridge()?);
         let (ledger, filter) = (Arc::new(Ledger::default()), Filter::event(stage.unique("event")));
         let books = bookkeeper(&ledger);
-        let registered = stage.subscribe(&*service, "books", filter, options, books);
+        let registered = stage.subscribe(&*service, "books", filter, SubscriptionOptions::default(), books);
         let registration = registered.await?;
         stage.serve(&*service, "echo", CommandOptions::default(), echo()).await?;
         service.start().await?;

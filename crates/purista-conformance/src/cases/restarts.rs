@@ -44,16 +44,15 @@ async fn end(broker: &dyn Broker, how: End) -> purista_core::Result<()> {
 
 /// Starts a service with a durable subscription whose handler keeps the books.
 async fn attach(stage: &Stage, ledger: &Arc<Ledger>) -> anyhow::Result<Arc<dyn EventBridge>> {
-    attach_as(stage.new_bridge()?, stage, ledger, SubscriptionOptions::default()).await
+    attach_as(stage.new_bridge()?, stage, ledger).await
 }
 
 async fn attach_as(
     service: Arc<dyn EventBridge>,
     stage: &Stage,
     ledger: &Arc<Ledger>,
-    options: SubscriptionOptions,
 ) -> anyhow::Result<Arc<dyn EventBridge>> {
-    let filter = Filter::event(stage.unique("event"));
+    let (filter, options) = (Filter::event(stage.unique("event")), SubscriptionOptions::default());
     let registered =
         stage.subscribe(&*service, "books", filter, options.with_durable(true), bookkeeper(ledger)).await?;
     service.start().await?;
@@ -104,14 +103,14 @@ async fn a_session_without_messages(mut stage: Stage) -> Outcome {
     const EVENTS: usize = 100;
     stage.own_broker(DeploymentOptions::default()).await?;
     let ledger = Arc::new(Ledger::default());
-    detach(&*attach_as(stage.new_bridge()?, &stage, &ledger, stage.lasting()).await?).await?;
+    detach(&*attach(&stage, &ledger).await?).await?;
     end(stage.broker()?, End::Terminated).await?;
     stage.broker()?.start().await?;
 
     // The instance comes back before there is another one.
     let (service, emitter) = (stage.new_bridge()?, stage.bridge().await?);
     stage.emit_each(&*emitter, "event", 0..EVENTS).await?;
-    let _service = attach_as(service, &stage, &ledger, stage.lasting()).await?;
+    let _service = attach_as(service, &stage, &ledger).await?;
     grows_to(EVENTS, "events", || ledger.handled_count()).await?;
     stage.emit_each(&*emitter, "event", EVENTS..EVENTS + 1).await?;
     grows_to(EVENTS + 1, "events", || ledger.handled_count()).await?;
@@ -123,7 +122,7 @@ async fn a_session_without_messages(mut stage: Stage) -> Outcome {
 /// Has a broker end and come back while events flow and calls are made. Long runs do so a hundred times.
 async fn traffic_outlives(mut stage: Stage, how: End, rounds: usize) -> Outcome {
     stage.own_broker(DeploymentOptions::default()).await?;
-    let mut traffic = Traffic::begin_with(&stage, stage.lasting()).await?;
+    let mut traffic = Traffic::begin(&stage).await?;
     let survives =
         how == End::Terminated || traffic.service.capabilities().has(Capability::SurvivesBrokerKill);
     for round in 1..=rounds {

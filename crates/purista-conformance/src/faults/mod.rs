@@ -208,10 +208,6 @@ impl Deployment for WrongDeployment {
         self.inner.refuses_when_full()
     }
 
-    fn keeps_shared_subscriptions(&self) -> bool {
-        self.inner.keeps_shared_subscriptions()
-    }
-
     async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         self.inner.take_dead_letters().await
     }

@@ -169,11 +169,6 @@ impl Deployment for MqttDeployment {
         false
     }
 
-    /// Mosquitto writes down all subscriptions but those that are shared.
-    fn keeps_shared_subscriptions(&self) -> bool {
-        false
-    }
-
     async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let peer = Peer::connect(self.server.address());
         let retained = peer.take_retained(dead_letters(&self.place.prefix)).await?;
