@@ -96,9 +96,12 @@ impl Connection {
             settles: Mutex::new(Instant::now()),
         });
         tokio::spawn(read(Arc::downgrade(&connection), arrivals, closing.clone()));
-        connection.subscribe_all(&session).await?;
+        tokio::spawn(keep_connected(Arc::downgrade(&connection), Arc::clone(&session)));
+        match connection.subscribe_all(&session).await {
+            Err(_) if session.is_lost() => connection.is_restored(&session).await?,
+            subscribed => subscribed?,
+        }
         connection.settle().await;
-        tokio::spawn(keep_connected(Arc::downgrade(&connection), session));
         Ok(connection)
     }
 
@@ -148,6 +151,12 @@ impl Connection {
         }
     }
 
+    /// Waits until everything is restored on the connection after a session that is lost.
+    async fn is_restored(&self, session: &Arc<Session>) -> Result<()> {
+        self.is_replaced(session).await?;
+        self.ready().await
+    }
+
     /// Publishes a message once. Returns whether somebody gets it.
     pub(crate) async fn publish_once(
         &self,
@@ -168,7 +177,11 @@ impl Connection {
     pub(crate) async fn subscribe(&self, filters: &[String], to: &mpsc::Sender<Publish>) -> Result<()> {
         for filter in filters {
             let id = self.routes.add(filter, to.clone());
-            let subscribed = self.session().subscribe(std::slice::from_ref(filter), Some(id)).await;
+            let session = self.session();
+            let subscribed = match session.subscribe(std::slice::from_ref(filter), Some(id)).await {
+                Err(_) if session.is_lost() => self.is_restored(&session).await,
+                subscribed => subscribed,
+            };
             if subscribed.is_err() {
                 self.unsubscribe(filters, to).await;
                 return subscribed;

@@ -3,7 +3,9 @@
 use std::{error::Error as StdError, io};
 
 use purista_core::{Error, ErrorKind};
-use rumqttc::{ConnectReturnCode, ConnectionError, PubAckReason, SubscribeReasonCode, tokio_rustls::rustls};
+use rumqttc::{
+    ConnectReturnCode, ConnectionError, PubAckReason, StateError, SubscribeReasonCode, tokio_rustls::rustls,
+};
 
 use crate::transport::NAME;
 
@@ -36,14 +38,18 @@ pub(crate) fn from_connect(cause: ConnectionError, is_encrypted: bool) -> Error 
 }
 
 fn causes(cause: &ConnectionError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    let first: &(dyn StdError + 'static) = cause;
+    let first: &(dyn StdError + 'static) = match cause {
+        // It does not say that this is its cause.
+        ConnectionError::MqttState(StateError::Deserialization(rumqttc::Error::Io(cause))) => cause,
+        cause => cause,
+    };
     std::iter::successors(Some(first), |cause: &&(dyn StdError + 'static)| (*cause).source())
 }
 
 fn is_closed(cause: &ConnectionError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let closes = |kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);
-    matches!(cause, ConnectionError::MqttState(rumqttc::StateError::ConnectionAborted))
+    matches!(cause, ConnectionError::MqttState(StateError::ConnectionAborted))
         || causes(cause).any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|io| closes(io.kind())))
 }
 

@@ -64,7 +64,8 @@ impl SubscriptionConsumer {
             connection,
         });
         let closing = shared.connection.closing().clone();
-        let task = Task { attachment, attached, left: VecDeque::new(), intake, shared: Arc::clone(&shared) };
+        let task =
+            Task { attachment, attached, waiting: VecDeque::new(), intake, shared: Arc::clone(&shared) };
         Ok(Self { task: ConsumerTask::spawn(&closing, |stop| task.run(stop)), shared })
     }
 
@@ -85,8 +86,8 @@ impl SubscriptionConsumer {
 struct Task {
     attachment: Attachment,
     attached: Attached,
-    /// What came over a connection that is lost, and comes over no other.
-    left: VecDeque<Arrival>,
+    /// What came and waits for a handler's place.
+    waiting: VecDeque<Arrival>,
     intake: Intake<MqttTransport>,
     shared: Arc<Shared>,
 }
@@ -108,7 +109,11 @@ impl Task {
                 Ended::Lost => {}
             }
             self.intake.consumer_down();
-            self.keep_what_is_left();
+            if self.attachment.is_durable {
+                self.waiting.clear();
+            } else {
+                self.keep_what_came();
+            }
             tokio::select! {
                 why = stop.told() => return self.finish(why).await,
                 () = self.attach_again() => self.intake.consumer_up(),
@@ -119,34 +124,28 @@ impl Task {
     async fn serve(&mut self, stop: &mut StopSignal) -> Ended {
         let session = Arc::clone(&self.attached.session);
         loop {
-            let slot = tokio::select! {
-                biased;
-                why = stop.told() => return Ended::Stopped(why),
-                () = session.lost() => return Ended::Lost,
-                slot = self.intake.slot() => slot,
-            };
-            let Some(slot) = slot else { return Ended::Over };
-            if let Some(arrival) = self.left.pop_front() {
-                self.deliver(slot, arrival).await;
-                continue;
-            }
+            // A handler's place is taken when there is work for it: it may be needed for another attempt.
+            let has_work = !self.waiting.is_empty();
             tokio::select! {
                 biased;
                 why = stop.told() => return Ended::Stopped(why),
                 () = session.lost() => return Ended::Lost,
-                Some(arrival) = self.attached.arrivals.recv() => self.deliver(slot, arrival).await,
+                Some(arrival) = self.attached.arrivals.recv(), if !has_work => self.waiting.push_back(arrival),
+                slot = self.intake.slot(), if has_work => {
+                    let Some(slot) = slot else { return Ended::Over };
+                    if let Some(arrival) = self.waiting.pop_front() {
+                        self.deliver(slot, arrival).await;
+                    }
+                }
             }
         }
     }
 
-    /// What a session that ends with its connection has brought is ours alone.
-    fn keep_what_is_left(&mut self) {
+    /// What a session that ends with its connection has brought comes over no other one.
+    fn keep_what_came(&mut self) {
         while let Ok(arrival) = self.attached.arrivals.try_recv() {
-            if self.attachment.is_durable {
-                continue;
-            }
-            if self.left.len() < usize::from(self.attachment.spec.receive_maximum) {
-                self.left.push_back(arrival);
+            if self.waiting.len() < usize::from(self.attachment.spec.receive_maximum) {
+                self.waiting.push_back(arrival);
             } else {
                 self.intake.overflowed();
             }
@@ -245,8 +244,8 @@ impl Task {
         if why == Stop::ShutDown {
             return self.handle_the_rest().await;
         }
-        self.keep_what_is_left();
-        self.intake.abandoned(self.left.len());
+        self.keep_what_came();
+        self.intake.abandoned(self.waiting.len());
         Ok(())
     }
 
@@ -276,7 +275,7 @@ impl Task {
 
     /// Returns the next message; `None` if all that the broker had for us has come.
     async fn next_before(&mut self, end: &str) -> Result<Option<Arrival>> {
-        if let Some(arrival) = self.left.pop_front() {
+        if let Some(arrival) = self.waiting.pop_front() {
             return Ok(Some(arrival));
         }
         tokio::select! {
