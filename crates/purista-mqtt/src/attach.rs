@@ -122,11 +122,13 @@ impl Attachment {
         former
     }
 
-    /// Attaches again, after the connection was lost.
-    pub(crate) async fn attach_again(&self) -> Result<Attached> {
+    /// Attaches again, after the connection was lost. Notes whether the broker had forgotten the session: also if this fails,
+    /// as the next attempt finds the new one.
+    pub(crate) async fn attach_again(&self, was_forgotten: &mut bool) -> Result<Attached> {
         let (session, arrivals) = self.open().await?;
+        *was_forgotten |= self.is_durable && !session.is_resumed;
         self.subscribe(&session).await?;
-        if !session.is_resumed {
+        if *was_forgotten {
             self.keep_record(&self.filter).await?;
         }
         Ok(Attached::new(session, arrivals))

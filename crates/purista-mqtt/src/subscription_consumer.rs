@@ -162,11 +162,12 @@ impl Task {
             tracing::warn!(%subscriber, "another client has its id: is the instance id unique?");
             sleep(max_delay).await;
         }
+        let mut was_forgotten = false;
         loop {
             sleep(backoff.next_delay()).await;
-            match timeout(RESTORE_TIMEOUT, self.attachment.attach_again()).await {
+            match timeout(RESTORE_TIMEOUT, self.attachment.attach_again(&mut was_forgotten)).await {
                 Ok(Ok(attached)) => {
-                    if self.attachment.is_durable && !attached.session.is_resumed {
+                    if was_forgotten {
                         self.shared.connection.link().session_lost();
                     }
                     *self.shared.session.lock() = Some(attached.end());
