@@ -24,7 +24,7 @@ async fn a_filter_that_changed_while_the_instance_was_away_replaces_the_old_one(
     old.emit("old", "before").await.unwrap();
     seen.sentinel("\"before\"").await.unwrap();
     old.shutdown(PATIENCE).await;
-    assert!(filters(&place).contains(&of_event("old")), "{:?}", filters(&place));
+    assert!(filters(&place).iter().any(|filter| filter.contains("/old/")), "{:?}", filters(&place));
 
     let emitter = place.bridge().await;
     emitter.emit("old", "waits, but nobody wants it any more").await.unwrap();

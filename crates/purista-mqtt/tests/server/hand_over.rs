@@ -1,7 +1,8 @@
 //! An instance of a subscriber leaves in order.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use purista_conformance::{Collector, Latch, on_event};
 use purista_core::{
     BridgeEvent, EventBridge as _, EventBridgeExt as _, Filter, Subscription, SubscriptionHandler,
@@ -101,7 +102,7 @@ async fn the_last_member_that_leaves_keeps_its_session() {
         emitter.emit("happened", &number).await.unwrap();
     }
     latch.reached(1).await.unwrap();
-    let report = first.shutdown(std::time::Duration::ZERO).await;
+    let report = first.shutdown(Duration::ZERO).await;
     assert_eq!(report.cancelled_handlers, 1, "{report:?}");
     for number in 5..10 {
         emitter.emit("happened", &number).await.unwrap();
@@ -115,4 +116,67 @@ async fn the_last_member_that_leaves_keeps_its_session() {
     assert_eq!(seen.payloads(), Vec::from_iter((0..11).map(|number| number.to_string())));
     eventually("nothing is in hand", || second.stats().in_hand == 0).await;
     assert_eq!(place.server.queued().await.unwrap(), 0);
+}
+
+/// Whoever is there last, what nobody has handled waits for one of them. Who leaves at once with others may be one of
+/// several that are there last, of whom each keeps what comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_members_leave_at_once_nothing_is_lost() {
+    let place = Place::tuned().await;
+    let emitter = place.bridge().await;
+    let ids = ["one", "two", "three"];
+    for round in 0..5 {
+        let (seen, latch) = (Collector::new(), Latch::new());
+        let mut members = Vec::new();
+        for id in ids {
+            members.push(member(place.persistent(id), durable(), held(&seen, &latch)).await);
+        }
+        let first = 2 * EVENTS * round;
+        for number in first..first + EVENTS {
+            emitter.emit("happened", &number).await.unwrap();
+        }
+        latch.reached(members.len()).await.unwrap();
+        join_all(members.iter().map(|member| member.shutdown(Duration::from_millis(200)))).await;
+        assert_eq!(seen.count(), 0, "round {round}");
+        for number in first + EVENTS..first + 2 * EVENTS {
+            emitter.emit("happened", &number).await.unwrap();
+        }
+
+        latch.open();
+        let mut back = Vec::new();
+        for id in ids {
+            back.push(member(place.persistent(id), durable(), held(&seen, &latch)).await);
+        }
+        let all = || (first..first + 2 * EVENTS).all(|number| sorted(&seen).binary_search(&number).is_ok());
+        eventually("all came", all).await;
+        join_all(back.iter().map(|member| member.shutdown(PATIENCE))).await;
+    }
+}
+
+/// The one that was there last has kept what came while nobody was there, and nothing that the other one handled.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_member_handles_while_the_last_one_is_away_does_not_come_again() {
+    let place = Place::tuned().await;
+    let emitter = place.bridge().await;
+    let (seen, latch) = (Collector::new(), Latch::new());
+    latch.open();
+    let first = member(place.persistent("first"), durable(), held(&seen, &latch)).await;
+    let last = member(place.persistent("last"), durable(), held(&seen, &latch)).await;
+    assert!(first.shutdown(PATIENCE).await.is_clean());
+    assert!(last.shutdown(PATIENCE).await.is_clean());
+    let emit = async |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            emitter.emit("happened", &number).await.unwrap();
+        }
+    };
+    emit(0..EVENTS).await;
+    let first = member(place.persistent("first"), durable(), held(&seen, &latch)).await;
+    emit(EVENTS..2 * EVENTS).await;
+    let last = member(place.persistent("last"), durable(), held(&seen, &latch)).await;
+    emit(2 * EVENTS..3 * EVENTS).await;
+    seen.at_least(3 * EVENTS).await.unwrap();
+    let in_hand = || first.stats().in_hand + last.stats().in_hand;
+    eventually("nothing is in hand", || in_hand() == 0).await;
+    assert_eq!(place.server.queued().await.unwrap(), 0);
+    assert_eq!(sorted(&seen), Vec::from_iter(0..3 * EVENTS));
 }

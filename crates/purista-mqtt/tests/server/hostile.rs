@@ -1,15 +1,16 @@
 //! Names and ids that mean something to a broker, or that it does not take.
 
+use purista_conformance::Collector;
 use purista_core::{
     CommandDraft, EmitOptions, ErrorKind, EventBridge as _, EventBridgeExt as _, EventDraft, Filter, Payload,
-    Receiver, ServiceAddress,
+    Receiver, ServiceAddress, Subscription,
 };
 use purista_mqtt::MqttBridge;
 use serde_json::json;
 
 use crate::{
     client::topic,
-    support::{Place, echo, eventually, in_order, invoke, serve, watch},
+    support::{PATIENCE, Place, echo, eventually, in_order, invoke, serve, watch},
 };
 
 /// Wildcards, separators, what the broker keeps to itself, what it ends connections for, and what is long.
@@ -124,6 +125,32 @@ async fn commands_reach_who_has_their_names_and_the_caller_gets_the_answer() {
         let greeting: String = caller.invoke(("Greeter", "1", "greet"), "sentinel").await.unwrap();
         assert_eq!(greeting, "sentinel");
         assert_eq!(service.stats().executed, 3, "{text:?}");
+        // The next name may have the same topic.
+        service.shutdown(PATIENCE).await;
+    }
+}
+
+/// Each of them is another subscriber, and two instances of each share its messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn subscribers_never_share_by_their_spelling() {
+    let (place, texts) = (Place::stock().await, hostile());
+    let bridges = [place.bridge().await, place.bridge().await];
+    let mut subscribers = Vec::new();
+    for text in &texts {
+        let seen = Collector::new();
+        for bridge in &bridges {
+            let subscriber = ServiceAddress::new(text.as_str(), text.as_str(), text.as_str());
+            let subscription = Subscription::new(subscriber, Filter::event("happened"));
+            bridge.register_subscription(subscription, seen.handler()).await.unwrap();
+        }
+        subscribers.push(seen);
+    }
+    for number in 0..10 {
+        bridges[0].emit("happened", &number).await.unwrap();
+    }
+    for (text, seen) in texts.iter().zip(subscribers) {
+        seen.at_least(10).await.unwrap();
+        assert_eq!(seen.count(), 10, "{text:?}");
     }
 }
 
@@ -141,9 +168,10 @@ async fn prefixes_are_single_levels() {
         bridge.emit("happened", &greeting).await.unwrap();
         seen.sentinel("\"hello\"").await.unwrap();
         let came = everything.all().await;
-        let levels: Vec<_> = came.iter().map(topic).map(|topic| topic.split('/').count()).collect();
-        // What the service tells of its command, the command, its answer and the event.
-        assert_eq!(levels, [13; 4], "{prefix:?}");
+        let mut topics = came.iter().map(topic);
+        // The command, its answer and the event, and what the service tells of its command.
+        assert!(came.len() >= 3, "{prefix:?}");
+        assert!(topics.all(|topic| topic.split('/').count() == 13), "{prefix:?}: {came:?}");
     }
 }
 

@@ -17,7 +17,7 @@ fn says(name: &'static str) -> Arc<dyn CommandHandler> {
     on_command(move |_| async move { Ok(Some(Payload::json(name)?)) })
 }
 
-async fn each_caller_gets_its_answer(caller: MqttBridge, names: &[&'static str]) {
+async fn each_caller_gets_its_answer(caller: MqttBridge, names: Vec<&'static str>) {
     let (caller, mut calls) = (Arc::new(caller), JoinSet::new());
     for name in names.iter().copied().cycle().take(CALLS * names.len()) {
         let draft = CommandDraft::new(ServiceAddress::client(), (name, "1", "work"));
@@ -48,7 +48,7 @@ async fn services_that_are_namesakes_answer_their_own_callers() {
             serve(bridge, (name, "1", "work"), says(name)).await;
         }
         a_call_that_nobody_is_meant_by_ends(&bridges[0], Receiver::new((names[2], "1", "work"))).await;
-        each_caller_gets_its_answer(place.bridge().await, &names[..2]).await;
+        each_caller_gets_its_answer(place.bridge().await, names[..2].to_vec()).await;
         let executed = bridges.map(|bridge| bridge.stats().executed);
         assert_eq!(executed, [CALLS as u64; 2], "{names:?}");
     }
@@ -64,13 +64,32 @@ async fn namesakes_in_one_bridge_answer_their_own_callers() {
     for name in names {
         registrations.push(serve(&bridge, (name, "1", "work"), says(name)).await);
     }
-    each_caller_gets_its_answer(place.bridge().await, &names).await;
+    each_caller_gets_its_answer(place.bridge().await, names.to_vec()).await;
     // When the first one goes, the others stay.
     registrations.remove(0).unregister().await.unwrap();
     let caller = place.bridge().await;
     a_call_that_nobody_is_meant_by_ends(&caller, Receiver::new(("acme", "1", "work"))).await;
-    each_caller_gets_its_answer(caller, &names[1..]).await;
+    each_caller_gets_its_answer(caller, names[1..].to_vec()).await;
     assert_eq!(bridge.stats().executed, 5 * CALLS as u64);
+}
+
+/// What is meant for one comes to all of them in turn, also to those that are about to go.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_namesakes_come_and_go() {
+    let place = Place::stock().await;
+    let (service, other) = (place.bridge().await, place.bridge().await);
+    serve(&service, ("acme", "1", "work"), says("acme")).await;
+    let caller = tokio::spawn(each_caller_gets_its_answer(place.bridge().await, vec!["acme"; 20]));
+    let mut rounds = 0;
+    while !caller.is_finished() || rounds < 5 {
+        for bridge in [&service, &other] {
+            let namesake = serve(bridge, ("Acme", "1", "work"), says("Acme")).await;
+            namesake.unregister().await.unwrap();
+        }
+        rounds += 1;
+    }
+    caller.await.unwrap();
+    assert_eq!(service.stats().executed, 20 * CALLS as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +120,6 @@ async fn callers_that_are_namesakes_get_their_own_answers() {
     let (one, other) = (place.instance("web-1").await, place.instance("web_1").await);
     let service = place.bridge().await;
     serve(&service, ("acme", "1", "work"), says("acme")).await;
-    each_caller_gets_its_answer(one, &["acme"]).await;
-    each_caller_gets_its_answer(other, &["acme"]).await;
+    each_caller_gets_its_answer(one, vec!["acme"]).await;
+    each_caller_gets_its_answer(other, vec!["acme"]).await;
 }

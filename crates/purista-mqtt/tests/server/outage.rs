@@ -7,7 +7,8 @@ use purista_core::{
     BridgeEvent, CommandDraft, ErrorKind, EventBridge as _, EventBridgeExt as _, Filter, ServiceAddress,
     Subscription, SubscriptionOptions,
 };
-use tokio::{runtime::Handle, task::JoinSet, time::Instant};
+use purista_mqtt::MqttBridge;
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, runtime::Handle, task::JoinSet, time::Instant};
 
 use crate::support::{
     PATIENCE, Place, echo, emit_within, eventually, in_order, invoke_within, serve, started, watch, within,
@@ -137,4 +138,42 @@ async fn a_shutdown_ends(options: SubscriptionOptions) {
 async fn a_shutdown_while_the_server_is_down_ends_in_time_and_leaves_no_task() {
     a_shutdown_ends(in_order().with_durable(true)).await;
     a_shutdown_ends(in_order().with_durable(false)).await;
+}
+
+/// Nothing has told the bridge yet that nobody is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_while_the_server_stands_still_ends_in_time() {
+    for is_durable in [true, false] {
+        let place = Place::tuned().await;
+        let bridge = started(place.persistent("node")).await;
+        serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
+        watch(&bridge, "reader", Filter::any(), in_order().with_durable(is_durable)).await.unwrap();
+        signal(&place, "-STOP");
+        let (began, grace) = (Instant::now(), Duration::from_millis(300));
+        let report = bridge.shutdown(grace).await;
+        let took = began.elapsed();
+        assert!(took <= grace + 2 * SLACK, "{took:?}: {report:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_at_a_server_that_says_nothing_or_nonsense_fails_in_time() {
+    let place = Place::stock().await;
+    signal(&place, "-STOP");
+    let nonsense = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", nonsense.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = nonsense.accept().await {
+            let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+            client.write_all(answer).await.unwrap();
+        }
+    });
+    for url in [place.server.url(), &url] {
+        let limit = Duration::from_millis(500);
+        let bridge = MqttBridge::builder(url).connect_timeout(limit).build().unwrap();
+        let began = Instant::now();
+        let error = bridge.start().await.unwrap_err();
+        assert!(began.elapsed() <= limit + SLACK, "{:?}", began.elapsed());
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    }
 }
