@@ -1,23 +1,19 @@
 use std::{
-    collections::HashMap,
     fmt,
     ops::Deref,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
-    Error, ErrorKind, Message, Result,
+    ErrorKind, Message, Result,
     adapter::{Backoff, Connectivity, Link, Reconnect, keep_connected},
 };
 use rumqttc::{AckMode, PubAckReason, Publish, PublishOptions};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -28,8 +24,10 @@ use crate::{
     config::Config,
     error::{error, lost, refused},
     options::SessionSpec,
+    round_trips::RoundTrips,
     routes::{ANSWERS, ROUND_TRIP, Routes},
     session::{Arrival, Inbox, Session},
+    settling::until_subscribers_are_back,
     transport::NAME,
 };
 
@@ -38,12 +36,6 @@ const MAX_INFLIGHT: u16 = 2_048;
 
 /// How many messages that came wait for their decoding.
 const INBOX_CAPACITY: usize = 1_024;
-
-/// Where Mosquitto tells for how many seconds it has been up.
-const UPTIME: &str = "$SYS/broker/uptime";
-
-/// How long an instance needs to attach its subscriptions once it is connected.
-const ATTACHING: Duration = Duration::from_millis(500);
 
 /// How long a way to the broker and back may take.
 const ROUND_TRIP_PATIENCE: Duration = Duration::from_secs(10);
@@ -253,20 +245,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets events wait if subscribers may not be back after a restart of the broker: Mosquitto forgets then what is shared,
-    /// until its instances are back.
     async fn settle(&self) {
-        let missing = async {
-            let records = self.kept(&self.names.sessions()).await?;
-            if !records.iter().any(|filter| filter.starts_with(b"$share/")) {
-                return Ok(None);
-            }
-            let needed = self.config.max_reconnect_delay + ATTACHING;
-            let uptime = self.kept(UPTIME).await?.into_iter().next();
-            Ok::<_, Error>(uptime.map(|uptime| still_missing(needed, &uptime)))
-        };
-        match missing.await {
-            Ok(missing) => *self.settles.lock() = Instant::now() + missing.unwrap_or_default(),
+        match until_subscribers_are_back(self).await {
+            Ok(wait) => *self.settles.lock() = Instant::now() + wait,
             Err(error) => tracing::debug!(%error, "it is not known whether the broker was restarted"),
         }
     }
@@ -359,50 +340,5 @@ async fn read(
             }
             None => tracing::debug!("a message came without a subscription identifier"),
         }
-    }
-}
-
-/// Returns how much an uptime, such as `12 seconds`, falls short of what is needed.
-fn still_missing(needed: Duration, uptime: &[u8]) -> Duration {
-    let text = String::from_utf8_lossy(uptime);
-    let seconds = text.split(' ').next().and_then(|seconds| seconds.parse().ok());
-    seconds.map_or(Duration::ZERO, |seconds| needed.saturating_sub(Duration::from_secs(seconds)))
-}
-
-/// What was sent to the broker to come back.
-#[derive(Debug, Default)]
-struct RoundTrips {
-    under_way: Mutex<HashMap<u64, oneshot::Sender<()>>>,
-    next: AtomicU64,
-}
-
-impl RoundTrips {
-    fn begin(&self) -> (u64, oneshot::Receiver<()>) {
-        let (number, (back, is_back)) = (self.next.fetch_add(1, Ordering::Relaxed), oneshot::channel());
-        let mut under_way = self.under_way.lock();
-        under_way.retain(|_, back| !back.is_closed());
-        under_way.insert(number, back);
-        (number, is_back)
-    }
-
-    fn end(&self, payload: &[u8]) {
-        let number = payload.try_into().ok().map(u64::from_be_bytes);
-        if let Some(back) = number.and_then(|number| self.under_way.lock().remove(&number)) {
-            // Who waited may have given up at this moment.
-            let _given_up = back.send(());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uptimes_are_read() {
-        let missing =
-            |uptime: &str| still_missing(Duration::from_millis(2_500), uptime.as_bytes()).as_millis();
-        assert_eq!([missing("0 seconds"), missing("2 seconds"), missing("3 seconds")], [2_500, 500, 0]);
-        assert_eq!([missing(""), missing("long"), missing("18446744073709551616 seconds")], [0, 0, 0]);
     }
 }
