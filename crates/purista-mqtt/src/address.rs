@@ -75,14 +75,15 @@ impl Names {
         self.topic_of("round_trip", &[client_id])
     }
 
-    /// Returns where it is kept what a session listens to.
-    pub(crate) fn session(&self, client_id: &str) -> String {
-        self.topic_of("session", &[client_id])
+    /// Returns where it is kept what the session of a subscriber listens to.
+    pub(crate) fn session(&self, subscriber: &ServiceAddress, client_id: &str) -> String {
+        self.topic_of("session", &[&name(subscriber, None), client_id])
     }
 
-    /// Returns where it is kept what all sessions listen to.
-    pub(crate) fn sessions(&self) -> String {
-        self.topic_of("session", &["+"])
+    /// Returns where it is kept what the sessions of a subscriber listen to, or all sessions.
+    pub(crate) fn sessions(&self, subscriber: Option<&ServiceAddress>) -> String {
+        let subscriber = subscriber.map(|subscriber| name(subscriber, None));
+        self.topic_of("session", &[subscriber.as_deref().unwrap_or("+"), "+"])
     }
 
     /// Returns where a dead letter is kept.

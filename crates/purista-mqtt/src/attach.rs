@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use purista_core::{Error, Granted, Result, ServiceAddress, Sharing, Subscription};
+use purista_core::{Granted, Result, ServiceAddress, Sharing, Subscription};
 use rumqttc::AckMode;
 use tokio::sync::mpsc;
 
@@ -10,10 +10,9 @@ use crate::{
     address::{name, shared},
     codec::kept,
     connection::Connection,
-    error::lost,
     hand_over::HandOver,
     options::SessionSpec,
-    session::{Arrival, Lost, Session},
+    session::{Arrival, Session},
 };
 
 /// How many messages a subscription publishes over its own connection: none.
@@ -75,7 +74,7 @@ impl Attachment {
         };
         Self {
             subscriber: subscriber.clone(),
-            record: names.session(&spec.client_id),
+            record: names.session(subscriber, &spec.client_id),
             spec,
             pattern,
             filter,
@@ -90,16 +89,16 @@ impl Attachment {
         let (session, arrivals) = self.open().await?;
         let attached = async {
             let before = match session.is_resumed {
-                true => self.connection.kept(&self.record).await?.into_iter().next(),
+                true => self.connection.kept(&self.record).await?.pop(),
                 false => None,
             };
             // First what is new, so that nothing is missed.
             self.subscribe(&session).await?;
             self.keep_record(&self.filter).await?;
             if session.is_resumed {
-                let before = before.map(|before| String::from_utf8_lossy(&before).into_owned());
+                let before = before.map(|before| String::from_utf8_lossy(&before.payload).into_owned());
                 for former in self.former_filters(before).iter().filter(|former| **former != self.filter) {
-                    session.unsubscribe(former).await.map_err(gone)?;
+                    session.unsubscribe(former).await?;
                 }
             }
             Ok(())
@@ -140,7 +139,7 @@ impl Attachment {
         if self.hand_over.is_some() {
             session.subscribe(std::slice::from_ref(&self.pattern), None).await?;
             self.keep_record(&self.pattern).await?;
-            session.unsubscribe(&self.filter).await.map_err(gone)?;
+            session.unsubscribe(&self.filter).await?;
         }
         Ok(())
     }
@@ -170,8 +169,4 @@ impl Attachment {
         let filter = Bytes::copy_from_slice(filter.as_bytes());
         self.connection.publish_once(self.record.clone(), filter, kept(), "register").await.map(drop)
     }
-}
-
-fn gone(_: Lost) -> Error {
-    lost("register")
 }

@@ -26,7 +26,7 @@ use crate::{
     options::SessionSpec,
     round_trips::RoundTrips,
     routes::{ANSWERS, ROUND_TRIP, Routes},
-    session::{Arrival, Inbox, Session},
+    session::{Arrival, Failed, Inbox, Session},
     settling::until_subscribers_are_back,
     transport::NAME,
 };
@@ -129,7 +129,8 @@ impl Connection {
                 Ok(PubAckReason::NoMatchingSubscribers) => return Ok(false),
                 Ok(PubAckReason::QuotaExceeded) => sleep(backoff.next_delay()).await,
                 Ok(reason) => return Err(refused(reason, operation)),
-                Err(_lost) => self.is_replaced(&session).await?,
+                Err(Failed::Lost) => self.is_replaced(&session).await?,
+                Err(failed) => return Err(failed.into_error(operation)),
             }
         }
     }
@@ -161,7 +162,7 @@ impl Connection {
             Ok(PubAckReason::Success) => Ok(true),
             Ok(PubAckReason::NoMatchingSubscribers) => Ok(false),
             Ok(reason) => Err(refused(reason, operation)),
-            Err(_lost) => Err(lost(operation)),
+            Err(failed) => Err(failed.into_error(operation)),
         }
     }
 
@@ -188,7 +189,7 @@ impl Connection {
         let session = self.session();
         let end = async {
             for filter in filters.iter().filter(|filter| self.routes.is_last(filter, to)) {
-                session.unsubscribe(filter).await.map_err(|_| lost("unregister"))?;
+                session.unsubscribe(filter).await?;
             }
             self.round_trip().await
         };
@@ -200,7 +201,7 @@ impl Connection {
     }
 
     /// Reads what is kept under topics.
-    pub(crate) async fn kept(&self, filter: &str) -> Result<Vec<Bytes>> {
+    pub(crate) async fn kept(&self, filter: &str) -> Result<Vec<Publish>> {
         let (to, mut came) = mpsc::channel(INBOX_CAPACITY);
         let id = self.routes.add(filter, to.clone());
         let mut kept = Vec::new();
@@ -212,13 +213,13 @@ impl Connection {
             tokio::pin!(read);
             loop {
                 tokio::select! {
-                    Some(publish) = came.recv() => kept.push(publish.payload),
+                    Some(publish) = came.recv() => kept.push(publish),
                     read = &mut read => break read,
                 }
             }
         };
         while let Ok(publish) = came.try_recv() {
-            kept.push(publish.payload);
+            kept.push(publish);
         }
         drop(came);
         self.unsubscribe(&[filter.to_owned()], &to).await;
@@ -281,14 +282,11 @@ impl Reconnect for Connection {
         self.config.max_reconnect_delay
     }
 
+    fn steady_after(&self) -> Duration {
+        self.config.max_reconnect_delay
+    }
+
     async fn restore(&self) -> Result<Arc<Session>> {
-        if self.session().was_taken_over() {
-            tracing::warn!(
-                client_id = self.spec.client_id,
-                "another client has the same id: is the instance id unique?"
-            );
-            sleep(self.config.max_reconnect_delay).await;
-        }
         let session = Arc::new(Session::open(&self.config, &self.spec, self.inbox.clone()).await?);
         // What is registered from now on subscribes there itself.
         self.session.send_replace(Arc::clone(&session));

@@ -2,6 +2,7 @@
 
 mod acknowledgement;
 mod address;
+mod adoption;
 mod attach;
 mod bridge;
 mod builder;

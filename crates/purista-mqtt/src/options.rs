@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use purista_core::{ErrorKind, Result};
+use purista_core::{Error, ErrorKind, Result};
 use rumqttc::{
     AckMode, Broker, ConnectProperties, IncomingPacketSizeLimit, MqttOptions, PersistedAckMode,
     PersistedSession, SessionStore, SessionStoreError, SessionStoreKey, TlsConfiguration, Transport,
@@ -100,8 +100,8 @@ pub(crate) fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
-fn invalid(cause: rumqttc::OptionError) -> purista_core::Error {
-    error(ErrorKind::InvalidConfig, "start").context(cause.to_string())
+fn invalid(cause: rumqttc::OptionError) -> Error {
+    error(ErrorKind::InvalidConfig, "start").source(cause)
 }
 
 /// Lets the client take up a session that another process left at the broker: nothing is published in these sessions, so
@@ -160,6 +160,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     certificates.map_err(|cause| unreadable(path, cause))
 }
 
-fn unreadable(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> purista_core::Error {
+fn unreadable(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
     error(ErrorKind::InvalidConfig, "start").context(format!("{}", path.display())).source(cause)
 }

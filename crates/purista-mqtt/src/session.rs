@@ -5,11 +5,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use purista_core::{Capability, ErrorKind, Result};
+use purista_core::{Capability, Error, ErrorKind, Result};
 use rumqttc::{
-    AsyncClient, ConnAck, ConnAckProperties, ConnectionError, DisconnectProperties, DisconnectReasonCode,
-    Event, EventLoop, Packet, PubAckReason, Publish, PublishOptions, PublishResult, QoS, RetainForwardRule,
-    StateError, SubscribeFilterInput, SubscribeProperties, SubscribeReasonCode, ValidatedTopic,
+    AsyncClient, ConnAck, ConnAckProperties, DisconnectProperties, DisconnectReasonCode, Event, EventLoop,
+    Packet, PubAckReason, Publish, PublishOptions, PublishResult, QoS, RetainForwardRule,
+    SubscribeFilterInput, SubscribeProperties, SubscribeReasonCode, ValidatedTopic,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -23,6 +23,9 @@ use crate::{
 /// How many requests wait for their turn on the connection.
 const REQUEST_CAPACITY: usize = 1_024;
 
+/// What stands in a packet beside topic and payload at the most.
+const PROPERTIES: usize = 512;
+
 /// How long the broker may take to confirm what is under way when a connection ends.
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -33,7 +36,7 @@ pub(crate) struct Session {
     pub(crate) is_resumed: bool,
     pub(crate) limits: Limits,
     lost: CancellationToken,
-    reason: Arc<OnceLock<ConnectionError>>,
+    reason: Arc<OnceLock<String>>,
     _end: DropGuard,
 }
 
@@ -54,9 +57,23 @@ pub(crate) struct Arrival {
 /// Where a session hands over what comes. The session reads on when there is room, so it must not wait for the session.
 pub(crate) type Inbox = mpsc::Sender<Arrival>;
 
-/// The connection was lost: whether something took effect is not known.
+/// Why something did not get to the broker and back.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lost;
+pub(crate) enum Failed {
+    /// The connection was lost: whether it took effect is not known.
+    Lost,
+    /// The broker takes no packet of this size.
+    TooLarge { size: usize, limit: usize },
+}
+
+impl Failed {
+    pub(crate) fn into_error(self, operation: &'static str) -> Error {
+        match self {
+            Self::Lost => lost(operation),
+            Self::TooLarge { size, limit } => error(ErrorKind::payload_too_large(size, limit), operation),
+        }
+    }
+}
 
 impl Session {
     /// Connects to one server after the other until one takes it.
@@ -116,13 +133,20 @@ impl Session {
         topic: String,
         payload: Bytes,
         options: PublishOptions,
-    ) -> Result<PubAckReason, Lost> {
-        let notice = self.client.publish_tracked(valid(topic), payload, options).await.map_err(|_| Lost)?;
-        match notice.wait_async().await {
+    ) -> Result<PubAckReason, Failed> {
+        self.check_size(&topic, &payload)?;
+        let notice = self.client.publish_tracked(valid(topic), payload, options).await;
+        match notice.map_err(|_| Failed::Lost)?.wait_async().await {
             Ok(PublishResult::Qos1(acknowledgement)) => Ok(acknowledgement.reason),
             Ok(_) => Ok(PubAckReason::Success),
-            Err(_) => Err(Lost),
+            Err(_) => Err(Failed::Lost),
         }
+    }
+
+    /// The client would end the connection.
+    fn check_size(&self, topic: &str, payload: &Bytes) -> Result<(), Failed> {
+        let (size, limit) = (topic.len() + payload.len() + PROPERTIES, self.limits.max_packet);
+        if size > limit { Err(Failed::TooLarge { size, limit }) } else { Ok(()) }
     }
 
     /// Publishes a message; returns when it is on its way.
@@ -131,8 +155,9 @@ impl Session {
         topic: String,
         payload: Bytes,
         options: PublishOptions,
-    ) -> Result<(), Lost> {
-        self.client.publish(valid(topic), payload, options).await.map_err(|_| Lost)
+    ) -> Result<(), Failed> {
+        self.check_size(&topic, &payload)?;
+        self.client.publish(valid(topic), payload, options).await.map_err(|_| Failed::Lost)
     }
 
     /// Subscribes; returns when the broker routes to us. What comes has this identifier.
@@ -166,9 +191,9 @@ impl Session {
     }
 
     /// Ends a subscription; returns when the broker routes nothing more to it. What it had routed may still come.
-    pub(crate) async fn unsubscribe(&self, filter: &str) -> Result<(), Lost> {
-        let notice = self.client.unsubscribe_tracked(filter).await.map_err(|_| Lost)?;
-        notice.wait_async().await.map(drop).map_err(|_| Lost)
+    pub(crate) async fn unsubscribe(&self, filter: &str) -> Result<()> {
+        let notice = self.client.unsubscribe_tracked(filter).await.map_err(|_| lost("unregister"))?;
+        notice.wait_async().await.map(drop).map_err(|_| lost("unregister"))
     }
 
     /// Sends what is under way, and disconnects. The broker forgets the session now, or keeps it for its time.
@@ -197,19 +222,7 @@ impl Session {
 
     /// Returns why the connection is lost.
     pub(crate) fn reason(&self) -> String {
-        self.reason.get().map_or("the connection to the broker was lost".to_owned(), ToString::to_string)
-    }
-
-    /// Returns whether another client with the same id has connected. To connect again at once would only have that one do
-    /// the same.
-    pub(crate) fn was_taken_over(&self) -> bool {
-        matches!(
-            self.reason.get(),
-            Some(ConnectionError::MqttState(StateError::ServerDisconnect {
-                reason_code: DisconnectReasonCode::SessionTakenOver,
-                ..
-            }))
-        )
+        self.reason.get().cloned().unwrap_or_else(|| "the connection to the broker was lost".to_owned())
     }
 }
 
@@ -261,7 +274,7 @@ struct Polling {
     client: Arc<AsyncClient>,
     inbox: Inbox,
     lost: CancellationToken,
-    reason: Arc<OnceLock<ConnectionError>>,
+    reason: Arc<OnceLock<String>>,
     end: CancellationToken,
 }
 
@@ -280,7 +293,7 @@ impl Polling {
                     }
                     Ok(_) => {}
                     Err(cause) => {
-                        let _only = reason.set(cause);
+                        let _only = reason.set(cause.to_string());
                         return;
                     }
                 }

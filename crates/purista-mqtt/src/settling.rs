@@ -14,13 +14,13 @@ const ATTACHING: Duration = Duration::from_millis(500);
 
 /// Returns how long events have to wait, so that subscribers are back after a restart of the broker.
 pub(crate) async fn until_subscribers_are_back(connection: &Connection) -> Result<Duration> {
-    let records = connection.kept(&connection.names.sessions()).await?;
-    if !records.iter().any(|filter| filter.starts_with(b"$share/")) {
+    let records = connection.kept(&connection.names.sessions(None)).await?;
+    if !records.iter().any(|record| record.payload.starts_with(b"$share/")) {
         return Ok(Duration::ZERO);
     }
     let needed = connection.config.max_reconnect_delay + ATTACHING;
     let uptime = connection.kept(UPTIME).await?.into_iter().next();
-    Ok(uptime.map_or(Duration::ZERO, |uptime| still_missing(needed, &uptime)))
+    Ok(uptime.map_or(Duration::ZERO, |uptime| still_missing(needed, &uptime.payload)))
 }
 
 /// Returns how much an uptime, such as `12 seconds`, falls short of what is needed.

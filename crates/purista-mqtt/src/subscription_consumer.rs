@@ -13,10 +13,11 @@ use purista_core::{
     Granted, Message, Result, Subscription,
     adapter::{Backoff, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     acknowledgement::{MqttAcknowledgement, Unsettled},
+    adoption::Adoption,
     attach::{Attached, Attachment},
     codec::{failed_attempts, is_refusal, probe},
     connection::Connection,
@@ -57,6 +58,10 @@ impl SubscriptionConsumer {
     ) -> Result<Self> {
         let attachment = Attachment::new(Arc::clone(&connection), subscription, granted);
         let attached = attachment.attach().await?;
+        match Adoption::begin(&attachment).await {
+            Ok(adopted) => adopted.into_iter().for_each(|adoption| drop(tokio::spawn(adoption.finish()))),
+            Err(error) => tracing::debug!(%error, "what waits for other instances is not adopted"),
+        }
         let shared = Arc::new(Shared {
             session: Mutex::new(Some(attached.end())),
             forgets: AtomicBool::new(!granted.durable),
@@ -64,8 +69,16 @@ impl SubscriptionConsumer {
             connection,
         });
         let closing = shared.connection.closing().clone();
-        let task =
-            Task { attachment, attached, waiting: VecDeque::new(), intake, shared: Arc::clone(&shared) };
+        let max_delay = shared.connection.config.max_reconnect_delay;
+        let task = Task {
+            attachment,
+            attached,
+            attached_at: Instant::now(),
+            backoff: Backoff::new(Duration::from_millis(100), max_delay),
+            waiting: VecDeque::new(),
+            intake,
+            shared: Arc::clone(&shared),
+        };
         Ok(Self { task: ConsumerTask::spawn(&closing, |stop| task.run(stop)), shared })
     }
 
@@ -86,6 +99,9 @@ impl SubscriptionConsumer {
 struct Task {
     attachment: Attachment,
     attached: Attached,
+    attached_at: Instant,
+    /// The pauses between two attempts to attach again.
+    backoff: Backoff,
     /// What came and waits for a handler's place.
     waiting: VecDeque<Arrival>,
     intake: Intake<MqttTransport>,
@@ -154,24 +170,23 @@ impl Task {
 
     async fn attach_again(&mut self) {
         let max_delay = self.shared.connection.config.max_reconnect_delay;
-        let mut backoff = Backoff::new(Duration::from_millis(100), max_delay);
+        // Two clients with the same id throw each other out: less and less often.
+        if self.attached_at.elapsed() >= max_delay {
+            self.backoff = Backoff::new(Duration::from_millis(100), max_delay);
+        }
         let subscriber = &self.attachment.subscriber;
         let reason = self.attached.session.reason();
         tracing::debug!(%subscriber, reason, "the connection of a subscription is lost");
-        if self.attached.session.was_taken_over() {
-            tracing::warn!(%subscriber, "another client has its id: is the instance id unique?");
-            sleep(max_delay).await;
-        }
         let mut was_forgotten = false;
         loop {
-            sleep(backoff.next_delay()).await;
+            sleep(self.backoff.next_delay()).await;
             match timeout(RESTORE_TIMEOUT, self.attachment.attach_again(&mut was_forgotten)).await {
                 Ok(Ok(attached)) => {
                     if was_forgotten {
                         self.shared.connection.link().session_lost();
                     }
                     *self.shared.session.lock() = Some(attached.end());
-                    self.attached = attached;
+                    (self.attached, self.attached_at) = (attached, Instant::now());
                     return;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, %subscriber, "not attached again"),
@@ -227,11 +242,10 @@ impl Task {
 
     async fn leave(&mut self, why: Stop) -> Result<()> {
         let session = Arc::clone(&self.attached.session);
-        let gone = |_| lost("unregister");
         if let Some(hand_over) = self.attachment.hand_over.clone() {
-            session.unsubscribe(&hand_over.filter).await.map_err(gone)?;
+            session.unsubscribe(&hand_over.filter).await?;
             if hand_over.has_taker().await? {
-                session.unsubscribe(&self.attachment.filter).await.map_err(gone)?;
+                session.unsubscribe(&self.attachment.filter).await?;
                 self.hand_over_the_rest(&hand_over).await?;
                 self.attachment.forget_record().await?;
                 self.shared.forgets.store(true, Ordering::Release);
@@ -241,7 +255,7 @@ impl Task {
         if self.attachment.is_durable {
             return self.attachment.leave_waiting(&session).await;
         }
-        session.unsubscribe(&self.attachment.filter).await.map_err(gone)?;
+        session.unsubscribe(&self.attachment.filter).await?;
         if why == Stop::ShutDown {
             return self.handle_the_rest().await;
         }

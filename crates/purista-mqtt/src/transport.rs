@@ -105,7 +105,7 @@ impl Transport for MqttTransport {
             Ok(PubAckReason::Success) => Ok(()),
             Ok(PubAckReason::NoMatchingSubscribers) => Err(error(ErrorKind::NoHandler, "invoke")),
             Ok(reason) => Err(refused(reason, "invoke")),
-            Err(_lost) => Err(lost("invoke")),
+            Err(failed) => Err(failed.into_error("invoke")),
         }
     }
 
@@ -118,13 +118,14 @@ impl Transport for MqttTransport {
         }
         let session = connection.can_send().await?;
         let sent = session.send(connection.names.topic(&response), response.encode(), options());
-        sent.await.map_err(|_| lost("respond"))
+        sent.await.map_err(|failed| failed.into_error("respond"))
     }
 
     async fn refuse(&self, refusal: Arc<Message>, reply: Reply) -> Result<()> {
         let connection = self.connection()?;
         let (topic, options) = (connection.names.topic(&refusal), codec::refusal(reply));
-        connection.session().send(topic, refusal.encode(), options).await.map_err(|_| lost("respond"))
+        let sent = connection.session().send(topic, refusal.encode(), options).await;
+        sent.map_err(|failed| failed.into_error("respond"))
     }
 
     async fn consume_command(

@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Backoff, Connectivity};
 use crate::error::Result;
@@ -22,6 +22,12 @@ pub trait Reconnect: Send + Sync + 'static {
     /// Returns the longest pause between two attempts to connect; they start at 100 ms.
     fn max_reconnect_delay(&self) -> Duration;
 
+    /// Returns how long a connection has to last for the pauses to start anew; they do after each by default. Two clients
+    /// that throw each other out, as a broker does whose clients have the same id, do so less and less often with it.
+    fn steady_after(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Connects again, and restores everything.
     fn restore(&self) -> impl Future<Output = Result<Arc<Self::Session>>> + Send;
 
@@ -37,6 +43,8 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
     let Some(closing) = connection.upgrade().map(|current| current.connectivity().closing().clone()) else {
         return;
     };
+    let mut backoff = Backoff::default();
+    let mut since = None;
     loop {
         let reason = tokio::select! {
             () = closing.cancelled() => return,
@@ -47,7 +55,9 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
             return;
         }
         current.connectivity().went_down(&reason);
-        let mut backoff = Backoff::new(Duration::from_millis(100), current.max_reconnect_delay());
+        if since.is_none_or(|since: Instant| since.elapsed() >= current.steady_after()) {
+            backoff = Backoff::new(Duration::from_millis(100), current.max_reconnect_delay());
+        }
         drop(current);
         session = loop {
             tokio::select! {
@@ -63,6 +73,7 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
             match restored {
                 Ok(Ok(session)) if !C::is_lost(&session) => {
                     current.connectivity().came_up();
+                    since = Some(Instant::now());
                     break session;
                 }
                 Ok(Ok(_)) => tracing::debug!("a new connection was lost at once"),
