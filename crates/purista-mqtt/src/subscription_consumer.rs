@@ -27,6 +27,9 @@ use crate::{
     transport::MqttTransport,
 };
 
+/// How many messages are delivered before it is looked for anything else.
+const AT_ONCE: usize = 32;
+
 /// How long it may take to restore a session before that is tried again.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -140,6 +143,7 @@ impl Task {
     async fn serve(&mut self, stop: &mut StopSignal) -> Ended {
         let session = Arc::clone(&self.attached.session);
         loop {
+            self.deliver_what_came().await;
             // A handler's place is taken when there is work for it: it may be needed for another attempt.
             let has_work = !self.waiting.is_empty();
             tokio::select! {
@@ -153,6 +157,18 @@ impl Task {
                         self.deliver(slot, arrival).await;
                     }
                 }
+            }
+        }
+    }
+
+    /// Delivers some of what came as long as there are places, which is cheaper than to wait for each.
+    async fn deliver_what_came(&mut self) {
+        for _ in 0..AT_ONCE {
+            let arrival = self.waiting.pop_front().or_else(|| self.attached.arrivals.try_recv().ok());
+            let Some(arrival) = arrival else { return };
+            match self.intake.try_slot() {
+                Ok(slot) => self.deliver(slot, arrival).await,
+                Err(_) => return self.waiting.push_front(arrival),
             }
         }
     }
