@@ -1,9 +1,4 @@
-use std::{
-    fmt,
-    ops::Deref,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     address::Names,
-    codec::{is_refusal, probe},
+    codec::probe,
     config::Config,
     error::{error, lost, refused},
     options::SessionSpec,
-    round_trips::RoundTrips,
-    routes::{ANSWERS, ROUND_TRIP, Routes},
-    session::{Arrival, Failed, Inbox, Session},
+    router::Router,
+    routes::{ANSWERS, ROUND_TRIP},
+    session::{Failed, Session},
     settling::until_subscribers_are_back,
     transport::NAME,
 };
@@ -34,8 +29,8 @@ use crate::{
 /// How many messages are on their way to the broker without its acknowledgement. The broker may allow less.
 const MAX_INFLIGHT: u16 = 2_048;
 
-/// How many messages that came wait for their decoding.
-const INBOX_CAPACITY: usize = 1_024;
+/// How many messages that are kept wait for who reads them.
+const KEPT_CAPACITY: usize = 1_024;
 
 /// How long a way to the broker and back may take.
 const ROUND_TRIP_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,12 +39,10 @@ const ROUND_TRIP_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Connection {
     pub(crate) config: Config,
     pub(crate) names: Names,
-    pub(crate) routes: Routes,
     connectivity: Connectivity,
     session: watch::Sender<Arc<Session>>,
     spec: SessionSpec,
-    inbox: Inbox,
-    round_trips: RoundTrips,
+    router: Router,
     /// When subscribers are back.
     settles: Mutex<Instant>,
 }
@@ -73,21 +66,18 @@ impl Connection {
             max_inflight: MAX_INFLIGHT,
             ack_mode: AckMode::Automatic,
         };
-        let (inbox, arrivals) = mpsc::channel(INBOX_CAPACITY);
-        let session = Arc::new(Session::open(config, &spec, inbox.clone()).await?);
+        let router = Router::new(link.clone());
+        let session = Arc::new(Session::open(config, &spec, router.clone()).await?);
         let closing = CancellationToken::new();
         let connection = Arc::new(Self {
             config: config.clone(),
             names,
-            routes: Routes::default(),
             connectivity: Connectivity::new(NAME, link, closing.clone()),
             session: watch::Sender::new(Arc::clone(&session)),
             spec,
-            inbox,
-            round_trips: RoundTrips::default(),
+            router,
             settles: Mutex::new(Instant::now()),
         });
-        tokio::spawn(read(Arc::downgrade(&connection), arrivals, closing.clone()));
         tokio::spawn(keep_connected(Arc::downgrade(&connection), Arc::clone(&session)));
         match connection.subscribe_all(&session).await {
             Err(_) if session.is_lost() => connection.is_restored(&session).await?,
@@ -169,7 +159,7 @@ impl Connection {
     /// Subscribes for somebody; returns when the broker routes to us.
     pub(crate) async fn subscribe(&self, filters: &[String], to: &mpsc::Sender<Publish>) -> Result<()> {
         for filter in filters {
-            let id = self.routes.add(filter, to.clone());
+            let id = self.router.routes().add(filter, to.clone());
             let session = self.session();
             let subscribed = match session.subscribe(std::slice::from_ref(filter), Some(id)).await {
                 Err(_) if session.is_lost() => self.is_restored(&session).await,
@@ -188,7 +178,7 @@ impl Connection {
     pub(crate) async fn unsubscribe(&self, filters: &[String], to: &mpsc::Sender<Publish>) {
         let session = self.session();
         let end = async {
-            for filter in filters.iter().filter(|filter| self.routes.is_last(filter, to)) {
+            for filter in filters.iter().filter(|filter| self.router.routes().is_last(filter, to)) {
                 session.unsubscribe(filter).await?;
             }
             self.round_trip().await
@@ -197,13 +187,13 @@ impl Connection {
             // A lost connection has no subscriptions.
             tracing::debug!(%error, "a subscription could not be ended");
         }
-        self.routes.remove(to);
+        self.router.routes().remove(to);
     }
 
     /// Reads what is kept under topics.
     pub(crate) async fn kept(&self, filter: &str) -> Result<Vec<Publish>> {
-        let (to, mut came) = mpsc::channel(INBOX_CAPACITY);
-        let id = self.routes.add(filter, to.clone());
+        let (to, mut came) = mpsc::channel(KEPT_CAPACITY);
+        let id = self.router.routes().add(filter, to.clone());
         let mut kept = Vec::new();
         let read = {
             let read = async {
@@ -228,7 +218,7 @@ impl Connection {
 
     /// Waits until everything has arrived that the broker had for us before.
     pub(crate) async fn round_trip(&self) -> Result<()> {
-        let (number, back) = self.round_trips.begin();
+        let (number, back) = self.router.round_trips().begin();
         let topic = self.names.round_trip(&self.spec.client_id);
         self.publish_once(topic, Bytes::copy_from_slice(&number.to_be_bytes()), probe(), "send").await?;
         match timeout(ROUND_TRIP_PATIENCE, back).await {
@@ -240,7 +230,7 @@ impl Connection {
     async fn subscribe_all(&self, session: &Session) -> Result<()> {
         session.subscribe(&self.names.answers(self.link().instance_id()), Some(ANSWERS)).await?;
         session.subscribe(&[self.names.round_trip(&self.spec.client_id)], Some(ROUND_TRIP)).await?;
-        for (id, filter) in self.routes.filters() {
+        for (id, filter) in self.router.routes().filters() {
             session.subscribe(&[filter], Some(id)).await?;
         }
         Ok(())
@@ -261,14 +251,6 @@ impl Connection {
             self.session().disconnect(true).await;
         }
     }
-
-    fn answer(&self, publish: &Publish) {
-        match Message::decode(publish.payload.clone()) {
-            Ok(response) if is_refusal(publish) => self.link().refused(&response),
-            Ok(response) => self.link().respond(Arc::new(response)),
-            Err(error) => self.link().malformed(&error),
-        }
-    }
 }
 
 impl Reconnect for Connection {
@@ -287,7 +269,7 @@ impl Reconnect for Connection {
     }
 
     async fn restore(&self) -> Result<Arc<Session>> {
-        let session = Arc::new(Session::open(&self.config, &self.spec, self.inbox.clone()).await?);
+        let session = Arc::new(Session::open(&self.config, &self.spec, self.router.clone()).await?);
         // What is registered from now on subscribes there itself.
         self.session.send_replace(Arc::clone(&session));
         self.subscribe_all(&session).await?;
@@ -308,35 +290,5 @@ impl Reconnect for Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("is_up", &self.is_up()).finish_non_exhaustive()
-    }
-}
-
-/// Hands over what comes. Nothing here waits for the connection.
-async fn read(
-    connection: Weak<Connection>,
-    mut arrivals: mpsc::Receiver<Arrival>,
-    closing: CancellationToken,
-) {
-    loop {
-        let arrival = tokio::select! {
-            arrival = arrivals.recv() => arrival,
-            () = closing.cancelled() => return,
-        };
-        let (Some(Arrival { publish, .. }), Some(connection)) = (arrival, connection.upgrade()) else {
-            return;
-        };
-        let ids =
-            publish.properties.as_ref().map_or(&[][..], |properties| &properties.subscription_identifiers);
-        match ids.first().copied() {
-            Some(ANSWERS) => connection.answer(&publish),
-            Some(ROUND_TRIP) => connection.round_trips.end(&publish.payload),
-            Some(id) => {
-                if let Some(to) = connection.routes.find(id) {
-                    // A consumer takes everything over at once until it is gone.
-                    let _gone = to.send(publish).await;
-                }
-            }
-            None => tracing::debug!("a message came without a subscription identifier"),
-        }
     }
 }

@@ -15,6 +15,7 @@ mod error;
 mod hand_over;
 mod options;
 mod round_trips;
+mod router;
 mod routes;
 mod session;
 mod settling;

@@ -54,8 +54,18 @@ pub(crate) struct Arrival {
     pub(crate) client: Arc<AsyncClient>,
 }
 
-/// Where a session hands over what comes. The session reads on when there is room, so it must not wait for the session.
-pub(crate) type Inbox = mpsc::Sender<Arrival>;
+/// Takes what comes over a session.
+pub(crate) trait Inbox: Clone + Send + Sync + 'static {
+    /// Takes a message. The session reads on when this returns, so nothing in it waits for the session.
+    fn take(&self, arrival: Arrival) -> impl Future<Output = ()> + Send;
+}
+
+impl Inbox for mpsc::Sender<Arrival> {
+    async fn take(&self, arrival: Arrival) {
+        // Once nobody takes it, it stays unacknowledged.
+        let _nobody = self.send(arrival).await;
+    }
+}
 
 /// Why something did not get to the broker and back.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +87,7 @@ impl Failed {
 
 impl Session {
     /// Connects to one server after the other until one takes it.
-    pub(crate) async fn open(config: &Config, spec: &SessionSpec, inbox: Inbox) -> Result<Self> {
+    pub(crate) async fn open(config: &Config, spec: &SessionSpec, inbox: impl Inbox) -> Result<Self> {
         let mut failed = None;
         for server in &config.servers {
             match Self::connect(config, server, spec, inbox.clone()).await {
@@ -91,7 +101,12 @@ impl Session {
         Err(failed.unwrap_or_else(|| error(ErrorKind::Unavailable, "start")))
     }
 
-    async fn connect(config: &Config, server: &Server, spec: &SessionSpec, inbox: Inbox) -> Result<Self> {
+    async fn connect(
+        config: &Config,
+        server: &Server,
+        spec: &SessionSpec,
+        inbox: impl Inbox,
+    ) -> Result<Self> {
         let options = options(config, server, spec).await?;
         let (client, mut events) = AsyncClient::builder(options)
             .capacity(REQUEST_CAPACITY)
@@ -269,16 +284,16 @@ impl Limits {
 }
 
 /// Drives a connection: nothing else happens here, so that it never waits for what waits for it.
-struct Polling {
+struct Polling<I> {
     events: EventLoop,
     client: Arc<AsyncClient>,
-    inbox: Inbox,
+    inbox: I,
     lost: CancellationToken,
     reason: Arc<OnceLock<String>>,
     end: CancellationToken,
 }
 
-impl Polling {
+impl<I: Inbox> Polling<I> {
     async fn run(self) {
         let Self { mut events, client, inbox, lost, reason, end } = self;
         // Also if it unwinds.
@@ -288,8 +303,7 @@ impl Polling {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::Publish(publish))) => {
                         let arrival = Arrival { publish, client: Arc::clone(&client) };
-                        // Once nobody takes it, it stays unacknowledged.
-                        let _nobody = inbox.send(arrival).await;
+                        inbox.take(arrival).await;
                     }
                     Ok(_) => {}
                     Err(cause) => {
