@@ -38,6 +38,7 @@ impl<T: Transport> Engine<T> {
             registered.grant_again(&self.transport.capabilities())?;
             self.open(&registered).await?;
         }
+        self.within_operation_timeout("start", self.transport.opened()).await?;
         match self.shared.advance(BridgeState::Started) {
             Some(_) => Ok(()),
             None => Err(Self::error(ErrorKind::ShutDown, "start")),

@@ -77,6 +77,12 @@ pub trait Transport: Debug + Send + Sync + Sized + 'static {
         intake: Intake<Self>,
     ) -> impl Future<Output = Result<Self::Consumer>> + Send;
 
+    /// Is called at the start when all that was registered consumes, for a broker that asks once what that is. The start
+    /// fails with it.
+    fn opened(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Keeps a dead letter. Returns after the broker took responsibility.
     fn keep_dead_letter(&self, letter: DeadLetter) -> impl Future<Output = Result<()>> + Send;
 
