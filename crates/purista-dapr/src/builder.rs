@@ -1,0 +1,236 @@
+use std::{env, net::SocketAddr, time::Duration};
+
+use purista_core::{
+    Capability, Result, ServiceAddress,
+    adapter::{Engine, EngineConfig},
+};
+
+use crate::{
+    DaprBridge,
+    config::{AppIds, Config, invalid},
+    transport::DaprTransport,
+};
+
+/// Configures a [`DaprBridge`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct DaprBridgeBuilder {
+    config: Result<Config>,
+    engine: EngineConfig,
+}
+
+impl DaprBridgeBuilder {
+    pub(crate) fn new(sidecar: &str) -> Self {
+        Self { config: Config::new(sidecar), engine: EngineConfig::default() }
+    }
+
+    /// Takes over what the environment says, by the names that Dapr has for it:
+    ///
+    /// | variable | as |
+    /// |---|---|
+    /// | `DAPR_HTTP_PORT` | the port of the sidecar on this host; 3500 without it |
+    /// | `APP_PORT` | [`app_address`](Self::app_address), a port on `127.0.0.1` |
+    /// | `APP_ID` | [`app_id`](Self::app_id) |
+    /// | `DAPR_API_TOKEN` | [`api_token`](Self::api_token) |
+    /// | `APP_API_TOKEN` | [`app_token`](Self::app_token) |
+    /// | `PURISTA_DAPR_PUBSUB` | [`pubsub_name`](Self::pubsub_name) |
+    /// | `PURISTA_DAPR_ALL_MESSAGES_TOPIC` | [`all_messages_topic`](Self::all_messages_topic) |
+    /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a port is none.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let port = |name: &str| match variable(name).map(|port| port.parse::<u16>()) {
+            Some(Ok(port)) => Ok(Some(port)),
+            Some(Err(_)) => Err(invalid(&format!("{name} is no port"))),
+            None => Ok(None),
+        };
+        let mut builder = match port("DAPR_HTTP_PORT")? {
+            Some(port) => Self::new(&format!("dapr://127.0.0.1:{port}")),
+            None => Self::new("dapr://127.0.0.1"),
+        };
+        if let Some(port) = port("APP_PORT")? {
+            builder = builder.app_address(([127, 0, 0, 1], port));
+        }
+        type Setter = fn(DaprBridgeBuilder, String) -> DaprBridgeBuilder;
+        let single: [(&str, Setter); 6] = [
+            ("APP_ID", Self::app_id),
+            ("DAPR_API_TOKEN", Self::api_token),
+            ("APP_API_TOKEN", Self::app_token),
+            ("PURISTA_DAPR_PUBSUB", Self::pubsub_name),
+            ("PURISTA_DAPR_ALL_MESSAGES_TOPIC", Self::all_messages_topic),
+            ("PURISTA_INSTANCE_ID", Self::instance_id),
+        ];
+        for (name, set) in single {
+            if let Some(value) = variable(name) {
+                builder = set(builder, value);
+            }
+        }
+        Ok(builder)
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            set(config);
+        }
+        self
+    }
+
+    /// Listens to the sidecar at this address; by default at the port of `127.0.0.1` that the sidecar says it calls (its
+    /// `--app-port`). Who can reach it can send messages: beyond the loopback, set an [`app_token`](Self::app_token).
+    pub fn app_address(self, address: impl Into<SocketAddr>) -> Self {
+        let address = Some(address.into());
+        self.set(|config| config.app_address = address)
+    }
+
+    /// Expects the sidecar to have this app id; by default any. The start fails if it has another one.
+    pub fn app_id(self, app_id: impl Into<String>) -> Self {
+        let app_id = Some(app_id.into());
+        self.set(|config| config.app_id = app_id)
+    }
+
+    /// Sets how the app id of a service is found, by its name and version: to call it, and to know which commands can be
+    /// served beside this sidecar. By default it is `app-<name>-v<version>`, both in kebab case, as with the TypeScript
+    /// original: one service for each app.
+    pub fn app_ids(self, find: impl Fn(&ServiceAddress) -> String + Send + Sync + 'static) -> Self {
+        self.set(|config| config.app_ids = AppIds::new(find))
+    }
+
+    /// Uses the pub/sub component of this name; `pubsub` by default, as the TypeScript original does.
+    pub fn pubsub_name(self, name: impl Into<String>) -> Self {
+        self.set(|config| config.pubsub_name = name.into())
+    }
+
+    /// Expects the component to be of this type, such as `pubsub.redis`; by default any. With it,
+    /// [`capabilities`](purista_core::EventBridge::capabilities) are those of the component before the start, too. The
+    /// start fails if it is of another type.
+    pub fn component_type(self, kind: impl Into<String>) -> Self {
+        let kind = Some(kind.into());
+        self.set(|config| config.component_type = kind)
+    }
+
+    /// Promises that the component is configured to give this, which no sidecar tells: see the README for what it takes.
+    /// What does not depend on the component is refused; the in-memory one gives nothing, whatever is promised.
+    pub fn component_gives(self, capabilities: impl IntoIterator<Item = Capability>) -> Self {
+        self.set(|config| config.component_gives = capabilities.into_iter().collect())
+    }
+
+    /// Publishes each message to this topic as well, for subscriptions that name no event; by default none is, and these
+    /// subscriptions are refused. Set it on all bridges alike.
+    pub fn all_messages_topic(self, topic: impl Into<String>) -> Self {
+        let topic = Some(topic.into());
+        self.set(|config| config.all_messages_topic = topic)
+    }
+
+    /// Publishes dead letters to this topic; `purista-dead-letter` by default.
+    pub fn dead_letter_topic(self, topic: impl Into<String>) -> Self {
+        self.set(|config| config.dead_letter_topic = topic.into())
+    }
+
+    /// Shows this token to the sidecar.
+    pub fn api_token(self, token: impl Into<String>) -> Self {
+        let token = Some(token.into().into());
+        self.set(|config| config.api_token = token)
+    }
+
+    /// Takes nothing from a sidecar that does not show this token.
+    pub fn app_token(self, token: impl Into<String>) -> Self {
+        let token = Some(token.into().into());
+        self.set(|config| config.app_token = token)
+    }
+
+    purista_core::engine_setters!(engine);
+
+    /// Limits how long the start waits for a sidecar that is not there yet; 5 s by default.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.set(|config| config.connect_timeout = timeout)
+    }
+
+    /// Sets after which time without an answer the sidecar counts as lost; 5 s by default. It is asked twice as often.
+    pub fn keep_alive(self, time: Duration) -> Self {
+        self.set(|config| config.keep_alive = time)
+    }
+
+    /// Limits the pause between two attempts to reach a lost sidecar, which starts at 100 ms; 2 s by default.
+    pub fn max_reconnect_delay(self, delay: Duration) -> Self {
+        self.set(|config| config.max_reconnect_delay = delay)
+    }
+
+    /// Limits how long the head of the next request may take to come on a connection; 120 s by default. Keep it above the
+    /// 90 s for which a sidecar keeps a connection that it does not use.
+    pub fn header_timeout(self, timeout: Duration) -> Self {
+        self.set(|config| config.header_timeout = timeout)
+    }
+
+    /// Limits payload and parameter together, in bytes; 1 MiB by default. The sidecar has its own limit for all of a
+    /// message, 4 MiB by default (`--max-body-size`).
+    pub fn max_payload(self, bytes: usize) -> Self {
+        self.set(|config| config.max_payload = bytes)
+    }
+
+    /// Creates the bridge, which connects at its start.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if the URL is malformed or a value cannot be,
+    /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
+    pub fn build(self) -> Result<DaprBridge> {
+        let config = self.config?;
+        config.validate()?;
+        Ok(DaprBridge { engine: Engine::new(DaprTransport::new(config)?, self.engine)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<DaprBridgeBuilder> {
+        DaprBridgeBuilder::from_variables(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_configures() {
+        let builder = from(&[
+            ("DAPR_HTTP_PORT", "3600"),
+            ("APP_PORT", "8080"),
+            ("APP_ID", "app-user-v1"),
+            ("DAPR_API_TOKEN", "hidden"),
+            ("APP_API_TOKEN", "hidden"),
+        ]);
+        let config = builder.unwrap().config.unwrap();
+        assert_eq!(config.sidecar.as_str(), "http://127.0.0.1:3600/");
+        assert_eq!(config.app_address.unwrap().to_string(), "127.0.0.1:8080");
+        assert_eq!(config.app_id.as_deref(), Some("app-user-v1"));
+        assert!(!format!("{config:?}").contains("hidden"));
+        assert!(from(&[]).is_ok());
+        assert!(from(&[("APP_PORT", "http")]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let builder = || DaprBridge::builder("dapr://host");
+        assert!(builder().build().is_ok());
+        let broken = [
+            DaprBridge::builder("mqtt://host"),
+            builder().app_id(""),
+            builder().pubsub_name(""),
+            builder().component_gives([Capability::MessageExpiry]),
+            builder().all_messages_topic("a/b"),
+            builder().all_messages_topic("purista-dead-letter"),
+            builder().dead_letter_topic(""),
+            builder().connect_timeout(Duration::ZERO),
+            builder().max_payload(0),
+            builder().max_payload(usize::MAX),
+            builder().max_pending_calls(0),
+        ];
+        assert!(broken.into_iter().all(|builder| builder.build().is_err()));
+    }
+}

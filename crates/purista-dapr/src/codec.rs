@@ -1,0 +1,262 @@
+//! Messages as CloudEvents, and answers to commands (wire format, section 6).
+
+use std::{borrow::Cow, collections::HashMap};
+
+use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use purista_core::{Error, ErrorKind, Message, Payload, Result, adapter::DeadLetter};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::value::RawValue;
+
+use crate::error::error;
+
+/// The media type of a CloudEvent that is one with its data.
+pub(crate) const CLOUD_EVENT: &str = "application/cloudevents+json";
+
+/// The time that the caller of a command waits, in milliseconds.
+pub(crate) const TIME_LIMIT: &str = "purista-time-limit";
+
+/// What a dead letter tells beside the original.
+const DEAD_LETTER: &str = "puristadeadletter";
+
+/// What a CloudEvent must have.
+const REQUIRED: [&str; 4] = ["id", "source", "type", "specversion"];
+
+/// Where a message goes, for its CloudEvent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) pubsub_name: &'a str,
+    pub(crate) topic: &'a str,
+    /// Whether it is the topic for all messages. Some brokers drop what comes twice with one id.
+    pub(crate) is_for_all: bool,
+}
+
+/// The attributes of a CloudEvent, in their order.
+struct Attributes<'a>(Vec<(&'static str, Cow<'a, str>)>);
+
+impl Serialize for Attributes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// Returns the fields by which messages are routed, under the names that they have as attributes.
+fn routing_fields(message: &Message) -> [(&'static str, Option<Cow<'_, str>>); 12] {
+    let (sender, receiver) = (&message.sender, message.receiver.as_ref());
+    let text = |name| Some(Cow::Borrowed(name));
+    let instance_id = receiver.and_then(|receiver| receiver.instance_id.as_ref());
+    [
+        ("messagetype", text(message.message_type().as_str())),
+        ("principalid", message.principal_id.as_deref().and_then(text)),
+        ("tenantid", message.tenant_id.as_deref().and_then(text)),
+        ("eventname", message.event_name.as_deref().and_then(text)),
+        ("senderservice", text(&sender.address.service_name)),
+        ("senderversion", text(&sender.address.service_version)),
+        ("sendertarget", text(&sender.address.service_target)),
+        ("senderinstance", Some(sender.instance_id.to_string().into())),
+        ("receiverservice", receiver.and_then(|receiver| text(&receiver.address.service_name))),
+        ("receiverversion", receiver.and_then(|receiver| text(&receiver.address.service_version))),
+        ("receivertarget", receiver.and_then(|receiver| text(&receiver.address.service_target))),
+        ("receiverinstance", instance_id.map(|id| id.to_string().into())),
+    ]
+}
+
+/// Makes the CloudEvent of a message, whose bytes it holds as they are.
+pub(crate) fn cloud_event(message: &Message, envelope: &[u8], to: Destination<'_>) -> Bytes {
+    let kind = message.message_type().as_str();
+    let mut id = format!("{}-{kind}", message.id);
+    if to.is_for_all {
+        id.push_str("-all");
+    }
+    let mut attributes = common(id, format!("purista.{kind}"), to);
+    for (name, value) in routing_fields(message) {
+        attributes.extend(value.map(|value| (name, value)));
+    }
+    if let Some(traceparent) = message.trace_context.traceparent() {
+        attributes.push(("traceparent", traceparent.into()));
+    }
+    with_data(attributes, "data", envelope)
+}
+
+/// Makes the CloudEvent of a dead letter.
+pub(crate) fn dead_letter(letter: &DeadLetter, to: Destination<'_>) -> Bytes {
+    let subscriber = &letter.subscriber;
+    let id = format!("{}-{subscriber}-{}", letter.message_id, letter.last_attempt_at);
+    let mut attributes = common(id, "purista.deadLetter".to_owned(), to);
+    attributes.push((DEAD_LETTER, letter.metadata().into()));
+    let data = format!("\"{}\"", BASE64_STANDARD.encode(&letter.original));
+    with_data(attributes, "data_base64", data.as_bytes())
+}
+
+fn common(id: String, kind: String, to: Destination<'_>) -> Vec<(&'static str, Cow<'_, str>)> {
+    vec![
+        ("specversion", "1.0".into()),
+        ("id", id.into()),
+        ("source", to.source.into()),
+        ("type", kind.into()),
+        ("datacontenttype", "application/json".into()),
+        ("pubsubname", to.pubsub_name.into()),
+        ("topic", to.topic.into()),
+    ]
+}
+
+fn with_data(attributes: Vec<(&'static str, Cow<'_, str>)>, name: &str, data: &[u8]) -> Bytes {
+    // Text always has a form in JSON.
+    let mut event = serde_json::to_vec(&Attributes(attributes)).unwrap_or_default();
+    event.pop();
+    event.extend_from_slice(b",\"");
+    event.extend_from_slice(name.as_bytes());
+    event.extend_from_slice(b"\":");
+    event.extend_from_slice(data);
+    event.push(b'}');
+    event.into()
+}
+
+/// A message that came as a CloudEvent, and its bytes.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) message: Message,
+    pub(crate) original: Bytes,
+}
+
+/// Why a CloudEvent is not taken.
+#[derive(Debug)]
+pub(crate) enum Malformed {
+    /// It is no CloudEvent.
+    NoCloudEvent(Error),
+    /// It is one, and holds no message.
+    NoMessage(Error),
+}
+
+impl From<Malformed> for Error {
+    fn from(malformed: Malformed) -> Self {
+        let (Malformed::NoCloudEvent(error) | Malformed::NoMessage(error)) = malformed;
+        error
+    }
+}
+
+/// Reads a CloudEvent, be its attributes beside the data or in headers.
+pub(crate) fn received(headers: &HeaderMap, body: &Bytes) -> Result<Received, Malformed> {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_structured = media_type.split(';').next().is_some_and(|kind| kind.trim() == CLOUD_EVENT);
+    match is_structured {
+        true => structured(body),
+        false => binary(headers, body),
+    }
+}
+
+fn structured(body: &Bytes) -> Result<Received, Malformed> {
+    let event: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body)
+        .map_err(|cause| Malformed::NoCloudEvent(invalid("no CloudEvent").source(cause)))?;
+    let attribute = |name: &str| {
+        let value = event.get(name)?;
+        serde_json::from_str::<Cow<'_, str>>(value.get()).ok().map(Cow::into_owned)
+    };
+    check_required(&attribute)?;
+    let original = match (event.get("data"), attribute("data_base64")) {
+        (Some(data), None) => body.slice_ref(data.get().as_bytes()),
+        (None, Some(data)) => BASE64_STANDARD
+            .decode(data)
+            .map_err(|cause| Malformed::NoMessage(invalid("the data is not Base64").source(cause)))?
+            .into(),
+        _ => return Err(Malformed::NoMessage(invalid("a CloudEvent without data"))),
+    };
+    checked(original, &attribute)
+}
+
+fn binary(headers: &HeaderMap, body: &Bytes) -> Result<Received, Malformed> {
+    let attribute = |name: &str| headers.get(format!("ce-{name}"))?.to_str().ok().map(percent_decoded);
+    check_required(&attribute)?;
+    checked(body.clone(), &attribute)
+}
+
+/// Undoes what the HTTP binding of CloudEvents does to text that is not ASCII.
+fn percent_decoded(value: &str) -> String {
+    let escaped = value.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    let pair = url::form_urlencoded::parse(escaped.as_bytes()).next();
+    pair.map_or_else(String::new, |(text, _)| text.into_owned())
+}
+
+fn check_required(attribute: &impl Fn(&str) -> Option<String>) -> Result<(), Malformed> {
+    let is_there = |name: &&str| attribute(name).is_some_and(|value| !value.is_empty());
+    match REQUIRED.iter().find(|name| !is_there(name)) {
+        Some(name) => Err(Malformed::NoCloudEvent(invalid(&format!("a CloudEvent without {name}")))),
+        None => Ok(()),
+    }
+}
+
+/// Decodes a message, and refuses it if it says something else than its attributes.
+fn checked(original: Bytes, attribute: &impl Fn(&str) -> Option<String>) -> Result<Received, Malformed> {
+    let message = Message::decode(original.clone()).map_err(Malformed::NoMessage)?;
+    for (name, value) in routing_fields(&message) {
+        if attribute(name).is_some_and(|said| value.as_deref() != Some(said.as_str())) {
+            let context = format!("the attribute {name} is not what the message says");
+            return Err(Malformed::NoMessage(invalid(&context)));
+        }
+    }
+    Ok(Received { message, original })
+}
+
+/// Reads an answer to a command. The original encodes its answers twice, and of some sends the bare result.
+pub(crate) fn answer(command: &Message, status: StatusCode, body: Bytes) -> Result<Message> {
+    if status == StatusCode::NO_CONTENT {
+        return bare(command, None);
+    }
+    if body.first() != Some(&b'"') {
+        return Message::decode(body);
+    }
+    let text: String = serde_json::from_slice(&body).map_err(|cause| invalid("no answer").source(cause))?;
+    match Message::decode(text.into_bytes()) {
+        Ok(message) => Ok(message),
+        Err(_) => bare(command, Some(std::str::from_utf8(&body).unwrap_or_default())),
+    }
+}
+
+/// Makes the success response of a service that sent its bare result.
+fn bare(command: &Message, result: Option<&str>) -> Result<Message> {
+    let payload = result.map(Payload::from_json_text).transpose()?;
+    respond(command, "commandSuccessResponse", payload.as_ref())
+}
+
+/// Makes the error response of an app that answers with a status only.
+pub(crate) fn failed(command: &Message, status: StatusCode) -> Result<Message> {
+    let code = purista_core::StatusCode::new(status.as_u16());
+    let payload = Payload::json(&serde_json::json!({ "status": status.as_u16(), "message": code.reason() }))?;
+    respond(command, "commandErrorResponse", Some(&payload))
+}
+
+fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<Message> {
+    let (sender, receiver) = (&command.sender, command.receiver.as_ref());
+    let address = receiver.map_or(&sender.address, |receiver| &receiver.address);
+    let from = (&address.service_name, &address.service_version, &address.service_target);
+    let to = &sender.address;
+    let mut response = serde_json::json!({
+        "messageType": kind,
+        "id": command.id,
+        "correlationId": command.correlation_id,
+        "isHandledError": false,
+        "sender": {
+            "serviceName": from.0, "serviceVersion": from.1, "serviceTarget": from.2, "instanceId": "unknown",
+        },
+        "receiver": {
+            "serviceName": to.service_name, "serviceVersion": to.service_version,
+            "serviceTarget": to.service_target, "instanceId": sender.instance_id,
+        },
+    });
+    if let (Some(payload), Some(fields)) = (payload, response.as_object_mut()) {
+        let value =
+            serde_json::from_str(payload.get()).map_err(|cause| invalid("no answer").source(cause))?;
+        fields.insert("payload".to_owned(), value);
+    }
+    Message::decode(response.to_string().into_bytes())
+}
+
+fn invalid(context: &str) -> Error {
+    error(ErrorKind::InvalidMessage, "receive").context(context)
+}

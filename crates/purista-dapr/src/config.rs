@@ -1,0 +1,154 @@
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use purista_core::{Capability, Error, ErrorKind, Result, ServiceAddress};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::{
+    address::{self, is_topic},
+    component,
+};
+
+/// The port of a sidecar that names none.
+const SIDECAR_PORT: u16 = 3_500;
+
+/// What an envelope, or what a dead letter tells beside it, needs beside the payload at the most.
+pub(crate) const ENVELOPE: usize = 64 * 1_024;
+
+/// All that is configured about the sidecar, the app channel and the mapping.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) sidecar: Url,
+    pub(crate) app_address: Option<SocketAddr>,
+    pub(crate) app_id: Option<String>,
+    pub(crate) app_ids: AppIds,
+    pub(crate) pubsub_name: String,
+    pub(crate) component_type: Option<String>,
+    pub(crate) component_gives: Vec<Capability>,
+    pub(crate) all_messages_topic: Option<String>,
+    pub(crate) dead_letter_topic: String,
+    pub(crate) api_token: Option<SecretString>,
+    pub(crate) app_token: Option<SecretString>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) keep_alive: Duration,
+    pub(crate) max_reconnect_delay: Duration,
+    pub(crate) header_timeout: Duration,
+    pub(crate) max_payload: usize,
+}
+
+/// Finds the app id of a service.
+#[derive(Clone)]
+pub(crate) struct AppIds(Arc<dyn Fn(&ServiceAddress) -> String + Send + Sync>);
+
+impl AppIds {
+    pub(crate) fn new(find: impl Fn(&ServiceAddress) -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+
+    pub(crate) fn find(&self, service: &ServiceAddress) -> String {
+        (self.0)(service)
+    }
+}
+
+impl fmt::Debug for AppIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AppIds")
+    }
+}
+
+impl Config {
+    /// Takes the defaults, for the URL of a sidecar.
+    pub(crate) fn new(sidecar: &str) -> Result<Self> {
+        Ok(Self {
+            sidecar: sidecar_url(sidecar).ok_or_else(|| invalid("the URL of the sidecar is malformed"))?,
+            app_address: None,
+            app_id: None,
+            app_ids: AppIds::new(address::app_id),
+            pubsub_name: "pubsub".to_owned(),
+            component_type: None,
+            component_gives: Vec::new(),
+            all_messages_topic: None,
+            dead_letter_topic: "purista-dead-letter".to_owned(),
+            api_token: None,
+            app_token: None,
+            connect_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(5),
+            max_reconnect_delay: Duration::from_secs(2),
+            header_timeout: Duration::from_secs(120),
+            max_payload: 1_024 * 1_024,
+        })
+    }
+
+    /// Checks what the types do not.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let times = [self.connect_timeout, self.keep_alive, self.max_reconnect_delay, self.header_timeout];
+        if times.iter().any(Duration::is_zero) || self.max_payload == 0 {
+            return Err(invalid("limits and times must be greater than zero"));
+        }
+        if self.max_payload > usize::MAX / 4 {
+            return Err(invalid("payloads of that size do not fit into this machine's memory"));
+        }
+        if self.pubsub_name.is_empty() || self.app_id.as_ref().is_some_and(String::is_empty) {
+            return Err(invalid("the names of a component and of an app are not empty"));
+        }
+        let topics = self.all_messages_topic.iter().chain([&self.dead_letter_topic]);
+        if !topics.into_iter().all(|topic| is_topic(topic)) {
+            return Err(invalid("a topic has up to 127 letters, digits, dots, dashes and underscores"));
+        }
+        if self.all_messages_topic.as_ref() == Some(&self.dead_letter_topic) {
+            return Err(invalid("dead letters and all messages need a topic each"));
+        }
+        if !self.component_gives.iter().copied().all(component::is_configurable) {
+            return Err(invalid("a component gives something that does not depend on it"));
+        }
+        Ok(())
+    }
+
+    /// Returns the topic of an event.
+    pub(crate) fn topic(&self, event_name: &str) -> String {
+        let all_messages = self.all_messages_topic.as_deref().unwrap_or_default();
+        address::topic(event_name, &[all_messages, &self.dead_letter_topic])
+    }
+
+    /// Returns the largest body that comes or goes: JSON may need two characters for one, and names stand in it twice.
+    pub(crate) const fn max_body(&self) -> usize {
+        2 * (self.max_payload + ENVELOPE)
+    }
+}
+
+fn sidecar_url(url: &str) -> Option<Url> {
+    let address = url.strip_prefix("dapr://").or_else(|| url.strip_prefix("http://"))?;
+    let mut url = Url::parse(&format!("dapr://{address}")).ok()?;
+    let host = url.host_str().filter(|host| !host.is_empty())?;
+    let is_bare = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
+    let port = url.port().unwrap_or(SIDECAR_PORT);
+    url = is_bare.then(|| Url::parse(&format!("http://{host}:{port}/")).ok())??;
+    url.query().is_none().then_some(url)
+}
+
+pub(crate) fn invalid(context: &str) -> Error {
+    Error::new(ErrorKind::InvalidConfig, "configure").bridge(crate::transport::NAME).context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sidecar_has_a_host_and_a_port() {
+        for (url, sidecar) in [
+            ("dapr://127.0.0.1:3501", "http://127.0.0.1:3501/"),
+            ("dapr://localhost", "http://localhost:3500/"),
+            ("http://[::1]:80/", "http://[::1]/"),
+        ] {
+            assert_eq!(Config::new(url).unwrap().sidecar.as_str(), sidecar);
+        }
+        for url in
+            ["", "dapr://", "https://host", "dapr://secret@host", "dapr://host:port", "dapr://host/path"]
+        {
+            let error = Config::new(url).expect_err(url);
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod app_channel;
+mod bridge;
+mod builder;
+mod codec;
+mod command_consumer;
+mod component;
+mod config;
+mod connection;
+mod consumer;
+mod error;
+mod recent;
+mod routes;
+mod sidecar;
+mod subscription_consumer;
+mod transport;
+
+pub use bridge::DaprBridge;
+pub use builder::DaprBridgeBuilder;

@@ -1,0 +1,67 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+use purista_core::Message;
+
+use crate::{command_consumer::Served, subscription_consumer::Subscribed};
+
+/// Who gets what the sidecar delivers.
+#[derive(Debug, Default)]
+pub(crate) struct Routes(RwLock<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// By their names in paths, which several may share.
+    commands: HashMap<String, Vec<Arc<Served>>>,
+    /// By their topics, to which several may subscribe.
+    subscriptions: BTreeMap<String, Vec<Arc<Subscribed>>>,
+}
+
+impl Routes {
+    /// Adds a command.
+    pub(crate) fn serve(&self, name: String, command: Arc<Served>) {
+        self.0.write().commands.entry(name).or_default().push(command);
+    }
+
+    /// Adds a subscription.
+    pub(crate) fn subscribe(&self, topic: String, subscription: Arc<Subscribed>) {
+        self.0.write().subscriptions.entry(topic).or_default().push(subscription);
+    }
+
+    /// Returns whether nothing was registered.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.0.read();
+        state.commands.is_empty() && state.subscriptions.is_empty()
+    }
+
+    /// Returns whether the bridge shuts down.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let state = self.0.read();
+        let mut served = state.commands.values().flatten();
+        let mut subscribed = state.subscriptions.values().flatten();
+        served.any(|served| served.is_stopped()) || subscribed.any(|subscribed| subscribed.is_stopped())
+    }
+
+    /// Finds who serves a command that came under a name: the one with its address or, as that is judged where it is
+    /// handled, any other.
+    pub(crate) fn served(&self, name: &str, command: &Message) -> Option<Arc<Served>> {
+        let receiver = command.receiver.as_ref().map(|receiver| &receiver.address);
+        let state = self.0.read();
+        let served = state.commands.get(name)?;
+        let exact = served.iter().find(|served| Some(&served.address) == receiver);
+        exact.or_else(|| served.first()).cloned()
+    }
+
+    /// Returns who subscribes to a topic.
+    pub(crate) fn subscribed(&self, topic: &str) -> Vec<Arc<Subscribed>> {
+        self.0.read().subscriptions.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Returns the topics that somebody subscribes to.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        self.0.read().subscriptions.keys().cloned().collect()
+    }
+}

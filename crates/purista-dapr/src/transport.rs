@@ -1,0 +1,215 @@
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use purista_core::{
+    Capabilities, Command, Error, ErrorKind, Granted, Message, Result, Subscription,
+    adapter::{DeadLetter, Intake, Link, Publish, Transport},
+};
+use tokio::time::Instant;
+
+use crate::{
+    address::{command_name, command_path},
+    codec::{self, TIME_LIMIT},
+    command_consumer::{CommandConsumer, Reply, Served},
+    component,
+    config::Config,
+    connection::Connection,
+    consumer::DaprConsumer,
+    error::{SidecarError, error, lost},
+    sidecar::{Failure, Sidecar},
+    subscription_consumer::{Subscribed, SubscriptionConsumer},
+};
+
+/// The name of the adapter.
+pub(crate) const NAME: &str = "dapr";
+
+/// The mapping onto Dapr.
+#[derive(Debug)]
+pub(crate) struct DaprTransport {
+    config: Config,
+    sidecar: Sidecar,
+    live: RwLock<Option<Arc<Connection>>>,
+}
+
+impl DaprTransport {
+    pub(crate) fn new(config: Config) -> Result<Self> {
+        Ok(Self { sidecar: Sidecar::new(&config)?, config, live: RwLock::new(None) })
+    }
+
+    fn connection(&self) -> Result<Arc<Connection>> {
+        self.live.read().clone().ok_or_else(|| error(ErrorKind::NotStarted, "send"))
+    }
+
+    /// Reads what became of a call.
+    fn answer(&self, command: &Message, sent: usize, status: StatusCode, body: Bytes) -> Result<Message> {
+        if status.is_success() {
+            return codec::answer(command, status, body);
+        }
+        let fails = |kind| Err(error(kind, "invoke"));
+        let refusal = SidecarError::read(&body);
+        match status {
+            StatusCode::NOT_FOUND => fails(ErrorKind::NoHandler),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                fails(ErrorKind::payload_too_large(sent, self.config.max_payload))
+            }
+            StatusCode::GATEWAY_TIMEOUT => fails(ErrorKind::Timeout),
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE => Err(refusal.into_error(status, "invoke")),
+            _ if refusal.error_code.is_some() => Err(refusal.into_error(status, "invoke")),
+            _ => codec::failed(command, status),
+        }
+    }
+}
+
+impl Transport for DaprTransport {
+    type Consumer = DaprConsumer;
+    type ReplyTo = Reply;
+
+    const NAME: &'static str = NAME;
+
+    fn capabilities(&self) -> Capabilities {
+        let live = self.live.read();
+        let kind = match &*live {
+            Some(connection) => Some(connection.component_type.as_deref().unwrap_or_default()),
+            None => self.config.component_type.as_deref(),
+        };
+        component::capabilities(kind, &self.config.component_gives).with_max_payload(self.config.max_payload)
+    }
+
+    async fn connect(&self, link: Link) -> Result<()> {
+        *self.live.write() = Some(Connection::open(&self.config, &self.sidecar, link).await?);
+        Ok(())
+    }
+
+    async fn publish(&self, message: Arc<Message>, _publish: Publish) -> Result<()> {
+        let connection = self.connection()?;
+        let has_topic = message.event_name.is_some() || self.config.all_messages_topic.is_some();
+        if !has_topic && !message.message_type().is_info() {
+            let context = "a message without the name of an event needs the topic for all messages";
+            return Err(error(ErrorKind::InvalidConfig, "emit").context(context));
+        }
+        connection.publish(&message, "emit").await
+    }
+
+    async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
+        let connection = self.connection()?;
+        let no_receiver = || error(ErrorKind::InvalidMessage, "invoke").context("a command without receiver");
+        let address = &command.receiver.as_ref().ok_or_else(no_receiver)?.address;
+        let app_id = self.config.app_ids.find(address);
+        let body = command.encode();
+        connection.ready().await?;
+        connection.copy_for_all(&command);
+        let time_limit = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let traceparent = command.trace_context.traceparent().map(|traceparent| ("traceparent", traceparent));
+        let headers = [(TIME_LIMIT, time_limit.to_string())].into_iter().chain(traceparent);
+        let sent = body.len();
+        let called = connection.sidecar.invoke(&app_id, &command_path(address), body, headers).await;
+        let (status, body) = called.map_err(|failure| {
+            if matches!(failure, Failure::Lost(_)) {
+                connection.suspect();
+            }
+            failure.into_error("invoke")
+        })?;
+        let response =
+            self.answer(&command, sent, status, body).inspect_err(|error| note(&connection, error))?;
+        if response.correlation_id != command.correlation_id {
+            let other = error(ErrorKind::InvalidMessage, "invoke").context("an answer to another command");
+            note(&connection, &other);
+            return Err(other);
+        }
+        connection.link().respond(Arc::new(response));
+        Ok(())
+    }
+
+    async fn respond(&self, response: Arc<Message>, reply: Reply) -> Result<()> {
+        reply.respond(&response);
+        self.connection()?.publish(&response, "respond").await
+    }
+
+    async fn refuse(&self, _refusal: Arc<Message>, reply: Reply) -> Result<()> {
+        reply.refuse();
+        Ok(())
+    }
+
+    async fn consume_command(
+        &self,
+        command: &Command,
+        _granted: &Granted,
+        intake: Intake<Self>,
+    ) -> Result<DaprConsumer> {
+        let connection = self.connection()?;
+        let app_id = self.config.app_ids.find(&command.address);
+        if app_id != connection.app_id {
+            let context = format!("callers look for it at {app_id}, and this is {}", connection.app_id);
+            return Err(error(ErrorKind::InvalidConfig, "register").context(context));
+        }
+        let served = Served::new(command.address.clone(), intake);
+        connection.routes.serve(command_name(&command.address), Arc::clone(&served));
+        Ok(DaprConsumer::Command(CommandConsumer { served }))
+    }
+
+    async fn consume_subscription(
+        &self,
+        subscription: &Subscription,
+        _granted: &Granted,
+        intake: Intake<Self>,
+    ) -> Result<DaprConsumer> {
+        let connection = self.connection()?;
+        let fails = |context: String| Err(error(ErrorKind::InvalidConfig, "register").context(context));
+        if connection.component_type.is_none() {
+            return fails(format!("the sidecar has no component {}", self.config.pubsub_name));
+        }
+        let event = subscription.filter.event_name.as_ref().map(|name| self.config.topic(name));
+        let Some(topic) = event.or_else(|| self.config.all_messages_topic.clone()) else {
+            return fails(
+                "a subscription without the name of an event needs the topic for all messages".into(),
+            );
+        };
+        let subscribed = Subscribed::new(subscription.filter.clone(), intake);
+        connection.routes.subscribe(topic, Arc::clone(&subscribed));
+        Ok(DaprConsumer::Subscription(SubscriptionConsumer { subscribed }))
+    }
+
+    async fn opened(&self) -> Result<()> {
+        self.connection()?.serve().await
+    }
+
+    async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
+        let connection = self.connection()?;
+        if !connection.is_up() {
+            return Err(lost("dead letter"));
+        }
+        let topic = &self.config.dead_letter_topic;
+        let event = codec::dead_letter(&letter, connection.destination(topic, false));
+        let kept = connection.sidecar.publish(topic, event, "dead letter").await;
+        kept.map_err(|failure| failure.into_error("dead letter"))
+    }
+
+    async fn disconnect(&self) -> Result<()> {
+        let live = self.live.write().take();
+        if let Some(connection) = live {
+            connection.close().await;
+        }
+        Ok(())
+    }
+}
+
+/// Counts an answer that is no message.
+fn note(connection: &Connection, error: &Error) {
+    if error.kind() == ErrorKind::InvalidMessage {
+        connection.link().malformed(error);
+    }
+}
+
+/// A bridge that was dropped without shutdown leaves nothing behind that consumes.
+impl Drop for DaprTransport {
+    fn drop(&mut self) {
+        if let Some(connection) = self.live.get_mut() {
+            connection.cancel();
+        }
+    }
+}
