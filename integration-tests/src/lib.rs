@@ -5,6 +5,7 @@
 
 pub mod bench;
 mod certificates;
+pub mod dapr;
 mod environment;
 pub mod fault_run;
 mod folder;
@@ -17,6 +18,7 @@ mod port;
 mod process;
 mod proxy;
 pub mod rabbitmq;
+pub mod samples;
 mod shared;
 mod shell;
 mod turns;

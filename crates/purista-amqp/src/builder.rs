@@ -1,8 +1,8 @@
-use std::{env, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use purista_core::{
     Result,
-    adapter::{Engine, EngineConfig},
+    adapter::{Engine, EngineConfig, Variables},
 };
 
 use crate::{
@@ -42,36 +42,26 @@ impl AmqpBridgeBuilder {
     /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, or one of two variables that belong
     /// together is missing.
     pub fn from_env() -> Result<Self> {
-        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::from_variables(&Variables::of_process())
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let pair = |one: &str, other: &str| match (variable(one), variable(other)) {
-            (Some(one), Some(other)) => Ok(Some((one, other))),
-            (None, None) => Ok(None),
-            _ => Err(invalid(&format!("{one} and {other} belong together"))),
-        };
-        let servers = variable("PURISTA_AMQP_URL").ok_or_else(|| invalid("PURISTA_AMQP_URL is not set"))?;
-        let mut builder = Self::new(&servers);
-        if let Some((user, password)) = pair("PURISTA_AMQP_USER", "PURISTA_AMQP_PASSWORD")? {
+    fn from_variables(variables: &Variables) -> Result<Self> {
+        let mut builder = Self::new(variables.required("PURISTA_AMQP_URL")?);
+        if let Some((user, password)) = variables.pair("PURISTA_AMQP_USER", "PURISTA_AMQP_PASSWORD")? {
             builder = builder.user_and_password(user, password);
         }
-        if let Some((certificate, key)) = pair("PURISTA_AMQP_CERTIFICATE", "PURISTA_AMQP_KEY")? {
+        if let Some((certificate, key)) = variables.pair("PURISTA_AMQP_CERTIFICATE", "PURISTA_AMQP_KEY")? {
             builder = builder.client_certificate(certificate, key);
         }
-        type Setter = fn(AmqpBridgeBuilder, String) -> AmqpBridgeBuilder;
-        let single: [(&str, Setter); 4] = [
-            ("PURISTA_AMQP_VHOST", Self::vhost),
-            ("PURISTA_AMQP_CA", Self::root_certificates),
-            ("PURISTA_AMQP_PREFIX", Self::prefix),
-            ("PURISTA_INSTANCE_ID", Self::instance_id),
-        ];
-        for (name, set) in single {
-            if let Some(value) = variable(name) {
-                builder = set(builder, value);
-            }
-        }
-        Ok(builder)
+        Ok(variables.apply(
+            builder,
+            &[
+                ("PURISTA_AMQP_VHOST", Self::vhost),
+                ("PURISTA_AMQP_CA", Self::root_certificates),
+                ("PURISTA_AMQP_PREFIX", Self::prefix),
+                ("PURISTA_INSTANCE_ID", Self::instance_id),
+            ],
+        ))
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
@@ -187,9 +177,7 @@ mod tests {
     use super::*;
 
     fn from(variables: &[(&str, &str)]) -> Result<AmqpBridgeBuilder> {
-        AmqpBridgeBuilder::from_variables(|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
+        AmqpBridgeBuilder::from_variables(&variables.iter().copied().collect())
     }
 
     #[test]

@@ -1,13 +1,13 @@
-use std::{env, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use purista_core::{
     Result,
-    adapter::{Engine, EngineConfig},
+    adapter::{Engine, EngineConfig, Variables},
 };
 
 use crate::{
     MqttBridge,
-    config::{Config, invalid},
+    config::Config,
     transport::MqttTransport,
 };
 
@@ -41,39 +41,28 @@ impl MqttBridgeBuilder {
     /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, one of two variables that belong
     /// together is missing, or a number is none.
     pub fn from_env() -> Result<Self> {
-        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::from_variables(&Variables::of_process())
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let pair = |one: &str, other: &str| match (variable(one), variable(other)) {
-            (Some(one), Some(other)) => Ok(Some((one, other))),
-            (None, None) => Ok(None),
-            _ => Err(invalid(&format!("{one} and {other} belong together"))),
-        };
-        let servers = variable("PURISTA_MQTT_URL").ok_or_else(|| invalid("PURISTA_MQTT_URL is not set"))?;
-        let mut builder = Self::new(&servers);
-        if let Some((user, password)) = pair("PURISTA_MQTT_USER", "PURISTA_MQTT_PASSWORD")? {
+    fn from_variables(variables: &Variables) -> Result<Self> {
+        let mut builder = Self::new(variables.required("PURISTA_MQTT_URL")?);
+        if let Some((user, password)) = variables.pair("PURISTA_MQTT_USER", "PURISTA_MQTT_PASSWORD")? {
             builder = builder.username_and_password(user, password);
         }
-        if let Some((certificate, key)) = pair("PURISTA_MQTT_CERTIFICATE", "PURISTA_MQTT_KEY")? {
+        if let Some((certificate, key)) = variables.pair("PURISTA_MQTT_CERTIFICATE", "PURISTA_MQTT_KEY")? {
             builder = builder.client_certificate(certificate, key);
         }
-        if let Some(seconds) = variable("PURISTA_MQTT_SESSION_EXPIRY") {
-            let seconds = seconds.parse().map_err(|_| invalid("PURISTA_MQTT_SESSION_EXPIRY is no number"))?;
+        if let Some(seconds) = variables.number("PURISTA_MQTT_SESSION_EXPIRY")? {
             builder = builder.persistent_sessions(Duration::from_secs(seconds));
         }
-        type Setter = fn(MqttBridgeBuilder, String) -> MqttBridgeBuilder;
-        let single: [(&str, Setter); 3] = [
-            ("PURISTA_MQTT_CA", Self::root_certificates),
-            ("PURISTA_MQTT_PREFIX", Self::prefix),
-            ("PURISTA_INSTANCE_ID", Self::instance_id),
-        ];
-        for (name, set) in single {
-            if let Some(value) = variable(name) {
-                builder = set(builder, value);
-            }
-        }
-        Ok(builder)
+        Ok(variables.apply(
+            builder,
+            &[
+                ("PURISTA_MQTT_CA", Self::root_certificates),
+                ("PURISTA_MQTT_PREFIX", Self::prefix),
+                ("PURISTA_INSTANCE_ID", Self::instance_id),
+            ],
+        ))
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
@@ -169,9 +158,7 @@ mod tests {
     use super::*;
 
     fn from(variables: &[(&str, &str)]) -> Result<MqttBridgeBuilder> {
-        MqttBridgeBuilder::from_variables(|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
+        MqttBridgeBuilder::from_variables(&variables.iter().copied().collect())
     }
 
     #[test]

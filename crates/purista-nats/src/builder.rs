@@ -1,13 +1,13 @@
-use std::{env, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use purista_core::{
     Result,
-    adapter::{Engine, EngineConfig},
+    adapter::{Engine, EngineConfig, Variables},
 };
 
 use crate::{
     JetStreamConfig, NatsBridge,
-    config::{Config, Credentials, invalid},
+    config::{Config, Credentials},
     transport::NatsTransport,
 };
 
@@ -43,38 +43,28 @@ impl NatsBridgeBuilder {
     /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, or one of two variables that belong
     /// together is missing.
     pub fn from_env() -> Result<Self> {
-        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::from_variables(&Variables::of_process())
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let pair = |one: &str, other: &str| match (variable(one), variable(other)) {
-            (Some(one), Some(other)) => Ok(Some((one, other))),
-            (None, None) => Ok(None),
-            _ => Err(invalid(&format!("{one} and {other} belong together"))),
-        };
-        let servers = variable("PURISTA_NATS_URL").ok_or_else(|| invalid("PURISTA_NATS_URL is not set"))?;
-        let mut builder = Self::new(&servers);
-        if let Some((user, password)) = pair("PURISTA_NATS_USER", "PURISTA_NATS_PASSWORD")? {
+    fn from_variables(variables: &Variables) -> Result<Self> {
+        let mut builder = Self::new(variables.required("PURISTA_NATS_URL")?);
+        if let Some((user, password)) = variables.pair("PURISTA_NATS_USER", "PURISTA_NATS_PASSWORD")? {
             builder = builder.user_and_password(user, password);
         }
-        if let Some((certificate, key)) = pair("PURISTA_NATS_CERTIFICATE", "PURISTA_NATS_KEY")? {
+        if let Some((certificate, key)) = variables.pair("PURISTA_NATS_CERTIFICATE", "PURISTA_NATS_KEY")? {
             builder = builder.client_certificate(certificate, key);
         }
-        type Setter = fn(NatsBridgeBuilder, String) -> NatsBridgeBuilder;
-        let single: [(&str, Setter); 6] = [
-            ("PURISTA_NATS_TOKEN", Self::token),
-            ("PURISTA_NATS_NKEY", Self::nkey),
-            ("PURISTA_NATS_CREDENTIALS", Self::credentials_file),
-            ("PURISTA_NATS_CA", Self::root_certificates),
-            ("PURISTA_NATS_PREFIX", Self::prefix),
-            ("PURISTA_INSTANCE_ID", Self::instance_id),
-        ];
-        for (name, set) in single {
-            if let Some(value) = variable(name) {
-                builder = set(builder, value);
-            }
-        }
-        Ok(builder)
+        Ok(variables.apply(
+            builder,
+            &[
+                ("PURISTA_NATS_TOKEN", Self::token),
+                ("PURISTA_NATS_NKEY", Self::nkey),
+                ("PURISTA_NATS_CREDENTIALS", Self::credentials_file),
+                ("PURISTA_NATS_CA", Self::root_certificates),
+                ("PURISTA_NATS_PREFIX", Self::prefix),
+                ("PURISTA_INSTANCE_ID", Self::instance_id),
+            ],
+        ))
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
@@ -188,9 +178,7 @@ mod tests {
     use super::*;
 
     fn from(variables: &[(&str, &str)]) -> Result<NatsBridgeBuilder> {
-        NatsBridgeBuilder::from_variables(|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
+        NatsBridgeBuilder::from_variables(&variables.iter().copied().collect())
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod shutdown;
 mod sync;
 mod throttle;
 mod transport;
+mod variables;
 
 pub use async_trait::async_trait;
 pub use backlog::Backlog;
@@ -40,3 +41,4 @@ pub use pending::{PendingCall, PendingCalls, ResponseVerdict};
 pub use reconnect::{Reconnect, keep_connected};
 pub use throttle::Throttle;
 pub use transport::{Acknowledgement, Consumer, Delivery, Publish, Stop, Transport};
+pub use variables::Variables;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use purista_core::{
-    CommandDraft, EventDraft, Filter, Message, MessageType, Payload, Receiver, ServiceAddress, TraceContext,
-};
-use serde::{Deserialize, de::DeserializeOwned};
+use purista_core::{CommandDraft, EventDraft, Filter, Message, ServiceAddress};
+use purista_integration_tests::samples;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The instance whose answers were seen.
@@ -47,12 +46,8 @@ pub(crate) struct Listener {
     pub(crate) queue: Option<String>,
 }
 
-fn read<T: DeserializeOwned>(lines: &str) -> Vec<T> {
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 pub(crate) fn calls() -> Vec<Call> {
-    read(include_str!("../../samples/calls.jsonl"))
+    samples::read(include_str!("../../samples/calls.jsonl")).unwrap()
 }
 
 pub(crate) fn call(case: &str) -> Call {
@@ -60,7 +55,7 @@ pub(crate) fn call(case: &str) -> Call {
 }
 
 pub(crate) fn events() -> Vec<Event> {
-    read(include_str!("../../samples/events.jsonl"))
+    samples::read(include_str!("../../samples/events.jsonl")).unwrap()
 }
 
 pub(crate) fn event(case: &str) -> Event {
@@ -68,71 +63,22 @@ pub(crate) fn event(case: &str) -> Event {
 }
 
 pub(crate) fn listeners() -> Vec<Listener> {
-    read(include_str!("../../samples/listeners.jsonl"))
+    samples::read(include_str!("../../samples/listeners.jsonl")).unwrap()
 }
 
 pub(crate) fn listener(case: &str) -> Listener {
     listeners().into_iter().find(|listener| listener.case == case).unwrap()
 }
 
-fn text(value: &Value) -> Option<&str> {
-    value.as_str()
-}
-
-fn payload(value: &Value) -> Option<Payload> {
-    (!value.is_null()).then(|| Payload::from_json_text(value.to_string()).unwrap())
-}
-
-fn address(party: &Value) -> ServiceAddress {
-    let part = |key: &str| party[key].as_str().unwrap().to_owned();
-    ServiceAddress::new(part("serviceName"), part("serviceVersion"), part("serviceTarget"))
-}
-
-fn receiver(message: &Value) -> Option<Receiver> {
-    let party = message.get("receiver")?;
-    let receiver = Receiver::new(address(party));
-    Some(match text(&party["instanceId"]) {
-        Some(instance_id) => receiver.with_instance_id(instance_id),
-        None => receiver,
-    })
-}
-
-macro_rules! with_header {
-    ($draft:expr, $message:expr) => {{
-        let (mut draft, message) = ($draft, $message);
-        if let Some(event_name) = text(&message["eventName"]) {
-            draft = draft.with_event_name(event_name);
-        }
-        if let Some(principal_id) = text(&message["principalId"]) {
-            draft = draft.with_principal_id(principal_id);
-        }
-        if let Some(tenant_id) = text(&message["tenantId"]) {
-            draft = draft.with_tenant_id(tenant_id);
-        }
-        if let Some(trace_id) = text(&message["traceId"]) {
-            draft = draft.with_trace_id(trace_id);
-        }
-        draft.with_trace_context(TraceContext::from_otp(text(&message["otp"]).unwrap()))
-    }};
-}
-
 impl Call {
     /// The address of the command.
     pub(crate) fn address(&self) -> ServiceAddress {
-        address(&self.command["receiver"])
+        samples::address(&self.command["receiver"]).unwrap()
     }
 
     /// What a caller of ours says to send the same command.
     pub(crate) fn draft(&self) -> CommandDraft {
-        let draft = CommandDraft::new(address(&self.command["sender"]), receiver(&self.command).unwrap());
-        let mut draft = with_header!(draft, &self.command);
-        if let Some(payload) = payload(&self.command["payload"]["payload"]) {
-            draft = draft.with_payload(payload);
-        }
-        if let Some(parameter) = payload(&self.command["payload"]["parameter"]) {
-            draft = draft.with_parameter(parameter);
-        }
-        draft
+        samples::command_draft(&self.command).unwrap()
     }
 
     /// The answer of the original.
@@ -149,36 +95,16 @@ impl Event {
 
     /// What a service of ours says to send the same message.
     pub(crate) fn draft(&self) -> EventDraft {
-        let sender = address(&self.body["sender"]);
-        let draft = match self.message().message_type() {
-            MessageType::CustomMessage => EventDraft::custom(sender),
-            info => EventDraft::info(sender, info).unwrap(),
-        };
-        let mut draft = with_header!(draft, &self.body);
-        if let Some(receiver) = receiver(&self.body) {
-            draft = draft.with_receiver(receiver);
-        }
-        draft.with_payload(payload(&self.body["payload"]).unwrap())
+        samples::event_draft(&self.body).unwrap()
     }
 
     /// The message as we read it.
     pub(crate) fn message(&self) -> Message {
-        Message::decode(self.body.to_string()).unwrap()
+        samples::message(&self.body).unwrap()
     }
 
     /// The filter that names all that this message has.
     pub(crate) fn narrowest_filter(&self) -> Filter {
-        let message = self.message();
-        let mut filter = Filter::message_type(message.message_type());
-        filter.event_name.clone_from(&message.event_name);
-        filter.principal_id.clone_from(&message.principal_id);
-        filter.tenant_id.clone_from(&message.tenant_id);
-        filter.sender = (&message.sender.address).into();
-        filter.sender.instance_id = Some(message.sender.instance_id);
-        if let Some(receiver) = message.receiver {
-            filter.receiver = (&receiver.address).into();
-            filter.receiver.instance_id = receiver.instance_id;
-        }
-        filter
+        samples::narrowest_filter(&self.message())
     }
 }
