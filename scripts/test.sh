@@ -78,6 +78,25 @@ need_mosquitto() {
     as_root service mosquitto stop >/dev/null 2>&1 || true # where there is an init system, it was started
 }
 
+# The tests start sidecars of their own. Only its sources can be had as a module, and with all its components it takes
+# long to build.
+# shellcheck disable=SC2317 # called once the adapter has tests
+need_daprd() {
+    local sources=integration-tests/daprd version sum
+    [[ -z ${PURISTA_DAPRD:-} ]] || return 0
+    ! command -v daprd >/dev/null || return 0
+    version=$(sed -n 's|.*github.com/dapr/dapr v||p' "$sources/go.mod")
+    sum=$(cd "$sources" && cat main.go go.mod go.sum | cksum | cut -d ' ' -f 1)
+    PURISTA_DAPRD=${XDG_CACHE_HOME:-$HOME/.cache}/purista-rs/daprd-$version-$sum/bin/daprd
+    if [[ ! -x $PURISTA_DAPRD ]]; then
+        command -v go >/dev/null || die "daprd is missing; install Go, which builds it, or set PURISTA_DAPRD"
+        printf 'building daprd %s; it takes some minutes, once\n' "$version"
+        go build -C "$sources" -o "$PURISTA_DAPRD" \
+            -ldflags "-s -w -X github.com/dapr/dapr/pkg/buildinfo.version=$version" .
+    fi
+    export PURISTA_DAPRD
+}
+
 need_c_compiler
 need_rust
 need_nats_server
