@@ -1,0 +1,12 @@
+//! What holds beside a real sidecar, in addition to the conformance suite.
+
+#[cfg(test)]
+mod app_channel;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod support;
