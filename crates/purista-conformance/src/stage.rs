@@ -1,7 +1,8 @@
-use std::{future, ops::Range, sync::Arc, time::Duration};
+use std::{future, mem, ops::Range, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use parking_lot::Mutex;
 use purista_core::{
     Capabilities, Capability, Command, CommandDraft, CommandHandler, CommandOptions, EmitOptions, ErrorKind,
     EventBridge, EventDraft, Filter, InvokeError, InvokeOptions, Message, Name, Payload, Registration,
@@ -32,13 +33,15 @@ pub struct Stage {
     deployment: Arc<dyn Deployment>,
     scope: String,
     seed: u64,
+    /// Bridges that start when all is registered.
+    waiting: Arc<Mutex<Vec<Arc<dyn EventBridge>>>>,
 }
 
 impl Stage {
     pub(crate) async fn new(profile: Arc<dyn Profile>, row: &str, seed: u64) -> anyhow::Result<Self> {
         let deployment = profile.deploy(&DeploymentOptions::default()).await?;
         let scope = format!("{}{seed:016x}", row.replace('-', ""));
-        Ok(Self { profile, deployment, scope, seed })
+        Ok(Self { profile, deployment, scope, seed, waiting: Arc::default() })
     }
 
     /// Moves to a deployment with other options. Do this first.
@@ -55,7 +58,7 @@ impl Stage {
         seed: u64,
     ) -> anyhow::Result<Self> {
         let deployment = profile.reach(location).await?;
-        Ok(Self { profile, deployment, scope, seed })
+        Ok(Self { profile, deployment, scope, seed, waiting: Arc::default() })
     }
 
     /// Moves to a broker of this trial's own, to break it; with a short lease, as what a broken connection held comes
@@ -98,15 +101,31 @@ impl Stage {
         Ok(self.deployment.bridge()?)
     }
 
-    /// Creates a bridge and starts it.
+    /// Creates a bridge and starts it. If nothing can be registered after the start, it starts with the next
+    /// [`begin`](Self::begin).
     ///
     /// # Errors
     ///
     /// Those of the adapter.
     pub async fn bridge(&self) -> anyhow::Result<Arc<dyn EventBridge>> {
         let bridge = self.new_bridge()?;
-        bridge.start().await.context("start")?;
+        if bridge.capabilities().has(Capability::RegisterAfterStart) {
+            bridge.start().await.context("start")?;
+        } else {
+            self.waiting.lock().push(Arc::clone(&bridge));
+        }
         Ok(bridge)
+    }
+
+    /// Says that all is registered for what comes next: bridges that wait for that start now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the adapter.
+    pub async fn begin(&self) -> anyhow::Result<()> {
+        let waiting = mem::take(&mut *self.waiting.lock());
+        try_join_all(waiting.iter().map(|bridge| bridge.start())).await.context("start")?;
+        Ok(())
     }
 
     /// Returns what the adapter claims.
@@ -301,6 +320,7 @@ impl Stage {
         capability: Capability,
     ) -> anyhow::Result<()> {
         let bridge = self.bridge().await?;
+        self.begin().await?;
         let before = self.deployment.routes().await?;
         let filter = Filter::event(self.unique("refused"));
         let refused = self.subscribe(&*bridge, "refused", filter, options, Collector::new().handler()).await;

@@ -54,6 +54,7 @@ impl Traffic {
         let registered = stage.subscribe(&*service, "books", filter, SubscriptionOptions::default(), books);
         let registration = registered.await?;
         stage.serve(&*service, "echo", CommandOptions::default(), echo()).await?;
+        stage.begin().await?;
         service.start().await?;
         let confirms = caller.capabilities().has(Capability::BrokerConfirm);
         let flow = Arc::new(Flow {

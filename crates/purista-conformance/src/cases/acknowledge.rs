@@ -59,6 +59,7 @@ fn is_poison(message: &Message) -> bool {
 /// nothing is left of it.
 async fn refuses(stage: Stage, options: SubscriptionOptions, needs: &[Capability]) -> Outcome {
     let bridge = stage.bridge().await?;
+    stage.begin().await?;
     let missing = needs.iter().copied().find(|capability| !bridge.capabilities().has(*capability));
     let missing = missing.context("everything is claimed")?;
     let before = stage.deployment().inspect().await?;
@@ -93,6 +94,7 @@ async fn subscribe(
 ) -> Result<()> {
     let filter = Filter::event(stage.unique("event"));
     stage.subscribe(bridge, "subscriber", filter, options, handler).await.context("subscribe")?;
+    stage.begin().await?;
     Ok(())
 }
 

@@ -87,6 +87,7 @@ async fn nothing_dies_with_its_process(mut stage: Stage) -> Outcome {
     const DEATHS: u32 = 2;
     with_short_lease(&mut stage).await?;
     let (emitter, job) = (stage.bridge().await?, Job::Hold(HELD));
+    stage.begin().await?;
     for death in 0..DEATHS {
         let mut worker = instance_elsewhere(&stage, job).await?;
         if death == 0 {
@@ -117,6 +118,7 @@ async fn poison_is_parked(mut stage: Stage) -> Outcome {
     const ATTEMPTS: u32 = 3;
     with_short_lease(&mut stage).await?;
     let (emitter, job) = (stage.bridge().await?, Job::DieOfPoison(ATTEMPTS));
+    stage.begin().await?;
     let mut worker = instance_elsewhere(&stage, job).await?;
     let sent = stage.emit(&*emitter, "event", POISON).await?;
     let mut crashes = 0;
@@ -170,6 +172,7 @@ async fn commands_outlive_a_process(stage: &Stage) -> Outcome {
     const CALLS: usize = 8;
     const HELD: usize = 4;
     let (caller, survivor, job) = (stage.bridge().await?, stage.new_bridge()?, Job::HoldCommands(HELD));
+    stage.begin().await?;
     let mut worker = instance_elsewhere(stage, job).await?;
     let calls = calls(stage, &caller, MEMBER, CALLS);
     holds(&mut worker, HELD).await?;
@@ -188,6 +191,7 @@ async fn commands_outlive_a_shutdown(stage: &Stage) -> Outcome {
     const CALLS: usize = 10;
     const GRACE: Duration = Duration::from_millis(200);
     let (caller, job) = (stage.bridge().await?, Job::HoldCommands(1));
+    stage.begin().await?;
     let (latches, executed) = ([Latch::new(), Latch::new()], [Collector::new(), Collector::new()]);
     let bridges = [stage.new_bridge()?, stage.new_bridge()?];
     for ((bridge, latch), executed) in bridges.iter().zip(&latches).zip(&executed) {
@@ -210,6 +214,7 @@ async fn commands_outlive_a_shutdown(stage: &Stage) -> Outcome {
 
 async fn refuses_to_deliver_again(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
+    stage.begin().await?;
     let before = stage.deployment().routes().await?;
     let options = CommandOptions::default().with_acknowledge(Acknowledge::AfterHandler);
     let refused = stage.serve(&*bridge, "asks", options, echo()).await;

@@ -40,6 +40,7 @@ async fn keep_books(
 async fn nothing_is_missed(stage: Stage) -> Outcome {
     const EVENTS: usize = 5_000;
     let emitter = stage.bridge().await?;
+    stage.begin().await?;
     let (ledger, durable) = (Arc::new(Ledger::default()), SubscriptionOptions::default().with_durable(true));
     let service = stage.new_bridge()?;
     ensure!(keep_books(&stage, &*service, &ledger, durable.clone()).await?.granted().durable, "not durable");
@@ -201,6 +202,7 @@ async fn refuses_must_route(stage: Stage) -> Outcome {
 async fn commands_wait_for_their_service(stage: Stage) -> Outcome {
     const COMMANDS: u64 = 100;
     let caller = stage.bridge().await?;
+    stage.begin().await?;
     let durable = CommandOptions::default().with_durable(true);
     let service = stage.new_bridge()?;
     let registration = stage.serve(&*service, "echo", durable.clone(), echo()).await?;
@@ -238,6 +240,7 @@ async fn subscribe_each_way(stage: &Stage, bridge: &dyn EventBridge) -> Result<V
 
 async fn durable_is_as_asked(stage: Stage) -> Outcome {
     let (emitter, service) = (stage.bridge().await?, stage.new_bridge()?);
+    stage.begin().await?;
     subscribe_each_way(&stage, &*service).await?;
     service.start().await?;
     service.shutdown(PATIENCE).await;

@@ -31,6 +31,7 @@ pub(super) const CASES: &[Case] = &[
 async fn a_header_contradicts(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
     let seen = stage.watch(&*bridge, "subscriber", Filter::event(stage.unique("event"))).await?;
+    stage.begin().await?;
     let with_tenant = |tenant: &str| -> Result<Message> {
         Ok(stage.event("event", tenant)?.with_tenant_id(tenant).stamp(&Id::from("peer")))
     };
@@ -62,6 +63,7 @@ async fn every_type_arrives_as_it_was_sent(stage: Stage) -> Outcome {
     let options = CommandOptions::default().with_success_event(stage.unique("answered"));
     stage.serve(&*far, "answer", options, handler).await?;
     let watch = stage.watch(&*far, "watch", Filter::any()).await?;
+    stage.begin().await?;
 
     let mut rng = StdRng::seed_from_u64(stage.seed());
     for _ in 0..256 {
@@ -218,6 +220,7 @@ async fn the_bridge_stamps(stage: Stage) -> Outcome {
     let hops = Filter::event(stage.unique("hop"));
     stage.subscribe(&*far, "relay", hops, Default::default(), relay).await?;
     stage.serve(&*far, "echo", CommandOptions::default(), echo()).await?;
+    stage.begin().await?;
 
     let draft = stage.event("same", &0)?.with_tenant_id(stage.unique("tenant"));
     for bridge in [&near, &far] {

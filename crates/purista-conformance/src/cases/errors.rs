@@ -50,6 +50,7 @@ async fn a_handled_error_arrives_as_given(stage: Stage) -> Outcome {
     stage.serve(&*service, "pass on", CommandOptions::default(), pass_on).await?;
     let errors = Filter::message_type(MessageType::CommandErrorResponse).with_sender(stage.address("fail"));
     let seen = stage.watch(&*caller, "errors", errors).await?;
+    stage.begin().await?;
 
     for status in 100..600 {
         let expected = error_of(status)?;
@@ -97,6 +98,9 @@ async fn an_unhandled_error_tells_nothing(stage: Stage) -> Outcome {
     let kinds = ["text", "panic", "error"];
     for kind in kinds {
         stage.serve(&*service, kind, CommandOptions::default(), fail(kind)).await?;
+    }
+    stage.begin().await?;
+    for kind in kinds {
         let error = stage.invoke(&*caller, kind, &0).await.err().context("it did not fail")?;
         let is_plain = matches!(error, InvokeError::Unhandled(StatusCode::INTERNAL_SERVER_ERROR));
         ensure!(is_plain && !format!("{error} {error:?}").contains(&secret), "{kind}: {error:?}");
@@ -136,6 +140,7 @@ async fn a_panic_is_answered(stage: Stage) -> Outcome {
         .command("no json", |_, _: u8| async { Ok(HashMap::from([((1, 2), 3)])) });
     service.serve([no_json]).await?;
     stage.serve(&*service, "echo", CommandOptions::default(), echo()).await?;
+    stage.begin().await?;
 
     for round in 0..10 {
         for target in ["at once", "later", "before the future", "no json"] {

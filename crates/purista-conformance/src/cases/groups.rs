@@ -27,14 +27,16 @@ type Instances = Vec<(Arc<dyn EventBridge>, Arc<Collector>)>;
 
 /// Starts three instances of one subscriber to the event `numbers`.
 async fn three_instances(stage: &Stage, sharing: Sharing) -> Result<Instances> {
-    try_join_all((0..3).map(|_| async {
+    let instances = try_join_all((0..3).map(|_| async {
         let (bridge, collector) = (stage.bridge().await?, Collector::new());
         let options = SubscriptionOptions::default().with_sharing(sharing);
         let filter = Filter::event(stage.unique("numbers"));
         stage.subscribe(&*bridge, "instance", filter, options, collector.handler()).await?;
         Ok((bridge, collector))
     }))
-    .await
+    .await;
+    stage.begin().await?;
+    instances
 }
 
 /// Returns the numbers that came, in ascending order.
@@ -105,6 +107,7 @@ async fn subscribers_do_not_share(stage: Stage) -> Outcome {
         bridge.register_subscription(subscription, collector.handler()).await?;
         seen.push((bridge, subscriber, collector));
     }
+    stage.begin().await?;
     for batch in [0..1_000, 1_000..1_100] {
         let wanted = batch.end;
         stage.emit_each(&*seen[0].0, "numbers", batch).await?;
@@ -143,6 +146,7 @@ async fn overlapping_subscriptions(stage: Stage) -> Outcome {
         stage.subscribe(&*bridge, target, filter, options, collector.handler()).await?;
         seen.push((target, collector));
     }
+    stage.begin().await?;
     for batch in [0..500, 500..550] {
         let wanted = batch.end;
         stage.emit_each(&*bridge, "numbers", batch).await?;
@@ -170,6 +174,7 @@ async fn one_instance_executes_a_command(stage: Stage) -> Outcome {
         stage.serve(&**instance, "count", CommandOptions::default(), handler).await?;
         executed.push(collector);
     }
+    stage.begin().await?;
     let calls = (0..1_000).map(|number| {
         let (stage, caller) = (&stage, &caller);
         async move {

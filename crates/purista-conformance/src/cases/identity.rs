@@ -40,6 +40,7 @@ async fn no_message_crosses_tenants(stage: Stage) -> Outcome {
         let filter = Filter::any().with_tenant_id(&tenant);
         tenants.push((stage.watch(&*near, &format!("tenant {number}"), filter).await?, tenant));
     }
+    stage.begin().await?;
 
     let mut rng = StdRng::seed_from_u64(stage.seed());
     let mut expected = [0; 50];
@@ -99,6 +100,8 @@ fn taken<R>(result: purista_core::Result<R>, length: usize) -> Result<Option<R>>
 async fn names_of_every_length(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
     let watch = stage.watch(&*bridge, "watch", Filter::any()).await?;
+    let (commands, subscribers) = names_of_registrations(&stage, &*bridge).await?;
+    stage.begin().await?;
     let mut drafts = Vec::new();
     for length in LENGTHS {
         let (name, usual) = ("n".repeat(length), identity(&stage, "usual"));
@@ -119,7 +122,30 @@ async fn names_of_every_length(stage: Stage) -> Outcome {
         stage.emit(&*bridge, "alive", &number).await?;
         watch.sentinel(&number.to_string()).await.context("after a refusal")?;
     }
+    for (length, call, served) in commands {
+        let called = bridge.invoke_command(call, &InvokeOptions::default()).await;
+        if served {
+            called.with_context(|| format!("{length} bytes"))?;
+        } else {
+            let error = called.err().context("a name that cannot be served was called")?;
+            ensure!(error.bridge_kind() == Some(ErrorKind::InvalidMessage), "{length} bytes: {error:?}");
+        }
+    }
+    for (event, collector) in subscribers {
+        let draft = EventDraft::event(stage.address("emitter"), &event);
+        bridge.emit_message(draft, &EmitOptions::default()).await?;
+        collector.at_least(1).await?;
+    }
+    Ok(())
+}
 
+/// Registers commands and subscribers with names of each length. Returns calls of all commands, with the length and
+/// whether it is served, and the events of those subscribers that were taken.
+async fn names_of_registrations(
+    stage: &Stage,
+    bridge: &dyn EventBridge,
+) -> Result<(Vec<(usize, CommandDraft, bool)>, Vec<(Name, Arc<Collector>)>)> {
+    let (mut commands, mut subscribers) = (Vec::new(), Vec::new());
     for length in LENGTHS {
         let (name, service) = ("n".repeat(length), stage.unique("Service"));
         let addresses = [
@@ -128,37 +154,20 @@ async fn names_of_every_length(stage: Stage) -> Outcome {
             ServiceAddress::new(service, "1", name.as_str()),
         ];
         for address in addresses {
-            names_a_command(&stage, &*bridge, address, length).await?;
+            let routes = stage.deployment().routes().await?;
+            let call = CommandDraft::new(stage.address("caller"), &address);
+            let registered = bridge.register_command(Command::new(address), echo()).await;
+            let served = taken(registered, length)?.is_some();
+            let is_unchanged = served || stage.deployment().routes().await? == routes;
+            ensure!(is_unchanged, "a refused command left something");
+            commands.push((length, call, served));
         }
         let subscriber = ServiceAddress::new(stage.unique("Service"), "1", name.as_str());
         let (event, collector) = (stage.unique(&format!("to{length}")), Collector::new());
         let subscription = Subscription::new(subscriber, Filter::event(&event));
         if taken(bridge.register_subscription(subscription, collector.handler()).await, length)?.is_some() {
-            let draft = EventDraft::event(stage.address("emitter"), &event);
-            bridge.emit_message(draft, &EmitOptions::default()).await?;
-            collector.at_least(1).await?;
+            subscribers.push((event, collector));
         }
     }
-    Ok(())
-}
-
-/// Checks that a command with this address is served, or refused as is a call of it.
-async fn names_a_command(
-    stage: &Stage,
-    bridge: &dyn EventBridge,
-    address: ServiceAddress,
-    length: usize,
-) -> Result<()> {
-    let routes = stage.deployment().routes().await?;
-    let call = CommandDraft::new(stage.address("caller"), &address);
-    let served = taken(bridge.register_command(Command::new(address), echo()).await, length)?.is_some();
-    let called = bridge.invoke_command(call, &InvokeOptions::default()).await;
-    if served {
-        called?;
-    } else {
-        let error = called.err().context("a name that cannot be served was called")?;
-        ensure!(error.bridge_kind() == Some(ErrorKind::InvalidMessage), "{length} bytes: {error:?}");
-        ensure!(stage.deployment().routes().await? == routes, "a refused command left something");
-    }
-    Ok(())
+    Ok((commands, subscribers))
 }

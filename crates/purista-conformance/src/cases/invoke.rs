@@ -28,6 +28,7 @@ pub(super) const CASES: &[Case] = &[
 async fn a_command_answers(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
     stage.serve(&*bridge, "echo", CommandOptions::default(), echo()).await?;
+    stage.begin().await?;
     for number in 0..1_000 {
         let response = stage.invoke(&*bridge, "echo", &number).await?;
         ensure!(response.payload() == Some(&Payload::json(&number)?), "call {number} got {response:?}");
@@ -54,6 +55,7 @@ async fn calls_at_once_get_their_own_answers(stage: Stage) -> Outcome {
         }
     });
     stage.serve(&*bridge, "echo", CommandOptions::default().with_max_concurrency(CALLS), handler).await?;
+    stage.begin().await?;
     let calls = (0..CALLS).map(|number| {
         let (stage, bridge) = (stage.clone(), Arc::clone(&bridge));
         tokio::spawn(async move { (number, stage.invoke(&*bridge, "echo", &number).await) })
@@ -72,6 +74,7 @@ async fn callers_get_only_their_own_answers(stage: Stage) -> Outcome {
     let service = stage.bridge().await?;
     stage.serve(&*service, "echo", CommandOptions::default(), echo()).await?;
     let callers = try_join_all([stage.bridge(), stage.bridge()]).await?;
+    stage.begin().await?;
     let calls = (0..100).flat_map(|number| callers.iter().map(move |caller| (number, caller)));
     let calls = calls.map(|(number, caller)| {
         let input = format!("{number} of {}", caller.instance_id());
@@ -93,6 +96,7 @@ async fn callers_get_only_their_own_answers(stage: Stage) -> Outcome {
 
 async fn nobody_serves_it(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
+    stage.begin().await?;
     let began = Instant::now();
     let error = stage.invoke(&*bridge, "nobody", &0).await.err().context("an answer from nobody")?;
     ensure!(error.bridge_kind() == Some(ErrorKind::NoHandler), "{error:?}");
@@ -102,6 +106,7 @@ async fn nobody_serves_it(stage: Stage) -> Outcome {
 
 async fn nobody_serves_it_until_the_time_limit(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
+    stage.begin().await?;
     let limit = Duration::from_millis(500);
     let error =
         stage.invoke_within(&*bridge, "nobody", &0, limit).await.err().context("an answer from nobody")?;
@@ -117,6 +122,7 @@ async fn a_response_is_an_event_too(stage: Stage) -> Outcome {
     let responses =
         Filter::message_type(MessageType::CommandSuccessResponse).with_sender(stage.address("echo"));
     let by_type = stage.watch(&*bridge, "by type", responses).await?;
+    stage.begin().await?;
 
     let response = stage.invoke(&*bridge, "echo", &"one").await?;
     stage.invoke(&*bridge, "echo", &"sentinel").await?;
@@ -146,6 +152,7 @@ async fn commands_call_commands(stage: Stage) -> Outcome {
         let options = CommandOptions::default().with_max_concurrency(1);
         stage.serve(&*bridge, &format!("depth {depth}"), options, handler).await?;
     }
+    stage.begin().await?;
     let response = stage.invoke_within(&*bridge, "depth 0", &0, Duration::from_secs(1)).await?;
     ensure!(response.payload() == Some(&Payload::json(&5)?), "{response:?}");
     Ok(())
@@ -163,6 +170,7 @@ async fn a_caller_goes_away(stage: Stage) -> Outcome {
         }
     });
     stage.serve(&*bridge, "slow", CommandOptions::default(), handler).await?;
+    stage.begin().await?;
     let draft = stage.call("slow", &0)?;
     let caller = Arc::clone(&bridge);
     let call = tokio::spawn(async move { caller.invoke_command(draft, &InvokeOptions::default()).await });

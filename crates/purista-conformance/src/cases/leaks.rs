@@ -79,6 +79,7 @@ async fn calls_of_every_ending(mut stage: Stage) -> Outcome {
     for (target, handler) in handlers {
         stage.serve(&*service, target, CommandOptions::default(), handler).await?;
     }
+    stage.begin().await?;
     service.start().await?;
     for round in 0..ROUNDS {
         let endings = ENDINGS.into_iter().cycle().take(AT_ONCE).zip(round..);
@@ -140,6 +141,7 @@ async fn nothing_is_left_at_the_broker(stage: Stage) -> Outcome {
             stage.subscribe(&*bridge, target, filter, options, latch.subscription(&seen)).await?;
         }
     }
+    stage.begin().await?;
     bridge.start().await?;
     stage.invoke(&*emitter, "echo", &0).await?;
     // Events that nobody will have handled.

@@ -79,6 +79,7 @@ async fn out_of_season(stage: Stage) -> Outcome {
 
 async fn before_and_after_the_start(stage: Stage) -> Outcome {
     let (emitter, bridge) = (stage.bridge().await?, stage.new_bridge()?);
+    stage.begin().await?;
     let mut collectors = Vec::new();
     for season in ["early", "late"] {
         if season == "late" {
@@ -120,6 +121,7 @@ async fn refuses_after_the_start(stage: Stage) -> Outcome {
 
 async fn live_when_registered(stage: Stage) -> Outcome {
     let (service, sender) = (stage.bridge().await?, stage.bridge().await?);
+    stage.begin().await?;
     let mut collectors = Vec::new();
     for round in 0..200 {
         let name = format!("round {round}");
@@ -136,6 +138,7 @@ async fn live_when_registered(stage: Stage) -> Outcome {
 
 async fn live_when_started(stage: Stage) -> Outcome {
     let sender = stage.bridge().await?;
+    stage.begin().await?;
     for round in 0..20 {
         let name = format!("round {round}");
         let service = stage.new_bridge()?;

@@ -37,6 +37,7 @@ async fn as_many_handlers_as_may(stage: Stage) -> Outcome {
     let (commands, executed) = (Latch::new(), Collector::new());
     let options = CommandOptions::default().with_max_concurrency(MAY);
     stage.serve(&*bridge, "command", options, commands.command(&executed)).await?;
+    stage.begin().await?;
     bridge.start().await?;
 
     let calls: Vec<_> = (0..MESSAGES).map(|number| stage.calling(&caller, "command", number)).collect();

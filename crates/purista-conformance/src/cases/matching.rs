@@ -80,6 +80,7 @@ async fn the_bridge_delivers_what_the_matcher_accepts(stage: Stage) -> Outcome {
     let worlds =
         [World::new(&stage, "one", &one, &*two).await?, World::new(&stage, "two", &two, &*one).await?];
     let everything = stage.watch(&*observer, "everything", Filter::any()).await?;
+    stage.begin().await?;
     let of_world = |world: &World| {
         let mut messages = everything.messages();
         messages.retain(|message| message.tenant_id == world.identity.tenant_id);
@@ -108,11 +109,13 @@ async fn the_bridge_delivers_what_the_matcher_accepts(stage: Stage) -> Outcome {
         filters.extend(array(&own, &other));
     }
     let before: HashSet<_> = everything.messages().iter().map(key).collect();
+    let filtering = stage.bridge().await?;
     let mut subscribers = Vec::new();
     for (number, filter) in filters.into_iter().enumerate() {
-        let seen = stage.watch(&*observer, &format!("number {number}"), filter.clone()).await?;
+        let seen = stage.watch(&*filtering, &format!("number {number}"), filter.clone()).await?;
         subscribers.push((filter, seen));
     }
+    stage.begin().await?;
 
     // The second round shows that the first one is through.
     spoken(2).await?;
@@ -122,7 +125,7 @@ async fn the_bridge_delivers_what_the_matcher_accepts(stage: Stage) -> Outcome {
     for (filter, seen) in &subscribers {
         all_that_matches_came(filter, &sent, seen).await.with_context(|| format!("by {filter:?}"))?;
     }
-    eventually("all handlers are done", || async { Ok(observer.stats().in_hand == 0) }).await?;
+    eventually("all handlers are done", || async { Ok(filtering.stats().in_hand == 0) }).await?;
     for (filter, seen) in &subscribers {
         let matching = seen.messages().iter().all(|message| filter.matches(message));
         ensure!(matching, "{filter:?} got {:?}", seen.messages());
@@ -170,6 +173,7 @@ fn array(own: &Filter, other: &Filter) -> Vec<Filter> {
 
 async fn empty_values_are_refused(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
+    stage.begin().await?;
     let before = stage.deployment().routes().await?;
     let full = identity(&stage, "full").with_message_type(MessageType::CustomMessage);
     for field in fields::all().filter(|field| *field != Field::MessageType) {
@@ -211,6 +215,7 @@ const ALIKE: [(&str, &str); 20] = [
 
 async fn nothing_is_normalised(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
+    let mut pairs = Vec::new();
     for (number, (one, other)) in ALIKE.into_iter().enumerate() {
         let identity = identity(&stage, &format!("pair{number}"));
         let mut sides = Vec::new();
@@ -223,6 +228,16 @@ async fn nothing_is_normalised(stage: Stage) -> Outcome {
                 sides.push((name, filter, seen));
             }
         }
+        pairs.push(sides);
+    }
+    // A name that someone may take for the absence of one.
+    let mut mistaken = Vec::new();
+    for name in ["none", "null", "undefined", "-", "_", "*", "0"] {
+        let filter = Filter::event(stage.unique("absent")).with_tenant_id(name);
+        mistaken.push((name, stage.watch(&*bridge, &format!("tenant {name}"), filter).await?));
+    }
+    stage.begin().await?;
+    for (number, sides) in pairs.into_iter().enumerate() {
         for text in ["first", "sentinel"] {
             for (name, filter, _) in &sides {
                 let draft = fields::event(filter).with_payload(Payload::json(&[text, name])?);
@@ -236,12 +251,6 @@ async fn nothing_is_normalised(stage: Stage) -> Outcome {
             let answer = stage.invoke(&*bridge, &format!("{name} of pair {number}"), &0).await?;
             ensure!(answer.payload() == Some(&Payload::json(name)?), "{name:?} was answered {answer:?}");
         }
-    }
-    // A name that someone may take for the absence of one.
-    let mut mistaken = Vec::new();
-    for name in ["none", "null", "undefined", "-", "_", "*", "0"] {
-        let filter = Filter::event(stage.unique("absent")).with_tenant_id(name);
-        mistaken.push((name, stage.watch(&*bridge, &format!("tenant {name}"), filter).await?));
     }
     stage.emit(&*bridge, "absent", &"of no tenant").await?;
     for (name, seen) in mistaken {
@@ -259,14 +268,15 @@ fn named(name: &'static str) -> Arc<dyn CommandHandler> {
 }
 
 async fn what_is_routed_wrongly_is_not_handled(stage: Stage) -> Outcome {
-    let bridge = stage.bridge().await?;
-    events_that_do_not_match(&stage, &*bridge).await?;
-    commands_for_others(&stage, &*bridge).await
+    events_that_do_not_match(&stage).await?;
+    commands_for_others(&stage).await
 }
 
-async fn events_that_do_not_match(stage: &Stage, bridge: &dyn EventBridge) -> Outcome {
+async fn events_that_do_not_match(stage: &Stage) -> Outcome {
+    let bridge = stage.bridge().await?;
     let (broker, event, tenant) = (stage.deployment(), stage.unique("wanted"), stage.unique("tenant"));
-    let seen = stage.watch(bridge, "subscriber", Filter::event(event).with_tenant_id(&tenant)).await?;
+    let seen = stage.watch(&*bridge, "subscriber", Filter::event(event).with_tenant_id(&tenant)).await?;
+    stage.begin().await?;
     let right = stage.event("wanted", &"wrong")?.with_tenant_id(&tenant);
     let wrong = [
         stage.event("wanted", &"wrong")?,
@@ -288,14 +298,16 @@ async fn events_that_do_not_match(stage: &Stage, bridge: &dyn EventBridge) -> Ou
     Ok(())
 }
 
-async fn commands_for_others(stage: &Stage, bridge: &dyn EventBridge) -> Outcome {
+async fn commands_for_others(stage: &Stage) -> Outcome {
+    let bridge = stage.bridge().await?;
     let executed = Collector::new();
     let log = Arc::clone(&executed);
     let handler = on_command(move |context| {
         log.record(&context);
         async { Ok(None) }
     });
-    stage.serve(bridge, "command", CommandOptions::default(), handler).await?;
+    stage.serve(&*bridge, "command", CommandOptions::default(), handler).await?;
+    stage.begin().await?;
     let right = stage.address("command");
     let wrong: [Receiver; 4] = [
         stage.address("other").into(),
@@ -309,7 +321,7 @@ async fn commands_for_others(stage: &Stage, bridge: &dyn EventBridge) -> Outcome
         let bytes = call.stamp(bridge.instance_id()).encode();
         ensure!(stage.deployment().misroute(&right, bytes).await?, "there is no command");
     }
-    stage.invoke(bridge, "command", &"sentinel").await?;
+    stage.invoke(&*bridge, "command", &"sentinel").await?;
     eventually("what was refused is counted", || async { Ok(bridge.stats().refused == refused + 4) }).await?;
     ensure!(executed.count() == 1, "executed {:?}", executed.messages());
     Ok(())
@@ -327,6 +339,7 @@ async fn each_field_filters_alone(stage: Stage) -> Outcome {
         field.set(&mut filter, field.get(&asked).as_deref());
         subscribers.push((field, stage.watch(&*bridges[1], &format!("{field:?}"), filter).await?));
     }
+    stage.begin().await?;
     for text in ["theirs", "ours"] {
         let (bridge, identity) = if text == "ours" { (&bridges[0], &ours) } else { (&bridges[1], &theirs) };
         let draft = fields::event(identity).with_payload(Payload::json(text)?);

@@ -77,6 +77,8 @@ pub(crate) fn time_limit(row: &str) -> Duration {
     let seconds = match row {
         // Each of its refusals may take as long as connecting may.
         "SEC-1" => 120,
+        // A bridge may have a process beside it, which comes and goes with it.
+        "LEK-2" | "LIF-4" => 180,
         _ => 60,
     };
     Duration::from_secs(seconds)

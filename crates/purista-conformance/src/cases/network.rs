@@ -105,6 +105,7 @@ async fn an_acknowledgement_is_lost(mut stage: Stage) -> Outcome {
     let (filter, options) = (Filter::event(stage.unique("event")), SubscriptionOptions::default());
     let registered = stage.subscribe(&*bridge, "subscriber", filter, options, latch.subscription(&seen));
     let registration = registered.await?;
+    stage.begin().await?;
     bridge.start().await?;
     let sent = stage.emit(&*emitter, "event", "held").await?;
     latch.reached(1).await?;

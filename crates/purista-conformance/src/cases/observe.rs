@@ -37,6 +37,7 @@ async fn a_trace_goes_along(stage: Stage) -> Outcome {
     });
     let first = Filter::event(stage.unique("first"));
     stage.subscribe(&*far, "subscriber", first, SubscriptionOptions::default(), subscriber).await?;
+    stage.begin().await?;
 
     let roots: Vec<Option<TraceContext>> =
         (1..=20_u128).map(|number| (number % 4 != 0).then(|| root(number)).flatten()).collect();
@@ -111,6 +112,8 @@ async fn the_counters_balance(stage: Stage) -> Outcome {
         let options = SubscriptionOptions::default().with_retry(later);
         stage.subscribe(&*bridge, "waits", event(), options, fail()).await?;
     }
+    let slow = serve_calls(&stage, &*bridge).await?;
+    stage.begin().await?;
     let emitted = bridge.stats().emitted;
     stage.emit_each(&*bridge, "counted", 0..200).await?;
     ensure!(bridge.stats().emitted == emitted + EVENTS, "{:?}", bridge.stats());
@@ -128,7 +131,7 @@ async fn the_counters_balance(stage: Stage) -> Outcome {
     eventually("all is tried", || async { Ok(all_tried()) })
         .await
         .with_context(|| format!("{:?}", bridge.stats()))?;
-    calls_are_counted(&stage, &*bridge).await?;
+    calls_are_counted(&stage, &*bridge, &slow).await?;
 
     bridge.shutdown(Duration::from_secs(10)).await;
     let stats = bridge.stats();
@@ -140,11 +143,16 @@ async fn the_counters_balance(stage: Stage) -> Outcome {
     Ok(())
 }
 
-/// Checks that what became of calls adds up.
-async fn calls_are_counted(stage: &Stage, bridge: &dyn EventBridge) -> Result<()> {
+/// Serves a command that answers, and one that waits at the latch.
+async fn serve_calls(stage: &Stage, bridge: &dyn EventBridge) -> Result<Arc<Latch>> {
     let latch = Latch::new();
     stage.serve(bridge, "echo", CommandOptions::default(), echo()).await?;
     stage.serve(bridge, "slow", CommandOptions::default(), latch.command(&Collector::new())).await?;
+    Ok(latch)
+}
+
+/// Checks that what became of calls adds up.
+async fn calls_are_counted(stage: &Stage, bridge: &dyn EventBridge, latch: &Latch) -> Result<()> {
     for number in 0..50 {
         stage.invoke(bridge, "echo", &number).await?;
     }

@@ -16,6 +16,7 @@ async fn messages_of_one_sender_keep_their_order(stage: Stage) -> Outcome {
     const MESSAGES: usize = 10_000;
     let (sender, consumer) = (stage.bridge().await?, stage.bridge().await?);
     let seen = stage.watch(&*consumer, "in order", Filter::event(stage.unique("numbered"))).await?;
+    stage.begin().await?;
     for number in 0..MESSAGES {
         stage.emit(&*sender, "numbered", &number).await?;
     }

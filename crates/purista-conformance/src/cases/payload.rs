@@ -30,6 +30,7 @@ async fn empty_payloads_stay_what_they_are(stage: Stage) -> Outcome {
     let commands = Collector::new();
     stage.serve(&*bridge, "echo", CommandOptions::default(), recorded_echo(&commands)).await?;
     let watch = stage.watch(&*bridge, "watch", Filter::event(stage.unique("empty"))).await?;
+    stage.begin().await?;
 
     let texts = [None, Some("null"), Some("\"\""), Some("{}"), Some("[]"), Some("0"), Some("false")];
     for text in texts {
@@ -101,6 +102,7 @@ async fn text_of_every_script_arrives(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
     stage.serve(&*bridge, "echo", CommandOptions::default(), echo()).await?;
     let watch = stage.watch(&*bridge, "watch", Filter::any()).await?;
+    stage.begin().await?;
     // An escape of half a character is valid JSON.
     let escapes =
         ["\"\\ud800\"", "\"\\udfff and \\u0000\"", "{\"\\ud83d\":\"\\ud83d\\ude00\"}"].map(str::to_owned);
@@ -142,6 +144,7 @@ async fn payloads_up_to_the_limit_arrive(mut stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
     stage.serve(&*bridge, "echo", CommandOptions::default(), echo()).await?;
     let watch = stage.watch(&*bridge, "watch", Filter::event(stage.unique("sized"))).await?;
+    stage.begin().await?;
     let most = bridge.capabilities().max_payload();
     for size in [2, most / 2, most - 1, most] {
         let payload = sized(size)?;
@@ -198,6 +201,7 @@ async fn an_answer_that_is_too_large_is_an_error(mut stage: Stage) -> Outcome {
     });
     stage.serve(&*service, "answers", CommandOptions::default(), answers).await?;
     stage.serve(&*service, "fails", CommandOptions::default(), fails).await?;
+    stage.begin().await?;
     for target in ["answers", "fails"] {
         for size in [most + 1, most * 2] {
             let error =
@@ -218,6 +222,7 @@ async fn deep_nesting_is_refused(stage: Stage) -> Outcome {
     let commands = Collector::new();
     stage.serve(&*bridge, "command", CommandOptions::default(), recorded_echo(&commands)).await?;
     let watch = stage.watch(&*bridge, "watch", Filter::event(stage.unique("nested"))).await?;
+    stage.begin().await?;
     let event = stage.event("nested", &"here")?.stamp(bridge.instance_id());
     let call = stage.call("command", &"here")?.stamp(bridge.instance_id());
     let kinds: [fn(usize) -> bool; 3] = [|_| false, |_| true, |level| level % 2 == 0];

@@ -134,6 +134,7 @@ async fn emit_into_a_stall(stage: &Stage, ledger: &Ledger) -> Outcome {
     // reads nothing, which is more than a second.
     const LATE: Duration = Duration::from_millis(500);
     let (bridge, broker) = (stage.bridge().await?, stage.broker()?);
+    stage.begin().await?;
     let size = (64 * 1_024).min(bridge.capabilities().max_payload() / 2);
     let confirms = bridge.capabilities().has(Capability::BrokerConfirm);
     let ended = emit_all(stage, &*bridge, ledger, 0..1, size, PATIENCE).await;
@@ -187,6 +188,7 @@ async fn what_waits_is_bounded(mut stage: Stage) -> Outcome {
         .await?;
     let ledger = Arc::new(Ledger::default());
     let ((service, is_kept), bridge) = (keep_books(&stage, &ledger).await?, stage.bridge().await?);
+    stage.begin().await?;
     let broker = stage.broker()?;
     broker.break_network(NetworkFault::Down);
     for bridge in [&service, &bridge] {

@@ -71,6 +71,7 @@ async fn events_outlive(mut stage: Stage, how: End) -> Outcome {
     const EVENTS: usize = 1_000;
     stage.own_broker(DeploymentOptions::default()).await?;
     let (emitter, ledger) = (stage.bridge().await?, Arc::new(Ledger::default()));
+    stage.begin().await?;
     let service = attach(&stage, &ledger).await?;
     stage.emit_each(&*emitter, "event", 0..1).await?;
     grows_to(1, "events", || ledger.handled_count()).await?;
@@ -109,6 +110,7 @@ async fn a_session_without_messages(mut stage: Stage) -> Outcome {
 
     // The instance comes back before there is another one.
     let (service, emitter) = (stage.new_bridge()?, stage.bridge().await?);
+    stage.begin().await?;
     stage.emit_each(&*emitter, "event", 0..EVENTS).await?;
     let _service = attach_as(service, &stage, &ledger).await?;
     grows_to(EVENTS, "events", || ledger.handled_count()).await?;

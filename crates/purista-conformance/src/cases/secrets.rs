@@ -56,6 +56,7 @@ async fn secrets_are_not_shown(stage: Stage) -> Outcome {
 
     let may_not_publish = with(Login::MayNotPublish).await?;
     let bridge = may_not_publish.bridge().await?;
+    may_not_publish.begin().await?;
     let refused = may_not_publish.emit_within(&*bridge, "event", &0, PATIENCE).await;
     is_discreet_error("the error of an emit", &refused.err().context("it published")?)?;
     let may_not_subscribe = with(Login::MayNotSubscribe).await?;

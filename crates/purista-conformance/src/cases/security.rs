@@ -72,6 +72,8 @@ async fn hostile_names_reach_their_address_only(stage: Stage) -> Outcome {
             subscribers.push((name, field, collector));
         }
     }
+    let commands = serve_hostile_commands(&stage, &*bridge, &names, turn).await?;
+    stage.begin().await?;
 
     let draft = |field: Field, name: &str, content: &str| {
         let draft = fields::event(&field.with(usual.clone(), name)).with_payload(Payload::json(content)?);
@@ -99,10 +101,16 @@ async fn hostile_names_reach_their_address_only(stage: Stage) -> Outcome {
     bridge.emit_message(sentinel, &EmitOptions::default()).await?;
     victim.sentinel("\"sentinel\"").await?;
     ensure!(victim.count() == 1, "the victim got {:?}", victim.messages());
-    hostile_commands(&stage, &*bridge, &names, turn).await
+    call_hostile_commands(&stage, &*bridge, commands).await
 }
 
-async fn hostile_commands(stage: &Stage, bridge: &dyn EventBridge, names: &[String], turn: usize) -> Outcome {
+/// Returns the addresses, and whether they were taken.
+async fn serve_hostile_commands(
+    stage: &Stage,
+    bridge: &dyn EventBridge,
+    names: &[String],
+    turn: usize,
+) -> Result<Vec<(bool, ServiceAddress)>> {
     let (service, mut addresses) = (stage.unique("Service"), Vec::new());
     for (number, name) in names.iter().enumerate() {
         let address = match (number + turn) % 3 {
@@ -114,7 +122,15 @@ async fn hostile_commands(stage: &Stage, bridge: &dyn EventBridge, names: &[Stri
         let served = bridge.register_command(Command::new(&address), answer).await;
         addresses.push((unless_refused(served, name)?.is_some(), address));
     }
-    for (number, (served, address)) in addresses.into_iter().enumerate() {
+    Ok(addresses)
+}
+
+async fn call_hostile_commands(
+    stage: &Stage,
+    bridge: &dyn EventBridge,
+    commands: Vec<(bool, ServiceAddress)>,
+) -> Outcome {
+    for (number, (served, address)) in commands.into_iter().enumerate() {
         let call = CommandDraft::new(stage.address("caller"), &address);
         match bridge.invoke_command(call, &InvokeOptions::default()).await {
             Ok(answer) if served => {
@@ -134,6 +150,7 @@ async fn malformed_input_is_survived(stage: Stage) -> Outcome {
     let bridge = stage.bridge().await?;
     stage.serve(&*bridge, "echo", CommandOptions::default(), echo()).await?;
     let seen = stage.watch(&*bridge, "watch", Filter::event(stage.unique("good"))).await?;
+    stage.begin().await?;
     let event = fields::event(&identity(&stage, "event")).with_event_name(stage.unique("good"));
     let call = stage.call("echo", &0)?;
     let good = [
@@ -243,6 +260,7 @@ async fn a_forged_response_is_not_accepted(stage: Stage) -> Outcome {
     let spied = stage.watch(&*attacker, "spy", commands).await?;
     let to_caller = Filter::any().with_receiver(PartyFilter::any().with_instance_id(caller.instance_id()));
     let overheard = stage.watch(&*attacker, "overhears", to_caller).await?;
+    stage.begin().await?;
 
     let receiver = Receiver::new(stage.address("vault")).with_instance_id(service.instance_id());
     let draft = CommandDraft::new(stage.address("caller"), receiver)

@@ -148,6 +148,7 @@ async fn pending_calls_end(stage: Stage) -> Outcome {
     service.start().await?;
 
     let caller = stage.bridge().await?;
+    stage.begin().await?;
     let call = stage.calling(&caller, "slow", "answered");
     latch.reached(1).await?;
     let shutdown = begin_shutdown(&caller, PATIENCE).await?;
@@ -159,6 +160,7 @@ async fn pending_calls_end(stage: Stage) -> Outcome {
     ensure!(report.is_clean(), "{report:?}");
 
     let caller = stage.bridge().await?;
+    stage.begin().await?;
     let call = stage.calling(&caller, "slow", "not answered");
     latch.reached(1).await?;
     let report = caller.shutdown(Duration::from_millis(100)).await;
@@ -196,6 +198,7 @@ async fn outlive_the_grace_period(
         stage.subscribe(&*leaving, target, filter.clone(), options.clone(), handler).await?;
         stage.subscribe(&*successor, target, filter, options.clone(), collector.handler()).await?;
     }
+    stage.begin().await?;
     leaving.start().await?;
     let call = stage.calling(&caller, "deaf", "held");
     stage.emit(&*caller, "deaf", "held").await?;
