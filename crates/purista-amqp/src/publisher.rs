@@ -78,6 +78,17 @@ impl Publisher {
 
     /// Publishes a message, and waits for the broker's word. What was begun goes on to its end when this is dropped.
     pub(crate) async fn publish(&self, route: Route, payload: Bytes, mandatory: bool) -> Result<Verdict> {
+        self.publish_and(route, payload, mandatory, |verdict| verdict).await
+    }
+
+    /// Publishes a message, and has something done with the broker's word before it is returned, also if this was dropped.
+    pub(crate) async fn publish_and(
+        &self,
+        route: Route,
+        payload: Bytes,
+        mandatory: bool,
+        settle: impl FnOnce(Verdict) -> Verdict + Send + 'static,
+    ) -> Result<Verdict> {
         let units = (payload.len() / UNIT).clamp(1, self.room.size);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let permits = Arc::clone(&self.room.permits).acquire_many_owned(units).await;
@@ -86,9 +97,9 @@ impl Publisher {
         let outcome = ToTheEnd(Some(Box::pin(async move {
             let confirmation = channel.publish(route, &payload, mandatory).await;
             drop(permits);
-            confirmation
+            confirmation.map(|confirmation| settle(verdict(confirmation)))
         })));
-        outcome.await.map(verdict).map_err(|cause| from_lapin(cause, "send"))
+        outcome.await.map_err(|cause| from_lapin(cause, "send"))
     }
 
     /// Returns the channel, which is opened anew after the broker has closed it.

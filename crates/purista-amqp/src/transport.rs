@@ -105,19 +105,21 @@ impl Transport for AmqpTransport {
         let to = Some(connection.reply_queue());
         let reply = Reply { to, deadline: Some(deadline), refuses: false };
         let route = connection.topology.route(&command, &reply);
-        match session.commands.publish(route, command.encode(), true).await? {
+        let (own, link) = (command.correlation_id.clone(), connection.link().clone());
+        // Another call may hear of it here alone, even if this one is answered already.
+        let settle = move |verdict| match verdict {
+            Verdict::Returned(Returned { correlation_id: Some(returned), is_taken })
+                if Some(&returned) != own.as_ref() =>
+            {
+                link.fail_call(&returned, error(ErrorKind::NoHandler, "invoke"));
+                if is_taken { Verdict::Taken } else { Verdict::Refused }
+            }
+            verdict => verdict,
+        };
+        match session.commands.publish_and(route, command.encode(), true, settle).await? {
             Verdict::Taken => Ok(()),
             Verdict::Refused => {
                 Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room"))
-            }
-            Verdict::Returned(Returned { correlation_id: Some(returned), is_taken })
-                if Some(&returned) != command.correlation_id.as_ref() =>
-            {
-                connection.link().fail_call(&returned, error(ErrorKind::NoHandler, "invoke"));
-                match is_taken {
-                    true => Ok(()),
-                    false => Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room")),
-                }
             }
             Verdict::Returned(_) => Err(error(ErrorKind::NoHandler, "invoke")),
         }
