@@ -1,13 +1,13 @@
-use std::{env, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use purista_core::{
     Capability, Result, ServiceAddress,
-    adapter::{Engine, EngineConfig},
+    adapter::{Engine, EngineConfig, Variables},
 };
 
 use crate::{
     DaprBridge,
-    config::{AppIds, Config, invalid},
+    config::{AppIds, Config},
     transport::DaprTransport,
 };
 
@@ -41,37 +41,29 @@ impl DaprBridgeBuilder {
     ///
     /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a port is none.
     pub fn from_env() -> Result<Self> {
-        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::from_variables(&Variables::of_process())
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let port = |name: &str| match variable(name).map(|port| port.parse::<u16>()) {
-            Some(Ok(port)) => Ok(Some(port)),
-            Some(Err(_)) => Err(invalid(&format!("{name} is no port"))),
-            None => Ok(None),
+    fn from_variables(variables: &Variables) -> Result<Self> {
+        let sidecar = match variables.number::<u16>("DAPR_HTTP_PORT")? {
+            Some(port) => format!("dapr://127.0.0.1:{port}"),
+            None => "dapr://127.0.0.1".to_owned(),
         };
-        let mut builder = match port("DAPR_HTTP_PORT")? {
-            Some(port) => Self::new(&format!("dapr://127.0.0.1:{port}")),
-            None => Self::new("dapr://127.0.0.1"),
-        };
-        if let Some(port) = port("APP_PORT")? {
+        let mut builder = Self::new(&sidecar);
+        if let Some(port) = variables.number::<u16>("APP_PORT")? {
             builder = builder.app_address(([127, 0, 0, 1], port));
         }
-        type Setter = fn(DaprBridgeBuilder, String) -> DaprBridgeBuilder;
-        let single: [(&str, Setter); 6] = [
-            ("APP_ID", Self::app_id),
-            ("DAPR_API_TOKEN", Self::api_token),
-            ("APP_API_TOKEN", Self::app_token),
-            ("PURISTA_DAPR_PUBSUB", Self::pubsub_name),
-            ("PURISTA_DAPR_ALL_MESSAGES_TOPIC", Self::all_messages_topic),
-            ("PURISTA_INSTANCE_ID", Self::instance_id),
-        ];
-        for (name, set) in single {
-            if let Some(value) = variable(name) {
-                builder = set(builder, value);
-            }
-        }
-        Ok(builder)
+        Ok(variables.apply(
+            builder,
+            &[
+                ("APP_ID", Self::app_id),
+                ("DAPR_API_TOKEN", Self::api_token),
+                ("APP_API_TOKEN", Self::app_token),
+                ("PURISTA_DAPR_PUBSUB", Self::pubsub_name),
+                ("PURISTA_DAPR_ALL_MESSAGES_TOPIC", Self::all_messages_topic),
+                ("PURISTA_INSTANCE_ID", Self::instance_id),
+            ],
+        ))
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
@@ -191,9 +183,7 @@ mod tests {
     use super::*;
 
     fn from(variables: &[(&str, &str)]) -> Result<DaprBridgeBuilder> {
-        DaprBridgeBuilder::from_variables(|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
+        DaprBridgeBuilder::from_variables(&variables.iter().copied().collect())
     }
 
     #[test]

@@ -260,3 +260,142 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
 fn invalid(context: &str) -> Error {
     error(ErrorKind::InvalidMessage, "receive").context(context)
 }
+
+#[cfg(test)]
+mod tests {
+    use purista_core::{CommandDraft, EventDraft, Id, ServiceAddress};
+
+    use super::*;
+
+    const TO: Destination<'_> =
+        Destination { source: "app-user-v1", pubsub_name: "pubsub", topic: "userCreated", is_for_all: false };
+
+    fn event() -> Message {
+        let text = r#"{"b":1.0,"a":"\ud800 <&>"}"#;
+        EventDraft::event(("User", "1", "signUp"), "userCreated")
+            .with_tenant_id("acme-1")
+            .with_payload(Payload::from_json_text(text).unwrap())
+            .stamp(&Id::from("instance"))
+    }
+
+    fn headers(values: &[(&'static str, &'static str)]) -> HeaderMap {
+        let value = |(name, value): &(&'static str, &'static str)| {
+            (axum::http::HeaderName::from_static(name), axum::http::HeaderValue::from_static(value))
+        };
+        values.iter().map(value).collect()
+    }
+
+    fn structured_headers() -> HeaderMap {
+        headers(&[("content-type", "application/cloudevents+json; charset=utf-8")])
+    }
+
+    #[test]
+    fn a_message_comes_out_of_its_cloud_event_byte_by_byte() {
+        let (message, envelope) = (event(), event().encode());
+        let envelope = Message::decode(envelope).map(|event| event.encode()).unwrap();
+        let event = cloud_event(&message, &envelope, TO);
+        let received = received(&structured_headers(), &event).unwrap();
+        assert_eq!(received.original, envelope);
+        assert_eq!(received.message.payload(), message.payload());
+    }
+
+    #[test]
+    fn ids_differ_between_topics_and_types() {
+        let message = event();
+        let id = |to| {
+            let event: serde_json::Value = serde_json::from_slice(&cloud_event(&message, b"{}", to)).unwrap();
+            event["id"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(id(TO), format!("{}-customMessage", message.id));
+        assert_eq!(id(Destination { is_for_all: true, ..TO }), format!("{}-customMessage-all", message.id));
+    }
+
+    #[test]
+    fn a_cloud_event_that_lacks_something_is_none() {
+        let event = cloud_event(&event(), &event().encode(), TO);
+        let text = std::str::from_utf8(&event).unwrap();
+        for name in REQUIRED {
+            for other in [format!("\"no{name}\":"), format!("\"{name}\":1,\"x\":")] {
+                let without = Bytes::from(text.replacen(&format!("\"{name}\":"), &other, 1));
+                let refused = received(&structured_headers(), &without);
+                assert!(matches!(refused, Err(Malformed::NoCloudEvent(_))), "{name}");
+            }
+        }
+        for body in ["", "1", "[]", "{}", "no JSON"] {
+            let refused = received(&structured_headers(), &Bytes::from(body));
+            assert!(matches!(refused, Err(Malformed::NoCloudEvent(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn data_is_a_message_that_its_attributes_agree_with() {
+        let text = String::from_utf8(cloud_event(&event(), &event().encode(), TO).into()).unwrap();
+        let (start, _) = text.split_once(",\"data\":").unwrap();
+        for wrong in [
+            text.replacen("\"tenantid\":\"acme-1\"", "\"tenantid\":\"acme_1\"", 1),
+            text.replacen("\"tenantid\"", "\"principalid\":\"ada\",\"tenantid\"", 1),
+            format!("{start}}}"),
+            format!("{start},\"data\":\"text\"}}"),
+            format!("{start},\"data_base64\":\"?\"}}"),
+        ] {
+            let refused = received(&structured_headers(), &wrong.clone().into());
+            assert!(matches!(refused, Err(Malformed::NoMessage(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn attributes_can_be_headers_and_data_base64() {
+        let envelope = event().encode();
+        let attributes =
+            [("ce-id", "1"), ("ce-source", "a%20b"), ("ce-type", "t"), ("ce-specversion", "1.0")];
+        assert_eq!(received(&headers(&attributes), &envelope).unwrap().original, envelope);
+        for without in 0..attributes.len() {
+            let mut some = attributes.to_vec();
+            some.remove(without);
+            assert!(matches!(received(&headers(&some), &envelope), Err(Malformed::NoCloudEvent(_))));
+        }
+        let mut other_tenant = attributes.to_vec();
+        other_tenant.push(("ce-tenantid", "acme%5F1"));
+        assert!(matches!(received(&headers(&other_tenant), &envelope), Err(Malformed::NoMessage(_))));
+
+        let data = BASE64_STANDARD.encode(&envelope);
+        let start = r#"{"specversion":"1.0","id":"1","source":"a","type":"t","data_base64":"#;
+        let event = Bytes::from(format!("{start}\"{data}\"}}"));
+        assert_eq!(received(&structured_headers(), &event).unwrap().original, envelope);
+    }
+
+    #[test]
+    fn a_dead_letter_can_be_read_back() {
+        let message = event();
+        let metadata = r#"{"messageId":"1","serviceName":"Mail","serviceVersion":"1","serviceTarget":"welcome",
+            "reason":"no","attempts":3,"firstAttemptAt":1,"lastAttemptAt":2}"#;
+        let letter = DeadLetter::from_metadata(metadata, message.encode()).unwrap();
+        let event: serde_json::Value = serde_json::from_slice(&dead_letter(&letter, TO)).unwrap();
+        let original = BASE64_STANDARD.decode(event["data_base64"].as_str().unwrap()).unwrap();
+        let metadata = event[DEAD_LETTER].as_str().unwrap();
+        assert_eq!(DeadLetter::from_metadata(metadata, original.into()).unwrap(), letter);
+    }
+
+    #[test]
+    fn answers_of_the_original_are_understood() {
+        let command =
+            CommandDraft::new(ServiceAddress::client(), ("User", "1", "echo")).stamp(&Id::from("i"));
+        let once =
+            respond(&command, "commandSuccessResponse", Some(&Payload::json(&7).unwrap())).unwrap().encode();
+        let twice = serde_json::to_vec(std::str::from_utf8(&once).unwrap()).unwrap();
+        let read = |status, body: &[u8]| answer(&command, status, Bytes::copy_from_slice(body)).unwrap();
+        for body in [&once[..], &twice] {
+            assert_eq!(read(StatusCode::OK, body).payload().unwrap().get(), "7");
+        }
+        let text = read(StatusCode::OK, b"\"just a string\"");
+        assert_eq!(text.payload().unwrap().get(), "\"just a string\"");
+        assert_eq!(text.correlation_id, command.correlation_id);
+        assert_eq!(read(StatusCode::NO_CONTENT, b"").payload(), None);
+        assert!(answer(&command, StatusCode::OK, Bytes::from_static(b"{}")).is_err());
+        let error = failed(&command, StatusCode::BAD_REQUEST).unwrap().error_payload().unwrap();
+        assert_eq!(
+            (error.status, error.message.as_str()),
+            (purista_core::StatusCode::BAD_REQUEST, "Bad Request")
+        );
+    }
+}

@@ -36,14 +36,12 @@ impl SidecarError {
 
     /// Translates why the sidecar could not do what was asked for.
     pub(crate) fn into_error(self, status: StatusCode, operation: &'static str) -> Error {
-        let is_unknown = |text: &&str| self.message.contains(*text);
+        let is_named = |text: &&str| self.message.contains(*text);
         let kind = match status {
             StatusCode::UNAUTHORIZED => ErrorKind::Unauthenticated,
             StatusCode::FORBIDDEN => ErrorKind::Forbidden,
             StatusCode::TOO_MANY_REQUESTS => ErrorKind::Backpressure,
-            _ if operation == "invoke" && UNKNOWN_APP.iter().any(|text| is_unknown(&text)) => {
-                ErrorKind::NoHandler
-            }
+            _ if operation == "invoke" && UNKNOWN_APP.iter().any(is_named) => ErrorKind::NoHandler,
             _ if status.is_server_error() => ErrorKind::Unavailable,
             _ => ErrorKind::Unexpected,
         };

@@ -109,7 +109,7 @@ impl<K: Clone + Eq + Hash, V> Drop for Claim<K, V> {
 }
 
 /// Waits for an outcome; `None` if the claim was dropped without one.
-pub(crate) async fn outcome<V: Clone>(mut receiver: watch::Receiver<Option<V>>) -> Option<V> {
+pub(crate) async fn outcome<V: Clone + Send + Sync>(mut receiver: watch::Receiver<Option<V>>) -> Option<V> {
     receiver.wait_for(Option::is_some).await.ok()?.clone()
 }
 

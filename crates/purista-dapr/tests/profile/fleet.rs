@@ -1,0 +1,151 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use purista_conformance::{Broker, NetworkFault};
+use purista_core::{Result, ServiceAddress, adapter::async_trait};
+use purista_integration_tests::{
+    FaultProxy, Process,
+    dapr::{Component, Registry, Sidecar},
+};
+
+use super::{instance::Member, secured::Secured, wire::unavailable};
+
+/// The bridges of a deployment and their sidecars, which find each other.
+pub(crate) struct Fleet {
+    pub(crate) component: Component,
+    pub(crate) registry: Registry,
+    pub(crate) security: Option<Secured>,
+    /// At which app each command is served.
+    pub(crate) apps: Arc<Mutex<HashMap<ServiceAddress, String>>>,
+    members: Mutex<Vec<Weak<Member>>>,
+    proxies: Mutex<Vec<Arc<FaultProxy>>>,
+    is_down: AtomicBool,
+}
+
+impl Fleet {
+    pub(crate) fn new(component: Component, security: Option<Secured>) -> Result<Self> {
+        Ok(Self {
+            component,
+            registry: Registry::new().map_err(unavailable)?,
+            security,
+            apps: Arc::default(),
+            members: Mutex::default(),
+            proxies: Mutex::default(),
+            is_down: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn add(&self, member: &Arc<Member>) {
+        self.members.lock().push(Arc::downgrade(member));
+    }
+
+    pub(crate) fn members(&self) -> Vec<Arc<Member>> {
+        self.members.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Returns the members beside which a sidecar runs, with it.
+    pub(crate) fn sidecars(&self) -> Vec<(Arc<Member>, Arc<Sidecar>)> {
+        let beside = |member: Arc<Member>| member.sidecar().map(|sidecar| (member, sidecar));
+        self.members().into_iter().filter_map(beside).collect()
+    }
+
+    /// Puts a network in front of a sidecar's port.
+    pub(crate) fn proxy(&self, port: u16) -> Result<Arc<FaultProxy>> {
+        let proxy = Arc::new(FaultProxy::start(([127, 0, 0, 1], port).into()).map_err(unavailable)?);
+        self.proxies.lock().push(Arc::clone(&proxy));
+        Ok(proxy)
+    }
+
+    /// Returns whether no sidecar may run.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet").field("component", &self.component).finish_non_exhaustive()
+    }
+}
+
+/// All sidecars of a deployment and, if it has one of its own, what is behind their component, as its broker.
+#[derive(Debug)]
+pub(crate) struct Sidecars {
+    fleet: Arc<Fleet>,
+    server: Option<Process>,
+}
+
+impl Sidecars {
+    pub(crate) fn new(fleet: Arc<Fleet>, server: Option<Process>) -> Self {
+        Self { fleet, server }
+    }
+
+    /// Does something with each process that runs or ran beside a bridge.
+    async fn each<F>(&self, work: impl Fn(Process) -> F) -> Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let processes = self.fleet.sidecars().into_iter().map(|(_, sidecar)| sidecar.process().clone());
+        try_join_all(processes.map(work)).await.map(drop).map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl Broker for Sidecars {
+    async fn terminate(&self) -> Result<()> {
+        self.fleet.is_down.store(true, Ordering::SeqCst);
+        self.each(|process| async move { process.terminate().await }).await?;
+        match &self.server {
+            Some(server) => server.terminate().await.map_err(unavailable),
+            None => Ok(()),
+        }
+    }
+
+    async fn kill(&self) -> Result<()> {
+        self.fleet.is_down.store(true, Ordering::SeqCst);
+        self.each(|process| async move { process.kill().await }).await?;
+        match &self.server {
+            Some(server) => server.kill().await.map_err(unavailable),
+            None => Ok(()),
+        }
+    }
+
+    async fn start(&self) -> Result<()> {
+        if let Some(server) = &self.server {
+            server.start_again().await.map_err(unavailable)?;
+        }
+        self.fleet.is_down.store(false, Ordering::SeqCst);
+        self.each(|process| async move { process.start_again().await }).await
+    }
+
+    async fn wipe(&self) -> Result<()> {
+        match &self.server {
+            Some(server) => server.wipe().await.map_err(unavailable),
+            None => Ok(()),
+        }
+    }
+
+    async fn cancel_consumer(&self, _subscriber: &ServiceAddress) -> Result<()> {
+        Err(unavailable("a sidecar consumes by itself"))
+    }
+
+    fn break_network(&self, how: NetworkFault) {
+        self.fleet.proxies.lock().iter().for_each(|proxy| proxy.break_network(how));
+    }
+
+    fn mend_network(&self) {
+        self.fleet.proxies.lock().iter().for_each(|proxy| proxy.mend());
+    }
+
+    fn connection_attempts(&self) -> usize {
+        self.fleet.proxies.lock().iter().map(|proxy| proxy.connection_attempts()).sum()
+    }
+}

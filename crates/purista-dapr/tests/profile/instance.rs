@@ -1,0 +1,204 @@
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use purista_core::{
+    BridgeEvents, BridgeState, Capabilities, Command, CommandDraft, CommandHandler, EmitOptions, EventBridge,
+    EventDraft, Health, Id, InvokeError, InvokeOptions, Message, Name, Registration, Result, ServiceAddress,
+    ShutdownReport, Stats, Subscription, SubscriptionHandler, adapter::async_trait,
+};
+use purista_dapr::DaprBridge;
+use purista_integration_tests::dapr::{Sidecar, SidecarConfig};
+
+use super::{fleet::Fleet, wire::unavailable};
+
+/// A bridge whose sidecar comes and goes with it, as that of a pod does. What is registered says which app it is:
+/// instances of one app serve and subscribe to the same.
+#[derive(Debug)]
+pub(crate) struct Instance(Arc<Member>);
+
+/// A bridge and its sidecar.
+#[derive(Debug)]
+pub(crate) struct Member {
+    bridge: DaprBridge,
+    fleet: Arc<Fleet>,
+    http_port: u16,
+    app_port: u16,
+    registered: Mutex<Registered>,
+    sidecar: Mutex<Option<Arc<Sidecar>>>,
+    /// Held while the sidecar comes or goes.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Registered {
+    commands: Vec<ServiceAddress>,
+    /// With the events that they name.
+    subscribers: HashMap<ServiceAddress, Option<Name>>,
+}
+
+impl Registered {
+    fn app_id(&self, instance_id: &Id) -> String {
+        let commands = self.commands.iter().map(|command| format!("command {command}"));
+        let subscribers = self.subscribers.keys().map(|subscriber| format!("subscriber {subscriber}"));
+        let all: BTreeSet<String> = commands.chain(subscribers).collect();
+        if all.is_empty() {
+            return format!("caller-{instance_id}");
+        }
+        let mut hasher = DefaultHasher::new();
+        all.hash(&mut hasher);
+        format!("app-{:016x}", hasher.finish())
+    }
+}
+
+impl Instance {
+    pub(crate) fn new(bridge: DaprBridge, fleet: &Arc<Fleet>, http_port: u16, app_port: u16) -> Self {
+        let member = Arc::new(Member {
+            bridge,
+            fleet: Arc::clone(fleet),
+            http_port,
+            app_port,
+            registered: Mutex::default(),
+            sidecar: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        });
+        fleet.add(&member);
+        Self(member)
+    }
+}
+
+impl Member {
+    pub(crate) fn sidecar(&self) -> Option<Arc<Sidecar>> {
+        self.sidecar.lock().clone()
+    }
+
+    /// Returns the commands that are served.
+    pub(crate) fn commands(&self) -> Vec<ServiceAddress> {
+        self.registered.lock().commands.clone()
+    }
+
+    /// Returns the event that a subscriber names, if it is one of this bridge.
+    pub(crate) fn event_of(&self, subscriber: &ServiceAddress) -> Option<Option<Name>> {
+        self.registered.lock().subscribers.get(subscriber).cloned()
+    }
+
+    async fn start(&self) -> Result<()> {
+        let _alone = self.changing.lock().await;
+        let is_new = self.sidecar().is_none() && self.bridge.health().state == BridgeState::Created;
+        if is_new && !self.fleet.is_down() {
+            let sidecar = Sidecar::start(self.config()).await.map_err(unavailable)?;
+            *self.sidecar.lock() = Some(Arc::new(sidecar));
+        }
+        let started = self.bridge.start().await;
+        if self.bridge.health().state == BridgeState::ShutDown {
+            self.end_sidecar().await;
+        }
+        started
+    }
+
+    fn config(&self) -> SidecarConfig {
+        let app_id = {
+            let registered = self.registered.lock();
+            let app_id = registered.app_id(self.bridge.instance_id());
+            let mut apps = self.fleet.apps.lock();
+            apps.extend(registered.commands.iter().map(|command| (command.clone(), app_id.clone())));
+            app_id
+        };
+        let Fleet { component, registry, security, .. } = &*self.fleet;
+        let config = SidecarConfig::new(&app_id, self.app_port, component.clone(), registry)
+            .with_http_port(self.http_port)
+            // Otherwise it calls the app at once with all that waits.
+            .with_component_metadata("prefetchCount", "1000");
+        match security {
+            Some(security) => security.configure_sidecar(&app_id, config),
+            None => config,
+        }
+    }
+
+    async fn end_sidecar(&self) {
+        let sidecar = self.sidecar.lock().take();
+        if let Some(sidecar) = sidecar {
+            // A trial may have killed it.
+            let _ended = sidecar.process().terminate().await;
+        }
+    }
+}
+
+#[async_trait]
+impl EventBridge for Instance {
+    fn name(&self) -> &'static str {
+        self.0.bridge.name()
+    }
+
+    fn instance_id(&self) -> &Id {
+        self.0.bridge.instance_id()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.bridge.capabilities()
+    }
+
+    async fn start(&self) -> Result<()> {
+        let member = Arc::clone(&self.0);
+        tokio::spawn(async move { member.start().await }).await.map_err(unavailable)?
+    }
+
+    async fn emit_message(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
+        self.0.bridge.emit_message(draft, options).await
+    }
+
+    async fn invoke_command(
+        &self,
+        draft: CommandDraft,
+        options: &InvokeOptions,
+    ) -> Result<Arc<Message>, InvokeError> {
+        self.0.bridge.invoke_command(draft, options).await
+    }
+
+    async fn register_command(
+        &self,
+        command: Command,
+        handler: Arc<dyn CommandHandler>,
+    ) -> Result<Registration> {
+        let registration = self.0.bridge.register_command(command, handler).await?;
+        self.0.registered.lock().commands.push(registration.address().clone());
+        Ok(registration)
+    }
+
+    async fn register_subscription(
+        &self,
+        subscription: Subscription,
+        handler: Arc<dyn SubscriptionHandler>,
+    ) -> Result<Registration> {
+        let event = subscription.filter.event_name.clone();
+        let registration = self.0.bridge.register_subscription(subscription, handler).await?;
+        self.0.registered.lock().subscribers.insert(registration.address().clone(), event);
+        Ok(registration)
+    }
+
+    fn health(&self) -> Health {
+        self.0.bridge.health()
+    }
+
+    fn events(&self) -> BridgeEvents {
+        self.0.bridge.events()
+    }
+
+    fn stats(&self) -> Stats {
+        self.0.bridge.stats()
+    }
+
+    async fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        let report = self.0.bridge.shutdown(grace).await;
+        let member = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let _alone = member.changing.lock().await;
+            member.end_sidecar().await;
+        });
+        report
+    }
+}
