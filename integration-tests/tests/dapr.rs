@@ -33,20 +33,29 @@ struct Request {
 /// listens as long as this process.
 struct App {
     port: u16,
+    sender: Sender<Request>,
     requests: Receiver<Request>,
 }
 
 impl App {
     fn start(port: u16) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let (sender, requests) = mpsc::channel();
+        let app = Self { port, sender, requests };
+        app.listen(port)?;
+        Ok(app)
+    }
+
+    /// Starts another instance of it, and remembers here what that is asked.
+    fn listen(&self, port: u16) -> anyhow::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let sender = self.sender.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let sender = sender.clone();
                 thread::spawn(move || serve(&stream, &sender));
             }
         });
-        Ok(Self { port, requests })
+        Ok(())
     }
 
     /// Waits until it is asked at this path.
@@ -154,11 +163,11 @@ fn until_delivering(sidecar: &Sidecar) -> anyhow::Result<()> {
 /// Starts a sidecar beside an application, and waits until it delivers events.
 async fn start(
     app_id: &str,
-    app: &App,
+    app_port: u16,
     component: Component,
     registry: &Registry,
 ) -> anyhow::Result<Sidecar> {
-    let sidecar = Sidecar::start(SidecarConfig::new(app_id, app.port, component, registry)).await?;
+    let sidecar = Sidecar::start(SidecarConfig::new(app_id, app_port, component, registry)).await?;
     until_delivering(&sidecar)?;
     Ok(sidecar)
 }
@@ -167,8 +176,8 @@ async fn start(
 async fn commands_reach_the_application_of_another_sidecar() -> anyhow::Result<()> {
     let registry = Registry::new()?;
     let [caller, callee] = [App::start(free_port()?)?, App::start(free_port()?)?];
-    let caller = start("caller", &caller, Component::InMemory, &registry).await?;
-    let sidecar = start("callee", &callee, Component::InMemory, &registry).await?;
+    let caller = start("caller", caller.port, Component::InMemory, &registry).await?;
+    let sidecar = start("callee", callee.port, Component::InMemory, &registry).await?;
     answers(&caller, "callee")?;
     ensure!(callee.request("/command")?.body == "1");
     let (status, body) = invoke(&caller, "nobody")?;
@@ -184,7 +193,7 @@ async fn commands_reach_the_application_of_another_sidecar() -> anyhow::Result<(
     ensure!(invoke(&caller, "callee")?.0 == 500);
 
     let stranger = App::start(free_port()?)?;
-    let stranger = start("stranger", &stranger, Component::InMemory, &Registry::new()?).await?;
+    let stranger = start("stranger", stranger.port, Component::InMemory, &Registry::new()?).await?;
     ensure!(invoke(&stranger, "caller")?.0 == 500);
     Ok(())
 }
@@ -207,34 +216,47 @@ async fn an_application_that_comes_later_is_asked_for_its_subscriptions() -> any
     Ok(())
 }
 
-/// Publishes while the subscriber's sidecar runs, and while it is down.
-async fn events_wait(component: Component) -> anyhow::Result<()> {
+/// Publishes while the subscriber's sidecar runs, while it is down, and while there is another one.
+async fn events_wait_and_are_shared(component: Component) -> anyhow::Result<()> {
     let registry = Registry::new()?;
     let [publisher, subscriber] = [App::start(free_port()?)?, App::start(free_port()?)?];
-    let sidecar = start("subscriber", &subscriber, component.clone(), &registry).await?;
-    let publisher = start("publisher", &publisher, component, &registry).await?;
+    let sidecar = start("subscriber", subscriber.port, component.clone(), &registry).await?;
+    let publisher = start("publisher", publisher.port, component.clone(), &registry).await?;
     publish(&publisher, 1)?;
     ensure!(subscriber.event()? == 1);
     sidecar.process().kill().await?;
     publish(&publisher, 2)?;
     sidecar.process().start_again().await?;
     ensure!(subscriber.event()? == 2);
+
+    let port = free_port()?;
+    subscriber.listen(port)?;
+    let _other = start("subscriber", port, component, &registry).await?;
+    for event in 0..10 {
+        publish(&publisher, event)?;
+    }
+    let mut events = Vec::new();
+    for _ in 0..10 {
+        events.push(subscriber.event()?.as_u64().context("no number")?);
+    }
+    events.sort_unstable();
+    ensure!(events.iter().copied().eq(0..10), "{events:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn events_wait_in_rabbitmq() -> anyhow::Result<()> {
+async fn events_wait_in_rabbitmq_and_are_shared() -> anyhow::Result<()> {
     let server = RabbitServer::start(RabbitConfig::default()).await?;
-    events_wait(Component::RabbitMq { url: server.url().into() }).await
+    events_wait_and_are_shared(Component::RabbitMq { url: server.url().into() }).await
 }
 
 #[tokio::test]
-async fn events_wait_in_jetstream() -> anyhow::Result<()> {
+async fn events_wait_in_jetstream_and_are_shared() -> anyhow::Result<()> {
     let server = NatsServer::start(NatsConfig::jetstream()).await?;
     let jetstream = jetstream::new(async_nats::connect(server.url()).await?);
     let config = stream::Config { name: "all".into(), subjects: vec!["orders".into()], ..Default::default() };
     jetstream.create_stream(config).await?;
-    events_wait(Component::JetStream { url: server.url().into() }).await
+    events_wait_and_are_shared(Component::JetStream { url: server.url().into() }).await
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use super::Registry;
 
 /// What the pub/sub component `pubsub` of a sidecar is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Component {
     /// Events reach only the application of the sidecar that they are published by, and are lost with it.
     InMemory,
@@ -27,6 +28,7 @@ pub enum Component {
 pub struct SidecarConfig {
     app_id: String,
     app_port: u16,
+    http_port: Option<u16>,
     component: Component,
     metadata: Vec<(String, String)>,
     registry: Registry,
@@ -54,6 +56,7 @@ impl SidecarConfig {
         Self {
             app_id,
             app_port,
+            http_port: None,
             metadata,
             component,
             registry: registry.clone(),
@@ -72,6 +75,13 @@ impl SidecarConfig {
     #[must_use]
     pub fn with_app_token(self, token: impl Into<String>) -> Self {
         self.with_variable("APP_API_TOKEN", token.into())
+    }
+
+    /// Serves its API on this port, which an application may know before there is a sidecar; on a free one by default.
+    #[must_use]
+    pub const fn with_http_port(mut self, port: u16) -> Self {
+        self.http_port = Some(port);
+        self
     }
 
     /// Accepts bodies up to this size.
@@ -98,6 +108,10 @@ impl SidecarConfig {
 
     pub(super) fn app_id(&self) -> &str {
         &self.app_id
+    }
+
+    pub(super) const fn http_port(&self) -> Option<u16> {
+        self.http_port
     }
 
     /// Returns the environment, as `env` takes it.

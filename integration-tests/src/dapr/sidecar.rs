@@ -62,7 +62,8 @@ impl Sidecar {
     fn start_blocking(config: &SidecarConfig) -> anyhow::Result<Self> {
         let binary = find()?;
         retry_if_taken(|| {
-            let [http, grpc, internal, public] = [free_port()?, free_port()?, free_port()?, free_port()?];
+            let http = config.http_port().map_or_else(free_port, Ok)?;
+            let [grpc, internal, public] = [free_port()?, free_port()?, free_port()?];
             let ports = Ports { http, grpc, internal, public };
             Self::start_on(&binary, config, ports)
         })
