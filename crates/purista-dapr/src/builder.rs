@@ -138,7 +138,7 @@ impl DaprBridgeBuilder {
 
     purista_core::engine_setters!(engine);
 
-    /// Limits how long the start waits for a sidecar that is not there yet; 5 s by default.
+    /// Limits how long the start waits for a sidecar that is not there yet, and then for it to subscribe; 5 s by default.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.set(|config| config.connect_timeout = timeout)
     }

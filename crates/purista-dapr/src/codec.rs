@@ -81,7 +81,49 @@ pub(crate) fn cloud_event(message: &Message, envelope: &[u8], to: Destination<'_
     if let Some(traceparent) = message.trace_context.traceparent() {
         attributes.push(("traceparent", traceparent.into()));
     }
-    with_data(attributes, "data", envelope)
+    match is_read_by_sidecars(envelope) {
+        true => with_data(attributes, "data", envelope),
+        false => with_data(attributes, "data_base64", &base64(envelope)),
+    }
+}
+
+/// Returns whether a sidecar reads this JSON: it cannot if a number is larger than its own become, and then gives the
+/// message back for ever.
+fn is_read_by_sidecars(json: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    let mut rest = json;
+    while let [first, after @ ..] = rest {
+        rest = match first {
+            b'"' => after_string(after),
+            first if is_part(first) => {
+                let length = rest.iter().take_while(|byte| is_part(byte)).count();
+                let (number, after) = rest.split_at(length);
+                let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+                if number.is_some_and(f64::is_infinite) {
+                    return false;
+                }
+                after
+            }
+            _ => after,
+        };
+    }
+    true
+}
+
+/// Returns what comes after the end of a string of JSON.
+fn after_string(mut json: &[u8]) -> &[u8] {
+    loop {
+        json = match json {
+            [b'\\', _, after @ ..] => after,
+            [b'"', after @ ..] => return after,
+            [_, after @ ..] => after,
+            [] => return json,
+        };
+    }
+}
+
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    format!("\"{}\"", BASE64_STANDARD.encode(bytes)).into()
 }
 
 /// Makes the CloudEvent of a dead letter.
@@ -90,8 +132,7 @@ pub(crate) fn dead_letter(letter: &DeadLetter, to: Destination<'_>) -> Bytes {
     let id = format!("{}-{subscriber}-{}", letter.message_id, letter.last_attempt_at);
     let mut attributes = common(id, "purista.deadLetter".to_owned(), to);
     attributes.push((DEAD_LETTER, letter.metadata().into()));
-    let data = format!("\"{}\"", BASE64_STANDARD.encode(&letter.original));
-    with_data(attributes, "data_base64", data.as_bytes())
+    with_data(attributes, "data_base64", &base64(&letter.original))
 }
 
 fn common(id: String, kind: String, to: Destination<'_>) -> Vec<(&'static str, Cow<'_, str>)> {
@@ -297,6 +338,27 @@ mod tests {
         let received = received(&structured_headers(), &event).unwrap();
         assert_eq!(received.original, envelope);
         assert_eq!(received.message.payload(), message.payload());
+    }
+
+    #[test]
+    fn numbers_that_sidecars_cannot_read_are_no_obstacle() {
+        for (text, is_read) in [
+            ("1e400", false),
+            ("[-1E+400]", false),
+            (&*"9".repeat(400), false),
+            ("\"1e400\"", true),
+            ("1e10", true),
+            ("\"\\ud800\"", true),
+            ("12345678901234567890123", true),
+        ] {
+            let draft = EventDraft::event(ServiceAddress::client(), "x");
+            let payload = Payload::from_json_text(text).unwrap();
+            let envelope = draft.with_payload(payload).stamp(&Id::from("i")).encode();
+            let event = cloud_event(&Message::decode(envelope.clone()).unwrap(), &envelope, TO);
+            let attributes: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(&event).unwrap();
+            assert_eq!(attributes.contains_key("data"), is_read, "{text}");
+            assert_eq!(received(&structured_headers(), &event).unwrap().original, envelope);
+        }
     }
 
     #[test]

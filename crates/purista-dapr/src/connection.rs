@@ -49,8 +49,10 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn is_known_to(&self, metadata: &Metadata) -> bool {
-        self.topics.iter().all(|topic| metadata.is_subscribed(&self.pubsub_name, topic))
+    /// Finds a topic to which the sidecar has not subscribed.
+    fn missing(&self, metadata: &Metadata) -> Option<&str> {
+        let is_missing = |topic: &&String| !metadata.is_subscribed(&self.pubsub_name, topic);
+        self.topics.iter().find(is_missing).map(String::as_str)
     }
 }
 
@@ -95,13 +97,17 @@ impl Connection {
         let (routes, link) = (Arc::clone(&self.routes), self.link().clone());
         let app = App { routes, link, config: self.config.clone() };
         *self.channel.lock() = Some(AppChannel::open(address, app).await?);
+        let end = Instant::now() + self.config.connect_timeout;
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(200));
         loop {
-            match self.session().await {
-                Ok(Some(_)) => break,
-                Ok(None) | Err(Failure::Lost(_)) => sleep(backoff.next_delay()).await,
-                Err(Failure::Refused(error)) => return Err(error),
+            let error = match self.session().await {
+                Ok(_) => break,
+                Err(failure) => failure.into_error("start"),
+            };
+            if Instant::now() >= end || !error.kind().is_temporary() {
+                return Err(error);
             }
+            sleep(backoff.next_delay()).await;
         }
         self.watch();
         Ok(())
@@ -122,23 +128,30 @@ impl Connection {
     }
 
     /// Returns a session if the sidecar has subscribed to all, and reaches us.
-    async fn session(&self) -> Result<Option<Session>, Failure> {
+    async fn session(&self) -> Result<Session, Failure> {
+        let fails = |kind, context: String| Err(Failure::Refused(error(kind, "start").context(context)));
         let session = self.watched();
+        // First, as what it has subscribed to is complete then.
+        let is_ready = self.sidecar.is_ready().await?;
         let metadata = self.sidecar.metadata().await?;
         if metadata.app_id != self.app_id {
-            let other =
-                error(ErrorKind::InvalidConfig, "start").context("the sidecar has another app id now");
-            return Err(Failure::Refused(other));
+            return fails(
+                ErrorKind::InvalidConfig,
+                format!("the sidecar's app id is {} now", metadata.app_id),
+            );
         }
-        let reaches_us = || async {
-            match self.app_port {
-                Some(_) => self.sidecar.reaches_app(&self.app_id).await,
-                None => Ok(true),
-            }
-        };
-        let is_live =
-            session.is_known_to(&metadata) && self.sidecar.is_ready().await? && reaches_us().await?;
-        Ok(is_live.then_some(session))
+        if let Some(topic) = session.missing(&metadata) {
+            // It may have asked an app that ran here before; or it is told to ask as soon as we are well.
+            let context = format!("the sidecar has not subscribed to {topic}: does it need a restart?");
+            return fails(ErrorKind::Unavailable, context);
+        }
+        if !is_ready {
+            return fails(ErrorKind::Unavailable, "the sidecar is not ready".to_owned());
+        }
+        if self.app_port.is_some() && !self.sidecar.reaches_app(&self.app_id).await? {
+            return fails(ErrorKind::Unavailable, "the sidecar does not reach us".to_owned());
+        }
+        Ok(session)
     }
 
     /// Returns the link to the engine.
@@ -276,9 +289,7 @@ impl Reconnect for Connection {
     }
 
     async fn restore(&self) -> Result<Arc<Session>> {
-        let session = self.session().await.map_err(|failure| failure.into_error("start"))?;
-        let not_yet = || error(ErrorKind::Unavailable, "start").context("the sidecar does not reach us yet");
-        session.map(Arc::new).ok_or_else(not_yet)
+        self.session().await.map(Arc::new).map_err(|failure| failure.into_error("start"))
     }
 
     async fn lost(session: &Session) -> String {
@@ -288,7 +299,7 @@ impl Reconnect for Connection {
                 () = session.suspicion.notified() => {}
             }
             match session.sidecar.metadata().await {
-                Ok(metadata) if session.is_known_to(&metadata) => {}
+                Ok(metadata) if session.missing(&metadata).is_none() => {}
                 Ok(_) => return "the sidecar has not subscribed".to_owned(),
                 Err(Failure::Lost(reason)) => return reason,
                 Err(Failure::Refused(error)) => return error.to_string(),

@@ -111,5 +111,13 @@ async fn what_the_sidecar_cannot_learn_is_refused() -> anyhow::Result<()> {
     let unregistered = registered[0].unregister().await.err().context("unregistered")?;
     ensure!(unregistered.kind() == ErrorKind::Unsupported(Capability::Unregister), "{unregistered:?}");
     bridge.shutdown(Duration::from_secs(1)).await;
+
+    // The app alone comes back, with the same topics and then with another one.
+    let again = beside(&sidecar).build()?;
+    again.serve([fine()]).await?;
+    again.shutdown(Duration::from_secs(1)).await;
+    let more = fine().subscription("x", Filter::event("x"), |_ctx: Context, _: Payload| async { Ok(()) });
+    let quick = beside(&sidecar).connect_timeout(Duration::from_millis(300)).build()?;
+    ensure!(start(quick, more).await? == ErrorKind::Unavailable);
     Ok(())
 }

@@ -5,12 +5,14 @@ use std::{
 };
 
 use anyhow::ensure;
+use async_nats::jetstream::{self, stream};
 use purista_core::{
     Capability, Context, EmitOptions, EventBridge, EventBridgeExt as _, EventDraft, Filter, HandlerError,
     MessageType, Payload, RetryPolicy, Service, ServiceAddress, SubscriptionOptions,
 };
 use purista_integration_tests::{
-    dapr::Component,
+    dapr::{Component, Sidecar},
+    nats::{NatsConfig, NatsServer},
     rabbitmq::{RabbitConfig, RabbitServer},
 };
 
@@ -122,6 +124,34 @@ async fn what_failed_comes_again_and_what_finished_does_not() -> anyhow::Result<
     third.serve([service(false)]).await?;
     ensure!(retried.at_least(3).await?.last().is_some_and(|last| last == "2"), "{:?}", retried.all());
     third.shutdown(Duration::from_secs(1)).await;
+    emitter.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_has_two_ids_where_one_would_be_dropped() -> anyhow::Result<()> {
+    let server = NatsServer::start(NatsConfig::jetstream()).await?;
+    let jetstream = jetstream::new(async_nats::connect(server.url()).await?);
+    let subjects = vec!["userCreated".into(), "purista-all".into()];
+    jetstream.create_stream(stream::Config { name: "all".into(), subjects, ..Default::default() }).await?;
+    let place = Place::new(Component::JetStream { url: server.url().into() })?;
+    let start = async |app_id| {
+        // One durable consumer has one topic.
+        let config = place.config(app_id)?.with_component_metadata("durableName", "");
+        Sidecar::start(config.with_component_metadata("queueGroupName", "")).await
+    };
+    let (sidecar, emitter) = (start("app-mail-v1").await?, start("app-user-v1").await?);
+    let build = |sidecar| beside(sidecar).all_messages_topic("purista-all").build();
+    let (bridge, emitter) = (build(&sidecar)?, build(&emitter)?);
+    emitter.start().await?;
+    let (named, all) = (Seen::default(), Seen::default());
+    let service = watch(Service::new("Mail", "1"), "named", Filter::event("userCreated"), &named);
+    bridge.serve([watch(service, "all", Filter::message_type(MessageType::CustomMessage), &all)]).await?;
+    ensure!(bridge.capabilities().has(Capability::BroadcastSubscriptions));
+    emit(&emitter, "userCreated", "1").await?;
+    // JetStream drops what comes with the same id.
+    ensure!(named.at_least(1).await? == ["1"] && all.at_least(1).await? == ["1"]);
+    bridge.shutdown(Duration::from_secs(1)).await;
     emitter.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }
