@@ -63,7 +63,7 @@ impl Acknowledgement for MqttAcknowledgement {
     /// Hands it over to another instance. If there is none, it stays unacknowledged, and comes again if the session does.
     async fn release(self: Box<Self>, failed_attempts: u32) -> Result<()> {
         let Some(hand_over) = &self.hand_over else { return Ok(()) };
-        match hand_over.give(&self.arrival.publish, failed_attempts).await? {
+        match hand_over.give_to_takers(&self.arrival.publish, failed_attempts).await? {
             true => self.acknowledge().await,
             false => Ok(()),
         }

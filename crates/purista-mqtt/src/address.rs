@@ -48,13 +48,13 @@ impl Names {
     /// Returns where one instance passes a command on to those whom it is meant for. It is exact, unlike the topic of the
     /// command.
     pub(crate) fn command_members(&self, command: &ServiceAddress) -> String {
-        self.topic_of("command_member", &[&name(command, None)])
+        self.topic_of("command_member", &[&name(command)])
     }
 
     /// Returns where commands for one certain instance go that came to another one.
     pub(crate) fn command_member(&self, command: &ServiceAddress, instance_id: &Id) -> String {
         let instance = instance_id.with_str(|id| bounded_name(&[id], MAX_NAME));
-        self.topic_of("command_member", &[&name(command, None), &instance])
+        self.topic_of("command_member", &[&name(command), &instance])
     }
 
     /// Returns where the answers to the commands of an instance come.
@@ -67,7 +67,7 @@ impl Names {
 
     /// Returns where instances of a subscriber hand messages over to others.
     pub(crate) fn hand_over(&self, subscriber: &ServiceAddress) -> String {
-        self.topic_of("hand_over", &[&name(subscriber, None)])
+        self.topic_of("hand_over", &[&name(subscriber)])
     }
 
     /// Returns where a client sends something to itself.
@@ -75,14 +75,31 @@ impl Names {
         self.topic_of("round_trip", &[client_id])
     }
 
+    /// Returns whether a topic is one of those where clients send something to themselves.
+    pub(crate) fn is_round_trip(&self, topic: &str) -> bool {
+        topic.strip_prefix(&self.topic_of("round_trip", &[""])).is_some_and(|client| !client.contains('/'))
+    }
+
+    /// Returns where instances of a subscriber are asked whether they are there.
+    pub(crate) fn presence(&self, subscriber: &ServiceAddress) -> String {
+        self.topic_of("present", &[&name(subscriber)])
+    }
+
+    /// Returns whether a client id is one of a subscriber, whatever its instance.
+    pub(crate) fn is_subscriber_client(&self, subscriber: &ServiceAddress, client_id: &str) -> bool {
+        let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;
+        let own = bounded_name(&[&self.prefix, service_name, service_version, service_target], MAX_NAME);
+        client_id.strip_prefix(&own).is_some_and(|instance| instance.starts_with('-'))
+    }
+
     /// Returns where it is kept what the session of a subscriber listens to.
     pub(crate) fn session(&self, subscriber: &ServiceAddress, client_id: &str) -> String {
-        self.topic_of("session", &[&name(subscriber, None), client_id])
+        self.topic_of("session", &[&name(subscriber), client_id])
     }
 
     /// Returns where it is kept what the sessions of a subscriber listen to, or all sessions.
     pub(crate) fn sessions(&self, subscriber: Option<&ServiceAddress>) -> String {
-        let subscriber = subscriber.map(|subscriber| name(subscriber, None));
+        let subscriber = subscriber.map(name);
         self.topic_of("session", &[subscriber.as_deref().unwrap_or("+"), "+"])
     }
 
@@ -115,15 +132,17 @@ impl Names {
 }
 
 /// Returns the name of a command or subscriber, for what its instances share.
-pub(crate) fn name(address: &ServiceAddress, instance_id: Option<&str>) -> String {
+fn name(address: &ServiceAddress) -> String {
     let ServiceAddress { service_name, service_version, service_target, .. } = address;
-    let mut parts: Vec<&str> = vec![service_name, service_version, service_target];
-    parts.extend(instance_id);
-    bounded_name(&parts, MAX_NAME)
+    bounded_name(&[service_name, service_version, service_target], MAX_NAME)
 }
 
-/// Returns the filter by which a group shares what comes to another one.
-pub(crate) fn shared(group: &str, filter: &str) -> String {
+/// Returns the filter by which the instances of a command or subscriber share what comes to another one.
+pub(crate) fn shared_by(address: &ServiceAddress, filter: &str) -> String {
+    shared(&name(address), filter)
+}
+
+fn shared(group: &str, filter: &str) -> String {
     format!("$share/{group}/{filter}")
 }
 
@@ -180,14 +199,23 @@ mod tests {
 
     #[test]
     fn subscribers_never_share_a_name() {
+        let address = |name: &str, version: &str, target: &str| ServiceAddress::new(name, version, target);
         let distinct = [
-            name(&ServiceAddress::new("a-b", "1", "on"), None),
-            name(&ServiceAddress::new("a", "b-1", "on"), None),
-            name(&ServiceAddress::new("A", "b-1", "on"), None),
-            name(&ServiceAddress::new("a", "b", "on"), Some("1")),
-            name(&ServiceAddress::new("a", "b", "on-1"), None),
+            name(&address("a-b", "1", "on")),
+            name(&address("a", "b-1", "on")),
+            name(&address("A", "b-1", "on")),
+            name(&address("a", "b", "on-1")),
         ];
         let set: std::collections::HashSet<_> = distinct.iter().collect();
         assert_eq!(set.len(), distinct.len(), "{distinct:?}");
+        let (one, other) = (address("a", "1", "on"), address("a", "1", "on2"));
+        let client = names().subscriber_client(&one, &Id::from("x"));
+        assert!(
+            names().is_subscriber_client(&one, &client) && !names().is_subscriber_client(&other, &client)
+        );
+        assert!(
+            names().is_round_trip(&names().round_trip("x"))
+                && !names().is_round_trip("purista/round_trip/a/b")
+        );
     }
 }

@@ -5,8 +5,8 @@ use purista_core::Result;
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    attach::Attachment,
-    codec::{failed_attempts, kept, probe},
+    attach::{Attachment, waits},
+    codec::{failed_attempts, kept, marker},
     connection::Connection,
     error::lost,
     hand_over::HandOver,
@@ -25,8 +25,9 @@ pub(crate) struct Adoption {
     hand_over: Arc<HandOver>,
     session: Session,
     arrivals: mpsc::Receiver<Arrival>,
-    /// Where it is kept what the session listens to.
+    /// Where it is kept what the session listens to, and what that is.
     record: String,
+    offer: Bytes,
     /// What comes last.
     end: String,
 }
@@ -42,25 +43,35 @@ impl Adoption {
         for record in connection.kept(&connection.names.sessions(Some(&attachment.subscriber))).await? {
             let topic = String::from_utf8_lossy(&record.topic).into_owned();
             let client_id = topic.rsplit('/').next().unwrap_or_default().to_owned();
-            // One that is shared belongs to an instance that is there, or that died and comes back.
-            let waits = !record.payload.is_empty() && !record.payload.starts_with(b"$share/");
-            if !waits || client_id == attachment.spec.client_id {
+            // Others may write there, too.
+            let is_ours = connection.names.is_subscriber_client(&attachment.subscriber, &client_id);
+            if !waits(&record) || !is_ours || client_id == attachment.spec.client_id {
                 continue;
             }
             let spec = SessionSpec { client_id, ..attachment.spec.clone() };
             let (inbox, arrivals) = mpsc::channel(usize::from(spec.receive_maximum) + 1);
             let session = Session::open(&connection.config, &spec, inbox).await?;
-            session.unsubscribe(&String::from_utf8_lossy(&record.payload)).await?;
-            adopted.push(Self {
+            let adoption = Self {
                 connection: Arc::clone(connection),
                 hand_over: Arc::clone(hand_over),
                 session,
                 arrivals,
-                record: topic,
                 end: connection.names.round_trip(&spec.client_id),
-            });
+                offer: record.payload,
+                record: topic,
+            };
+            if adoption.is_still_offered().await? {
+                adoption.session.unsubscribe(&String::from_utf8_lossy(&adoption.offer)).await?;
+                adopted.push(adoption);
+            }
         }
         Ok(adopted)
+    }
+
+    /// Returns whether its instance has not come back meanwhile.
+    async fn is_still_offered(&self) -> Result<bool> {
+        let records = self.connection.kept(&self.record).await?;
+        Ok(!self.session.is_lost() && records.iter().any(|record| record.payload == self.offer))
     }
 
     /// Hands over what waits.
@@ -77,7 +88,7 @@ impl Adoption {
     async fn empty(&mut self) -> Result<()> {
         if self.session.is_resumed {
             self.session.subscribe(std::slice::from_ref(&self.end), None).await?;
-            self.connection.publish_once(self.end.clone(), Bytes::new(), probe(), "adopt").await?;
+            self.connection.publish_once(self.end.clone(), Bytes::new(), marker(), "adopt").await?;
             loop {
                 let arrival = timeout(PATIENCE, self.arrivals.recv()).await.ok().flatten();
                 let arrival = arrival.ok_or_else(|| lost("adopt"))?;
@@ -91,7 +102,10 @@ impl Adoption {
                 arrival.client.ack(publish).await.map_err(|_| lost("adopt"))?;
             }
         }
+        if !self.is_still_offered().await? {
+            return Ok(());
+        }
         self.session.disconnect(true).await;
-        self.connection.publish_once(self.record.clone(), Bytes::new(), kept(), "adopt").await.map(drop)
+        self.connection.publish_once(self.record.clone(), Bytes::new(), kept(None), "adopt").await.map(drop)
     }
 }

@@ -1,13 +1,13 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use purista_core::{Granted, Result, ServiceAddress, Sharing, Subscription};
-use rumqttc::AckMode;
+use rumqttc::{AckMode, Publish};
 use tokio::sync::mpsc;
 
 use crate::{
     acknowledgement::Unsettled,
-    address::{name, shared},
+    address::shared_by,
     codec::kept,
     connection::Connection,
     hand_over::HandOver,
@@ -15,7 +15,7 @@ use crate::{
     session::{Arrival, Session},
 };
 
-/// How many messages a subscription publishes over its own connection: none.
+/// How many messages a subscription may have under way over its own connection, which publishes none.
 const MAX_INFLIGHT: u16 = 1;
 
 /// How a subscription is attached to the broker.
@@ -62,7 +62,7 @@ impl Attachment {
             Sharing::Broadcast => (pattern.clone(), None),
             _ => {
                 let hand_over = Arc::new(HandOver::new(Arc::clone(&connection), subscriber));
-                (shared(&name(subscriber, None), &pattern), Some(hand_over))
+                (shared_by(subscriber, &pattern), Some(hand_over))
             }
         };
         let spec = SessionSpec {
@@ -94,7 +94,12 @@ impl Attachment {
             };
             // First what is new, so that nothing is missed.
             self.subscribe(&session).await?;
-            self.keep_record(&self.filter).await?;
+            if self.is_durable {
+                self.keep_record(&self.filter, None).await?;
+            } else if self.connection.config.session_expiry.is_some() {
+                // It may have been durable before.
+                self.keep_record("", None).await?;
+            }
             if session.is_resumed {
                 let before = before.map(|before| String::from_utf8_lossy(&before.payload).into_owned());
                 for former in self.former_filters(before).iter().filter(|former| **former != self.filter) {
@@ -115,7 +120,7 @@ impl Attachment {
     /// Returns what the session may listen to: what is kept of it, and what it wants now in the other ways to share it.
     fn former_filters(&self, before: Option<String>) -> Vec<String> {
         let hand_over = HandOver::new(Arc::clone(&self.connection), &self.subscriber);
-        let mut former = vec![self.pattern.clone(), shared(&name(&self.subscriber, None), &self.pattern)];
+        let mut former = vec![self.pattern.clone(), shared_by(&self.subscriber, &self.pattern)];
         former.extend(before);
         former.extend(self.hand_over.is_none().then_some(hand_over.filter));
         former
@@ -128,7 +133,7 @@ impl Attachment {
         *was_forgotten |= self.is_durable && !session.is_resumed;
         self.subscribe(&session).await?;
         if *was_forgotten {
-            self.keep_record(&self.filter).await?;
+            self.keep_record(&self.filter, None).await?;
         }
         Ok(Attached::new(session, arrivals))
     }
@@ -138,15 +143,34 @@ impl Attachment {
     pub(crate) async fn leave_waiting(&self, session: &Session) -> Result<()> {
         if self.hand_over.is_some() {
             session.subscribe(std::slice::from_ref(&self.pattern), None).await?;
-            self.keep_record(&self.pattern).await?;
+            self.offer().await?;
             session.unsubscribe(&self.filter).await?;
+            if self.another_waits().await? {
+                session.unsubscribe(&self.pattern).await?;
+            }
         }
         Ok(())
     }
 
+    /// Notes that whoever comes may adopt the session.
+    pub(crate) async fn offer(&self) -> Result<()> {
+        self.keep_record(&self.pattern, self.spec.expiry).await
+    }
+
+    /// Returns whether the session of another instance waits, of several that shut down at the same time the one with the
+    /// least client id.
+    async fn another_waits(&self) -> Result<bool> {
+        let sessions = self.connection.names.sessions(Some(&self.subscriber));
+        let records = self.connection.kept(&sessions).await?;
+        Ok(records.iter().any(|record| waits(record) && record.topic < self.record))
+    }
+
     /// Leaves nothing.
     pub(crate) async fn forget_record(&self) -> Result<()> {
-        self.keep_record("").await
+        match self.is_durable {
+            true => self.keep_record("", None).await,
+            false => Ok(()),
+        }
     }
 
     async fn open(&self) -> Result<(Session, mpsc::Receiver<Arrival>)> {
@@ -162,11 +186,14 @@ impl Attachment {
     }
 
     /// Keeps under a topic what the session listens to, as the broker does not tell.
-    async fn keep_record(&self, filter: &str) -> Result<()> {
-        if !self.is_durable {
-            return Ok(());
-        }
+    async fn keep_record(&self, filter: &str, expiry: Option<Duration>) -> Result<()> {
         let filter = Bytes::copy_from_slice(filter.as_bytes());
-        self.connection.publish_once(self.record.clone(), filter, kept(), "register").await.map(drop)
+        self.connection.publish_once(self.record.clone(), filter, kept(expiry), "register").await.map(drop)
     }
+}
+
+/// Returns whether a session waits for whoever comes. One that is shared belongs to an instance that is there, or that died
+/// and comes back.
+pub(crate) fn waits(record: &Publish) -> bool {
+    !record.payload.is_empty() && !record.payload.starts_with(b"$share/")
 }

@@ -5,11 +5,7 @@ use purista_core::{
     adapter::{Engine, EngineConfig, Variables},
 };
 
-use crate::{
-    MqttBridge,
-    config::Config,
-    transport::MqttTransport,
-};
+use crate::{MqttBridge, config::Config, transport::MqttTransport};
 
 /// Configures an [`MqttBridge`].
 #[derive(Clone, Debug)]

@@ -25,17 +25,13 @@ const EVENT_EXPIRY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     correlation_data: Option<Bytes>,
-    deadline: Option<Instant>,
 }
 
 impl Reply {
     /// Reads it from a command.
-    pub(crate) fn to(publish: &Publish, deadline: Option<Instant>) -> Self {
+    pub(crate) fn to(publish: &Publish) -> Self {
         let properties = publish.properties.as_ref();
-        Self {
-            correlation_data: properties.and_then(|properties| properties.correlation_data.clone()),
-            deadline,
-        }
+        Self { correlation_data: properties.and_then(|properties| properties.correlation_data.clone()) }
     }
 }
 
@@ -66,26 +62,20 @@ pub(crate) fn command(command: &Message, deadline: Instant) -> PublishOptions {
     })
 }
 
-/// What travels beside an answer.
-pub(crate) fn response(response: &Message, reply: &Reply) -> PublishOptions {
-    let expiry = match reply.deadline {
-        Some(deadline) if response.event_name.is_none() => deadline.saturating_duration_since(Instant::now()),
-        _ => EVENT_EXPIRY,
-    };
+/// What travels beside an answer. It may wait longer than its caller does: for a subscription.
+pub(crate) fn response(reply: &Reply) -> PublishOptions {
     at_least_once(PublishProperties {
         correlation_data: reply.correlation_data.clone(),
-        ..properties(expiry)
+        ..properties(EVENT_EXPIRY)
     })
 }
 
 /// What travels beside a refusal.
 pub(crate) fn refusal(reply: Reply) -> PublishOptions {
-    let expiry =
-        reply.deadline.map_or(MAX_TIMEOUT, |deadline| deadline.saturating_duration_since(Instant::now()));
     at_least_once(PublishProperties {
         correlation_data: reply.correlation_data,
         user_properties: vec![(REFUSED.to_owned(), "1".to_owned())],
-        ..properties(expiry)
+        ..properties(EVENT_EXPIRY)
     })
 }
 
@@ -101,14 +91,32 @@ pub(crate) fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishOptio
     at_least_once(properties)
 }
 
-/// What travels beside something that only asks whether somebody is there.
+/// What travels beside something that is of no use later.
 pub(crate) fn probe() -> PublishOptions {
     at_least_once(PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() })
 }
 
-/// What travels beside something that the broker keeps until it is replaced.
-pub(crate) fn kept() -> PublishOptions {
-    PublishOptions::at_least_once().retained()
+/// What travels beside a question whether somebody is there.
+pub(crate) fn question(response_topic: String) -> PublishOptions {
+    at_least_once(PublishProperties {
+        message_expiry_interval: Some(1),
+        response_topic: Some(response_topic),
+        ..PublishProperties::default()
+    })
+}
+
+/// What travels beside something that tells what came before it, however long that takes.
+pub(crate) fn marker() -> PublishOptions {
+    at_least_once(properties(MAX_TIMEOUT))
+}
+
+/// What travels beside something that the broker keeps until it is replaced, or for a time.
+pub(crate) fn kept(expiry: Option<Duration>) -> PublishOptions {
+    at_least_once(PublishProperties {
+        message_expiry_interval: expiry.map(seconds),
+        ..PublishProperties::default()
+    })
+    .retained()
 }
 
 /// What travels beside a dead letter.

@@ -5,10 +5,13 @@ use purista_core::{
     adapter::{Backlog, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
 use rumqttc::Publish;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 
 use crate::{
-    address::{name, shared},
+    address::shared_by,
     codec::{Reply, deadline, passed_on, response},
     connection::Connection,
     transport::MqttTransport,
@@ -16,6 +19,9 @@ use crate::{
 
 /// How many commands that came wait to be taken over.
 const ARRIVALS_CAPACITY: usize = 256;
+
+/// How many commands are passed on at once.
+const PASSED_ON_AT_ONCE: usize = 256;
 
 /// Consumes a command. The broker has nothing more to do with what it handed over, so what cannot be handled at once
 /// waits here.
@@ -37,20 +43,35 @@ impl CommandConsumer {
         command: &ServiceAddress,
         intake: Intake<MqttTransport>,
     ) -> Result<Self> {
-        let (to, arrivals) = mpsc::channel(ARRIVALS_CAPACITY);
+        let (to, mut arrivals) = mpsc::channel(ARRIVALS_CAPACITY);
         let members = connection.names.command_members(command);
         let filters = [
             connection.names.command(command),
-            shared(&name(command, None), &members),
+            shared_by(command, &members),
             connection.names.command_member(command, connection.link().instance_id()),
         ];
         let config = &connection.config;
         let backlog = Arc::new(Backlog::new(config.pending_messages, config.pending_bytes));
-        connection.subscribe(&filters, &to).await?;
+        let mut first = Vec::new();
+        {
+            let subscribed = connection.subscribe(&filters, &to);
+            tokio::pin!(subscribed);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(publish) = arrivals.recv() => first.push(publish),
+                    subscribed = &mut subscribed => break subscribed?,
+                }
+            }
+        }
         let closing = connection.closing().clone();
-        let task =
-            Task { connection, command: command.clone(), members, filters, intake, backlog, to, arrivals };
-        Ok(Self(ConsumerTask::spawn(&closing, |stop| task.run(stop))))
+        let passing_on = Arc::new(Semaphore::new(PASSED_ON_AT_ONCE));
+        let command = command.clone();
+        let task = Task { connection, command, members, filters, intake, backlog, passing_on, to, arrivals };
+        Ok(Self(ConsumerTask::spawn(&closing, |stop| async move {
+            first.into_iter().for_each(|publish| task.take(publish));
+            task.run(stop).await;
+        })))
     }
 
     /// Takes nothing more, and hands over what waits to another instance. What nobody takes is handled here before a
@@ -69,6 +90,7 @@ struct Task {
     filters: [String; 3],
     intake: Intake<MqttTransport>,
     backlog: Arc<Backlog<Item>>,
+    passing_on: Arc<Semaphore>,
     to: mpsc::Sender<Publish>,
     arrivals: mpsc::Receiver<Publish>,
 }
@@ -136,7 +158,12 @@ impl Task {
     /// Passes a command on to whom it is meant for. If nobody is there, it is refused here.
     fn pass_on(&self, item: Item, topic: String) {
         let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
+        let Ok(permit) = Arc::clone(&self.passing_on).try_acquire_owned() else {
+            self.intake.overflowed();
+            return self.answer_unavailable(item);
+        };
         tokio::spawn(async move {
+            let _permit = permit;
             let (payload, options) = (item.publish.payload.clone(), passed_on(&item.publish, 0));
             let is_taken = connection.publish_once(topic, payload, options, "pass on").await;
             let bytes = item.publish.payload.len();
@@ -150,7 +177,7 @@ impl Task {
         let connection = Arc::clone(&self.connection);
         tokio::spawn(async move {
             let answer = item.message.unavailable(connection.link().instance_id());
-            let options = response(&answer, &Reply::to(&item.publish, item.deadline));
+            let options = response(&Reply::to(&item.publish));
             let topic = connection.names.topic(&answer);
             if connection.session().send(topic, answer.encode(), options).await.is_err() {
                 tracing::debug!("a caller could not be told that there is no room");
@@ -161,7 +188,7 @@ impl Task {
     /// Delivers what came first.
     fn deliver(&self, slot: Slot) {
         let Some(Item { message, publish, deadline }) = self.backlog.pop() else { return };
-        let reply = Reply::to(&publish, deadline);
+        let reply = Reply::to(&publish);
         let delivery = Delivery::new(message).with_original(publish.payload);
         self.intake.deliver(slot, delivery.with_reply_to(reply, deadline));
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     address::Names,
-    codec::probe,
+    codec::{marker, probe, question},
     config::Config,
     error::{error, lost, refused},
     options::SessionSpec,
@@ -31,6 +31,9 @@ const MAX_INFLIGHT: u16 = 2_048;
 
 /// How many messages that are kept wait for who reads them.
 const KEPT_CAPACITY: usize = 1_024;
+
+/// How long others may take to say that they are there.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a way to the broker and back may take.
 const ROUND_TRIP_PATIENCE: Duration = Duration::from_secs(10);
@@ -220,10 +223,33 @@ impl Connection {
     pub(crate) async fn round_trip(&self) -> Result<()> {
         let (number, back) = self.router.round_trips().begin();
         let topic = self.names.round_trip(&self.spec.client_id);
-        self.publish_once(topic, Bytes::copy_from_slice(&number.to_be_bytes()), probe(), "send").await?;
-        match timeout(ROUND_TRIP_PATIENCE, back).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(lost("send")),
+        let session = self.session();
+        self.publish_once(topic, Bytes::copy_from_slice(&number.to_be_bytes()), marker(), "send").await?;
+        tokio::select! {
+            back = timeout(ROUND_TRIP_PATIENCE, back) => match back {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(lost("send")),
+            },
+            () = session.lost() => Err(lost("send")),
+        }
+    }
+
+    /// Asks those who listen to a topic whether they are there; returns whether one of them answers. That the broker has
+    /// somebody for it says little: others may listen to everything.
+    pub(crate) async fn is_answered(&self, topic: String) -> Result<bool> {
+        let (number, back) = self.router.round_trips().begin();
+        let options = question(self.names.round_trip(&self.spec.client_id));
+        let number = Bytes::copy_from_slice(&number.to_be_bytes());
+        Ok(self.publish_once(topic, number, options, "ask").await?
+            && matches!(timeout(ANSWER_PATIENCE, back).await, Ok(Ok(()))))
+    }
+
+    /// Answers somebody who asks whether we are there.
+    pub(crate) async fn answer(&self, question: &Publish) {
+        let topic = question.properties.as_ref().and_then(|properties| properties.response_topic.clone());
+        if let Some(topic) = topic.filter(|topic| self.names.is_round_trip(topic)) {
+            // Who asks goes on without an answer.
+            let _lost = self.session().send(topic, question.payload.clone(), probe()).await;
         }
     }
 
@@ -231,7 +257,11 @@ impl Connection {
         session.subscribe(&self.names.answers(self.link().instance_id()), Some(ANSWERS)).await?;
         session.subscribe(&[self.names.round_trip(&self.spec.client_id)], Some(ROUND_TRIP)).await?;
         for (id, filter) in self.router.routes().filters() {
-            session.subscribe(&[filter], Some(id)).await?;
+            session.subscribe(std::slice::from_ref(&filter), Some(id)).await?;
+            // Who wanted it may have gone meanwhile.
+            if !self.router.routes().is_wanted(id) {
+                session.unsubscribe(&filter).await?;
+            }
         }
         Ok(())
     }
@@ -248,6 +278,11 @@ impl Connection {
         // Also when this is dropped half-way.
         let _closing = self.closing().clone().drop_guard();
         if self.is_up() {
+            // The client ends the connection before it has sent all that waits for its turn.
+            if let Err(error) = self.round_trip().await {
+                tracing::debug!(%error, "not all was sent");
+            }
+            self.closing().cancel();
             self.session().disconnect(true).await;
         }
     }

@@ -1,14 +1,12 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use bytes::Bytes;
 use purista_core::{Result, ServiceAddress};
 use rumqttc::Publish;
 
-use crate::{
-    address::{name, shared},
-    codec::{passed_on, probe},
-    connection::Connection,
-};
+use crate::{address::shared_by, codec::passed_on, connection::Connection};
 
 /// The way on which the instances of a subscriber hand messages over to each other, as the broker does not.
 #[derive(Debug)]
@@ -17,13 +15,24 @@ pub(crate) struct HandOver {
     topic: String,
     /// What an instance listens to that takes messages over.
     pub(crate) filter: String,
+    /// Where instances are asked whether they are there.
+    pub(crate) presence: String,
+    has_takers: AtomicBool,
 }
 
 impl HandOver {
     pub(crate) fn new(connection: Arc<Connection>, subscriber: &ServiceAddress) -> Self {
         let topic = connection.names.hand_over(subscriber);
-        let filter = shared(&name(subscriber, None), &topic);
-        Self { connection, topic, filter }
+        let filter = shared_by(subscriber, &topic);
+        let presence = connection.names.presence(subscriber);
+        Self { connection, topic, filter, presence, has_takers: AtomicBool::new(false) }
+    }
+
+    /// Looks whether another instance is there, once this one takes nothing over and does not answer any more.
+    pub(crate) async fn find_takers(&self) -> Result<bool> {
+        let has_takers = self.connection.is_answered(self.presence.clone()).await?;
+        self.has_takers.store(has_takers, Ordering::Release);
+        Ok(has_takers)
     }
 
     /// Gives a message to another instance, with how often it has failed; returns whether there is one. The broker has it
@@ -33,13 +42,8 @@ impl HandOver {
         self.connection.publish_once(self.topic.clone(), publish.payload.clone(), options, "hand over").await
     }
 
-    /// Returns whether another instance is there.
-    pub(crate) async fn has_taker(&self) -> Result<bool> {
-        self.connection.publish_once(self.topic.clone(), Bytes::new(), probe(), "hand over").await
-    }
-
-    /// Returns whether a message only asks whether we are there.
-    pub(crate) fn is_probe(&self, publish: &Publish) -> bool {
-        publish.payload.is_empty() && publish.topic == self.topic
+    /// Gives a message to another instance if one was found.
+    pub(crate) async fn give_to_takers(&self, publish: &Publish, failed_attempts: u32) -> Result<bool> {
+        Ok(self.has_takers.load(Ordering::Acquire) && self.give(publish, failed_attempts).await?)
     }
 }

@@ -1,7 +1,11 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use purista_core::{Message, adapter::Link};
 use rumqttc::Publish;
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::timeout,
+};
 
 use crate::{
     codec::is_refusal,
@@ -9,6 +13,9 @@ use crate::{
     routes::{ANSWERS, ROUND_TRIP, Routes},
     session::{Arrival, Inbox},
 };
+
+/// How long one consumer may hold up the others.
+const STALL: Duration = Duration::from_millis(500);
 
 /// Hands over what comes to an instance, by its subscription identifier.
 #[derive(Clone, Debug)]
@@ -43,6 +50,15 @@ impl Router {
     }
 }
 
+/// Consumers take over at once. One that does not must not hold up the others for long.
+async fn hand_over(to: &mpsc::Sender<Publish>, publish: Publish) {
+    if let Err(TrySendError::Full(publish)) = to.try_send(publish)
+        && timeout(STALL, to.send(publish)).await.is_err()
+    {
+        tracing::warn!("a message is lost, as it was not taken over in time");
+    }
+}
+
 impl Inbox for Router {
     async fn take(&self, arrival: Arrival) {
         let publish = arrival.publish;
@@ -51,12 +67,15 @@ impl Inbox for Router {
         match ids.first().copied() {
             Some(ANSWERS) => self.answer(&publish),
             Some(ROUND_TRIP) => self.0.round_trips.end(&publish.payload),
-            Some(id) => {
-                if let Some(to) = self.0.routes.find(id) {
-                    // A consumer takes everything over at once until it is gone.
-                    let _gone = to.send(publish).await;
+            Some(id) => match self.0.routes.find(id) {
+                Some(to) => hand_over(&to, publish).await,
+                None => {
+                    if let Some(filter) = self.0.routes.take_abandoned(id) {
+                        tracing::debug!(filter, "a subscription that nobody wants any more is ended");
+                        let _next_time = arrival.client.try_unsubscribe(filter);
+                    }
                 }
-            }
+            },
             None => tracing::debug!("a message came without a subscription identifier"),
         }
     }

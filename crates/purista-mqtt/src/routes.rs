@@ -31,6 +31,12 @@ struct Route {
     to: Vec<mpsc::Sender<Publish>>,
 }
 
+impl Route {
+    fn is_wanted(&self) -> bool {
+        self.to.iter().any(|to| !to.is_closed())
+    }
+}
+
 impl Default for Routes {
     fn default() -> Self {
         Self(Mutex::new(Inner { next_id: FIRST_FREE, routes: HashMap::new() }))
@@ -55,7 +61,12 @@ impl Routes {
     pub(crate) fn is_last(&self, filter: &str, to: &mpsc::Sender<Publish>) -> bool {
         let inner = self.0.lock();
         let route = inner.routes.values().find(|route| route.filter == filter);
-        route.is_some_and(|route| route.to.iter().all(|other| other.same_channel(to)))
+        route.is_some_and(|route| route.to.iter().all(|other| other.same_channel(to) || other.is_closed()))
+    }
+
+    /// Returns whether somebody wants what has this identifier.
+    pub(crate) fn is_wanted(&self, id: usize) -> bool {
+        self.0.lock().routes.get(&id).is_some_and(Route::is_wanted)
     }
 
     /// Removes who wanted something.
@@ -68,12 +79,21 @@ impl Routes {
 
     /// Returns where something goes.
     pub(crate) fn find(&self, id: usize) -> Option<mpsc::Sender<Publish>> {
-        self.0.lock().routes.get(&id)?.to.first().cloned()
+        self.0.lock().routes.get(&id)?.to.iter().find(|to| !to.is_closed()).cloned()
     }
 
-    /// Returns all filters with their identifiers.
+    /// Takes the filter of something away that nobody wants any more, as who wanted it has gone without a word.
+    pub(crate) fn take_abandoned(&self, id: usize) -> Option<String> {
+        let mut inner = self.0.lock();
+        let is_abandoned = inner.routes.get(&id).is_some_and(|route| !route.is_wanted());
+        is_abandoned.then(|| inner.routes.remove(&id).map(|route| route.filter)).flatten()
+    }
+
+    /// Returns all filters that are wanted with their identifiers.
     pub(crate) fn filters(&self) -> Vec<(usize, String)> {
-        self.0.lock().routes.iter().map(|(id, route)| (*id, route.filter.clone())).collect()
+        let inner = self.0.lock();
+        let wanted = inner.routes.iter().filter(|(_, route)| route.is_wanted());
+        wanted.map(|(id, route)| (*id, route.filter.clone())).collect()
     }
 }
 

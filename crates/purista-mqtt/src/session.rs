@@ -9,7 +9,7 @@ use purista_core::{Capability, Error, ErrorKind, Result};
 use rumqttc::{
     AsyncClient, ConnAck, ConnAckProperties, DisconnectProperties, DisconnectReasonCode, Event, EventLoop,
     Packet, PubAckReason, Publish, PublishOptions, PublishResult, QoS, RetainForwardRule,
-    SubscribeFilterInput, SubscribeProperties, SubscribeReasonCode, ValidatedTopic,
+    SubscribeFilterInput, SubscribeProperties, SubscribeReasonCode,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     config::{Config, Server},
     error::{error, from_connect, lost, not_subscribed},
-    options::{SessionSpec, options},
+    options::{SessionSpec, options, seconds},
 };
 
 /// How many requests wait for their turn on the connection.
@@ -62,8 +62,9 @@ pub(crate) trait Inbox: Clone + Send + Sync + 'static {
 
 impl Inbox for mpsc::Sender<Arrival> {
     async fn take(&self, arrival: Arrival) {
-        // Once nobody takes it, it stays unacknowledged.
-        let _nobody = self.send(arrival).await;
+        // There is room for all that must be acknowledged. Anything else that has none, or that nobody takes any more, is
+        // not: it stays unacknowledged, or asks for nothing.
+        let _no_room = self.try_send(arrival);
     }
 }
 
@@ -150,7 +151,7 @@ impl Session {
         options: PublishOptions,
     ) -> Result<PubAckReason, Failed> {
         self.check_size(&topic, &payload)?;
-        let notice = self.client.publish_tracked(valid(topic), payload, options).await;
+        let notice = self.client.publish_tracked(topic, payload, options).await;
         match notice.map_err(|_| Failed::Lost)?.wait_async().await {
             Ok(PublishResult::Qos1(acknowledgement)) => Ok(acknowledgement.reason),
             Ok(_) => Ok(PubAckReason::Success),
@@ -172,7 +173,7 @@ impl Session {
         options: PublishOptions,
     ) -> Result<(), Failed> {
         self.check_size(&topic, &payload)?;
-        self.client.publish(valid(topic), payload, options).await.map_err(|_| Failed::Lost)
+        self.client.publish(topic, payload, options).await.map_err(|_| Failed::Lost)
     }
 
     /// Subscribes; returns when the broker routes to us. What comes has this identifier.
@@ -241,14 +242,6 @@ impl Session {
     }
 }
 
-/// Our topics are escaped; the client need not look through each of them.
-fn valid(topic: String) -> rumqttc::PublishTopic {
-    match ValidatedTopic::new(topic) {
-        Ok(topic) => topic.into(),
-        Err(invalid) => invalid.to_string().into(),
-    }
-}
-
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("is_lost", &self.is_lost()).finish_non_exhaustive()
@@ -264,6 +257,14 @@ impl Limits {
             return Err(error(ErrorKind::Unsupported(Capability::SharedSubscriptions), "start"));
         }
         let expiry = properties.and_then(|broker| broker.session_expiry_interval);
+        let asked = spec.expiry.map_or(0, seconds);
+        if expiry.is_some_and(|granted| granted < asked) {
+            tracing::warn!(
+                granted = expiry,
+                asked,
+                "the broker keeps sessions for a shorter time, in seconds"
+            );
+        }
         if spec.expiry.is_some() && expiry == Some(0) {
             return Err(error(ErrorKind::Unsupported(Capability::DurableSubscriptions), "start"));
         }

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -38,7 +37,7 @@ impl QuickSocket {
     /// The kernel takes it back whenever it likes.
     fn acknowledge_at_once(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _slower = SockRef::from(&self.0).set_tcp_quickack(true);
+        let _slower = socket2::SockRef::from(&self.0).set_tcp_quickack(true);
     }
 }
 

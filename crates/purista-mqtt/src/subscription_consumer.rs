@@ -8,18 +8,23 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use purista_core::{
     Granted, Message, Result, Subscription,
     adapter::{Backoff, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
-use tokio::time::{Instant, sleep, timeout};
+use rumqttc::Publish;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     acknowledgement::{MqttAcknowledgement, Unsettled},
     adoption::Adoption,
     attach::{Attached, Attachment},
-    codec::{failed_attempts, is_refusal, probe},
+    codec::{failed_attempts, is_refusal, marker},
     connection::Connection,
     error::lost,
     hand_over::HandOver,
@@ -29,6 +34,12 @@ use crate::{
 
 /// How many messages are delivered before it is looked for anything else.
 const AT_ONCE: usize = 32;
+
+/// How many questions wait for their answer.
+const QUESTIONS_CAPACITY: usize = 64;
+
+/// How long a registration waits for the sessions of others to be adopted.
+const ADOPTION_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long it may take to restore a session before that is tried again.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,9 +72,18 @@ impl SubscriptionConsumer {
     ) -> Result<Self> {
         let attachment = Attachment::new(Arc::clone(&connection), subscription, granted);
         let attached = attachment.attach().await?;
-        match Adoption::begin(&attachment).await {
-            Ok(adopted) => adopted.into_iter().for_each(|adoption| drop(tokio::spawn(adoption.finish()))),
-            Err(error) => tracing::debug!(%error, "what waits for other instances is not adopted"),
+        let (to, questions) = mpsc::channel(QUESTIONS_CAPACITY);
+        if let Some(hand_over) = &attachment.hand_over {
+            let presence = std::slice::from_ref(&hand_over.presence);
+            if let Err(error) = connection.subscribe(presence, &to).await {
+                attached.session.disconnect(!attached.session.is_resumed).await;
+                return Err(error);
+            }
+        }
+        match timeout(ADOPTION_PATIENCE, Adoption::begin(&attachment)).await {
+            Ok(Ok(adopted)) => adopted.into_iter().for_each(|adoption| drop(tokio::spawn(adoption.finish()))),
+            Ok(Err(error)) => tracing::debug!(%error, "what waits for other instances is not adopted"),
+            Err(_) => tracing::debug!("what waits for other instances is not adopted in time"),
         }
         let shared = Arc::new(Shared {
             session: Mutex::new(Some(attached.end())),
@@ -79,6 +99,8 @@ impl SubscriptionConsumer {
             attached_at: Instant::now(),
             backoff: Backoff::new(Duration::from_millis(100), max_delay),
             waiting: VecDeque::new(),
+            to,
+            questions,
             intake,
             shared: Arc::clone(&shared),
         };
@@ -107,6 +129,9 @@ struct Task {
     backoff: Backoff,
     /// What came and waits for a handler's place.
     waiting: VecDeque<Arrival>,
+    /// What others ask who want to know whether this instance is there.
+    questions: mpsc::Receiver<Publish>,
+    to: mpsc::Sender<Publish>,
     intake: Intake<MqttTransport>,
     shared: Arc<Shared>,
 }
@@ -150,6 +175,7 @@ impl Task {
                 biased;
                 why = stop.told() => return Ended::Stopped(why),
                 () = session.lost() => return Ended::Lost,
+                Some(question) = self.questions.recv() => self.shared.connection.answer(&question).await,
                 Some(arrival) = self.attached.arrivals.recv(), if !has_work => self.waiting.push_back(arrival),
                 slot = self.intake.slot(), if has_work => {
                     let Some(slot) = slot else { return Ended::Over };
@@ -166,6 +192,10 @@ impl Task {
         for _ in 0..AT_ONCE {
             let arrival = self.waiting.pop_front().or_else(|| self.attached.arrivals.try_recv().ok());
             let Some(arrival) = arrival else { return };
+            if is_refusal(&arrival.publish) {
+                self.forget(self.acknowledgement(arrival)).await;
+                continue;
+            }
             match self.intake.try_slot() {
                 Ok(slot) => self.deliver(slot, arrival).await,
                 Err(_) => return self.waiting.push_front(arrival),
@@ -216,13 +246,7 @@ impl Task {
         let publish = &arrival.publish;
         let attempt = failed_attempts(publish).saturating_add(1);
         let original = publish.payload.clone();
-        let is_probe =
-            self.attachment.hand_over.as_ref().is_some_and(|hand_over| hand_over.is_probe(publish));
-        let is_noise = is_probe || is_refusal(publish);
         let acknowledgement = self.acknowledgement(arrival);
-        if is_noise {
-            return self.forget(acknowledgement).await;
-        }
         match Message::decode(original.clone()) {
             Ok(message) => {
                 let delivery = Delivery::new(Arc::new(message))
@@ -259,8 +283,14 @@ impl Task {
     async fn leave(&mut self, why: Stop) -> Result<()> {
         let session = Arc::clone(&self.attached.session);
         if let Some(hand_over) = self.attachment.hand_over.clone() {
+            self.questions.close();
+            self.shared.connection.unsubscribe(std::slice::from_ref(&hand_over.presence), &self.to).await;
             session.unsubscribe(&hand_over.filter).await?;
-            if hand_over.has_taker().await? {
+            if hand_over.find_takers().await? {
+                if self.attachment.is_durable {
+                    // Should this end half-way, somebody goes on with it.
+                    self.attachment.offer().await?;
+                }
                 session.unsubscribe(&self.attachment.filter).await?;
                 self.hand_over_the_rest(&hand_over).await?;
                 self.attachment.forget_record().await?;
@@ -282,17 +312,36 @@ impl Task {
 
     async fn hand_over_the_rest(&mut self, hand_over: &HandOver) -> Result<()> {
         let end = self.mark_the_end().await?;
-        while let Some(arrival) = self.next_before(&end).await? {
-            let publish = &arrival.publish;
-            if hand_over.give(publish, failed_attempts(publish)).await? {
-                self.forget(self.acknowledgement(arrival)).await;
-            } else if self.attachment.is_durable {
-                return Err(lost("hand over").context("the other instance is gone"));
-            } else if let Some(slot) = self.intake.slot().await {
-                self.deliver(slot, arrival).await;
+        let mut is_over = false;
+        while !is_over {
+            let mut some = Vec::new();
+            while some.len() < AT_ONCE && (some.is_empty() || self.has_more()) {
+                match self.next_before(&end).await? {
+                    Some(arrival) => some.push(arrival),
+                    None => {
+                        is_over = true;
+                        break;
+                    }
+                }
+            }
+            let given = join_all(some.iter().map(|arrival| {
+                hand_over.give_to_takers(&arrival.publish, failed_attempts(&arrival.publish))
+            }));
+            for (given, arrival) in given.await.into_iter().zip(some) {
+                if given? {
+                    self.forget(self.acknowledgement(arrival)).await;
+                } else if self.attachment.is_durable {
+                    return Err(lost("hand over").context("the other instance is gone"));
+                } else if let Some(slot) = self.intake.slot().await {
+                    self.deliver(slot, arrival).await;
+                }
             }
         }
         Ok(())
+    }
+
+    fn has_more(&self) -> bool {
+        !self.waiting.is_empty() || !self.attached.arrivals.is_empty()
     }
 
     async fn handle_the_rest(&mut self) -> Result<()> {
@@ -322,7 +371,7 @@ impl Task {
     async fn mark_the_end(&self) -> Result<String> {
         let topic = self.shared.connection.names.round_trip(&self.attachment.spec.client_id);
         self.attached.session.subscribe(std::slice::from_ref(&topic), None).await?;
-        self.shared.connection.publish_once(topic.clone(), Bytes::new(), probe(), "unregister").await?;
+        self.shared.connection.publish_once(topic.clone(), Bytes::new(), marker(), "unregister").await?;
         Ok(topic)
     }
 }

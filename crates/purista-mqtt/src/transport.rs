@@ -111,7 +111,7 @@ impl Transport for MqttTransport {
 
     async fn respond(&self, response: Arc<Message>, reply: Reply) -> Result<()> {
         let connection = self.connection()?;
-        let options = || codec::response(&response, &reply);
+        let options = || codec::response(&reply);
         if response.event_name.is_some() {
             // It is an event like any other.
             return connection.publish_until_taken(&response, options, "respond").await.map(drop);
