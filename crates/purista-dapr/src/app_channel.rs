@@ -29,7 +29,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    codec::{self, Malformed, TIME_LIMIT},
+    cloud_event::{self, Malformed},
+    codec::TIME_LIMIT,
     command_consumer::Answer,
     config::Config,
     error::error,
@@ -212,7 +213,7 @@ async fn event(
         return status(StatusCode::NOT_FOUND);
     }
     let received = match body {
-        Ok(body) => codec::received(&headers, &body),
+        Ok(body) => cloud_event::received(&headers, &body),
         Err(rejection) => {
             Err(Malformed::NoMessage(error(ErrorKind::InvalidMessage, "receive").source(rejection)))
         }

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app_channel::{App, AppChannel},
-    codec::{self, Destination},
+    cloud_event::{self, Destination},
     config::Config,
     error::error,
     routes::Routes,
@@ -204,7 +204,7 @@ impl Connection {
         is_for_all: bool,
         operation: &'static str,
     ) -> Result<()> {
-        let event = codec::cloud_event(message, envelope, self.destination(topic, is_for_all));
+        let event = cloud_event::cloud_event(message, envelope, self.destination(topic, is_for_all));
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             self.ready().await?;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::{
-    codec::CLOUD_EVENT,
+    cloud_event::CLOUD_EVENT,
     config::Config,
     error::{SidecarError, error, lost},
 };

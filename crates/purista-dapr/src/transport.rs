@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     address::{command_name, command_path},
+    cloud_event,
     codec::{self, TIME_LIMIT},
     command_consumer::{CommandConsumer, Reply, Served},
     component,
@@ -184,7 +185,7 @@ impl Transport for DaprTransport {
             return Err(lost("dead letter"));
         }
         let topic = &self.config.dead_letter_topic;
-        let event = codec::dead_letter(&letter, connection.destination(topic, false));
+        let event = cloud_event::dead_letter(&letter, connection.destination(topic, false));
         let kept = connection.sidecar.publish(topic, event, "dead letter").await;
         kept.map_err(|failure| failure.into_error("dead letter"))
     }
