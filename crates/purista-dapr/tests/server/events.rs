@@ -7,8 +7,8 @@ use std::{
 use anyhow::ensure;
 use async_nats::jetstream::{self, stream};
 use purista_core::{
-    Capability, Context, EmitOptions, EventBridge, EventBridgeExt as _, EventDraft, Filter, HandlerError,
-    MessageType, Payload, RetryPolicy, Service, ServiceAddress, SubscriptionOptions,
+    BridgeEvent, Capability, Context, EmitOptions, EventBridge, EventBridgeExt as _, EventDraft, Filter,
+    HandlerError, MessageType, Payload, RetryPolicy, Service, ServiceAddress, SubscriptionOptions,
 };
 use purista_integration_tests::{
     dapr::{Component, Sidecar},
@@ -16,7 +16,9 @@ use purista_integration_tests::{
     rabbitmq::{RabbitConfig, RabbitServer},
 };
 
-use crate::support::{Place, Seen, beside};
+use tokio::{sync::Notify, time::timeout};
+
+use crate::support::{PATIENCE, Place, Seen, beside};
 
 /// What the RabbitMQ component of the tests gives as it is configured.
 const RABBITMQ: [Capability; 3] =
@@ -151,6 +153,53 @@ async fn a_message_has_two_ids_where_one_would_be_dropped() -> anyhow::Result<()
     emit(&emitter, "userCreated", "1").await?;
     // JetStream drops what comes with the same id.
     ensure!(named.at_least(1).await? == ["1"] && all.at_least(1).await? == ["1"]);
+    bridge.shutdown(Duration::from_secs(1)).await;
+    emitter.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sidecar_that_dies_delivers_again_only_what_did_not_finish() -> anyhow::Result<()> {
+    let server = RabbitServer::start(RabbitConfig::default()).await?;
+    let place = Place::new(Component::RabbitMq { url: server.url().into() })?;
+    let (sidecar, emitter) = (place.sidecar("app-mail-v1").await?, place.sidecar("app-user-v1").await?);
+    let bridge = beside(&sidecar).component_gives(RABBITMQ).keep_alive(Duration::from_millis(500)).build()?;
+    let emitter = beside(&emitter).build()?;
+    emitter.start().await?;
+    let (quick, slow, go) = (Seen::default(), Seen::default(), Arc::new(Notify::new()));
+    let (slows, goes) = (slow.clone(), Arc::clone(&go));
+    let service = watch(Service::new("Mail", "1"), "quick", Filter::event("userCreated"), &quick);
+    let waits = move |_ctx: Context, payload: Payload| {
+        slows.push(payload.get());
+        let goes = Arc::clone(&goes);
+        async move {
+            goes.notified().await;
+            Ok(())
+        }
+    };
+    bridge.serve([service.subscription("slow", Filter::event("userCreated"), waits)]).await?;
+    let mut events = bridge.events();
+    emit(&emitter, "userCreated", "1").await?;
+    quick.at_least(1).await?;
+    slow.at_least(1).await?;
+
+    let mut until = async |is_it: fn(&BridgeEvent) -> bool| {
+        while events.next().await.is_some_and(|event| !is_it(&event)) {}
+    };
+    sidecar.process().kill().await?;
+    timeout(PATIENCE, until(|event| matches!(event, BridgeEvent::Disconnected(_)))).await?;
+    sidecar.process().start_again().await?;
+    timeout(PATIENCE, until(|event| *event == BridgeEvent::Connected)).await?;
+    // It comes after what was delivered again.
+    emit(&emitter, "userCreated", "2").await?;
+    quick.at_least(2).await?;
+    slow.at_least(2).await?;
+    go.notify_waiters();
+    emit(&emitter, "userCreated", "3").await?;
+    quick.at_least(3).await?;
+    slow.at_least(3).await?;
+    go.notify_waiters();
+    ensure!(quick.all() == ["1", "2", "3"] && slow.all() == ["1", "2", "3"], "{quick:?} {slow:?}");
     bridge.shutdown(Duration::from_secs(1)).await;
     emitter.shutdown(Duration::from_secs(1)).await;
     Ok(())

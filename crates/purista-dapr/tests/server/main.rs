@@ -9,4 +9,6 @@ mod events;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod shutdown;
+#[cfg(test)]
 mod support;

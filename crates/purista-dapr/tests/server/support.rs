@@ -36,7 +36,7 @@ pub(crate) fn beside(sidecar: &Sidecar) -> DaprBridgeBuilder {
 }
 
 /// What a handler was given.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen(Arc<(Mutex<Vec<String>>, Notify)>);
 
 impl Seen {
