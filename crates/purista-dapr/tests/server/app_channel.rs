@@ -11,7 +11,13 @@ use purista_integration_tests::{
 };
 use reqwest::{Client, StatusCode};
 
-use crate::support::{Place, Seen, beside};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::{PATIENCE, Place, Seen, beside};
 
 const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"a","type":"t","data":{"messageType":"customMessage",
     "id":"ID","eventName":"userCreated","tenantId":"one","timestamp":1,
@@ -41,7 +47,11 @@ async fn who_shows_no_token_is_not_let_in_and_no_cloud_event_is_taken_that_is_no
     let config = place.config("app-mail-v1")?.with_app_token("for the app");
     let sidecar = Sidecar::start(config.with_argument(format!("--app-port={port}"))).await?;
     let seen = Seen::default();
-    let bridge: DaprBridge = beside(&sidecar).app_token("for the app").build()?;
+    let bridge: DaprBridge = beside(&sidecar)
+        .app_token("for the app")
+        .max_payload(1_024)
+        .header_timeout(Duration::from_millis(500))
+        .build()?;
     bridge.serve([mail(&seen)]).await?;
 
     let http = Client::builder().no_proxy().build()?;
@@ -61,11 +71,12 @@ async fn who_shows_no_token_is_not_let_in_and_no_cloud_event_is_taken_that_is_no
     }
     ensure!(post("for the app", "application/json", "1".into()).await?.0 == StatusCode::BAD_REQUEST);
     let other_tenant = EVENT.replacen("\"source\"", "\"tenantid\":\"two\",\"source\"", 1);
-    for poison in [other_tenant, EVENT.replace("customMessage", "unknown")] {
+    let large = EVENT.replace("\"payload\":1", &format!("\"payload\":{:?}", "x".repeat(200_000)));
+    for poison in [other_tenant, EVENT.replace("customMessage", "unknown"), large] {
         let (status, answer) = post("for the app", kind, poison).await?;
         ensure!(status.is_success() && answer.contains("DROP"), "{status} {answer}");
     }
-    ensure!(bridge.stats().malformed == 7, "{:?}", bridge.stats());
+    ensure!(bridge.stats().malformed == 8, "{:?}", bridge.stats());
     ensure!(seen.all().is_empty());
 
     for id in ["1", "2", "1"] {
@@ -78,6 +89,11 @@ async fn who_shows_no_token_is_not_let_in_and_no_cloud_event_is_taken_that_is_no
     let request = request.header("content-type", "application/json").header("ce-tenantid", "one");
     ensure!(request.body(data.trim_end_matches('}').to_owned() + "}").send().await?.status().is_success());
     ensure!(seen.all().len() == 3, "{:?}", seen.all());
+
+    let mut slow = TcpStream::connect(("127.0.0.1", port)).await?;
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await?;
+    let mut answer = Vec::new();
+    timeout(PATIENCE, slow.read_to_end(&mut answer)).await??;
     bridge.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }
