@@ -41,6 +41,6 @@ mod worker;
 pub use broker::{Broker, BrokerCertificate, ClientCertificate, Login, NetworkFault, SECRET, Security};
 pub use ledger::{Ledger, LedgerReport};
 pub use probe::{Collector, Latch, on_command, on_event};
-pub use profile::{BrokerReport, Deployment, DeploymentOptions, Profile};
+pub use profile::{BrokerReport, CloudEventForm, Deployment, DeploymentOptions, Profile};
 pub use runner::main;
 pub use stage::Stage;

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use purista_core::{EventBridge, Result, ServiceAddress, adapter::DeadLetter};
+use purista_core::{Error, ErrorKind, EventBridge, Result, ServiceAddress, adapter::DeadLetter};
 
 use crate::broker::{Broker, Security};
 
@@ -93,8 +93,45 @@ pub trait Deployment: Send + Sync + 'static {
         Ok(false)
     }
 
+    /// Delivers a message to a subscriber as a CloudEvent with these attributes, past the broker. Returns whether it was
+    /// taken, or refused.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be delivered; also if messages are no CloudEvents here.
+    async fn deliver_cloud_event(
+        &self,
+        _to: &ServiceAddress,
+        _form: CloudEventForm,
+        _attributes: &[(&str, &str)],
+        _bytes: Bytes,
+    ) -> Result<bool> {
+        Err(Error::new(ErrorKind::Unexpected, "deliver").context("messages are no CloudEvents"))
+    }
+
+    /// Returns how many messages a bridge may hold beyond those in the hands of its handlers, as they came in advance.
+    fn prefetched(&self) -> usize {
+        0
+    }
+
     /// Returns whether the broker can keep somebody from publishing events alone, and not from all publishing.
     fn can_forbid_events_alone(&self) -> bool {
+        true
+    }
+
+    /// Returns whether an event reaches other bridges than the one that emits it.
+    fn events_cross_bridges(&self) -> bool {
+        true
+    }
+
+    /// Returns whether an answer comes also to a caller that has given up: not where that ends the request whose response
+    /// it would be.
+    fn answers_come_late(&self) -> bool {
+        true
+    }
+
+    /// Returns whether the broker can keep somebody from serving commands.
+    fn can_forbid_commands(&self) -> bool {
         true
     }
 
@@ -132,6 +169,16 @@ pub trait Deployment: Send + Sync + 'static {
 
     /// Returns where another process finds this deployment: what [`Profile::reach`] takes; `None` if none can.
     fn location(&self) -> Option<String>;
+}
+
+/// Where the attributes of a CloudEvent are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloudEventForm {
+    /// In one JSON object with the data.
+    Structured,
+    /// In headers, the data being the body.
+    Binary,
 }
 
 /// What is on the broker for one trial.

@@ -33,7 +33,7 @@ use crate::{
 /// Within which time a bridge works again once nothing stands in its way.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(5);
 
-/// A caller, a service, and a steady flow of events from one to the other: to the subscriber `books` of the stage,
+/// A caller, a service, and a steady flow of events from one to the other, or within it if no other is reached: to the subscriber `books` of the stage,
 /// whose messages the broker keeps if the adapter can have it do so.
 pub(crate) struct Traffic {
     pub(crate) caller: Arc<dyn EventBridge>,
@@ -59,7 +59,7 @@ impl Traffic {
         let confirms = caller.capabilities().has(Capability::BrokerConfirm);
         let flow = Arc::new(Flow {
             stage: stage.clone(),
-            emitter: Arc::clone(&caller),
+            emitter: Arc::clone(if stage.deployment().events_cross_bridges() { &caller } else { &service }),
             ledger: Arc::clone(&ledger),
             next: AtomicU64::new(0),
             must_arrive: AtomicBool::new(false),
@@ -82,6 +82,11 @@ impl Traffic {
     /// Sets whether what the broker takes over from now on must arrive.
     pub(crate) fn must_arrive(&self, must: bool) {
         self.flow.must_arrive.store(must, SeqCst);
+    }
+
+    /// Fails if the flow has ended early.
+    pub(crate) fn check(&self) -> Outcome {
+        self.flow.check()
     }
 
     /// Returns both bridges.

@@ -138,8 +138,8 @@ async fn a_panic_is_answered(stage: Stage) -> Outcome {
     // A map whose keys are no strings has no form in JSON.
     let no_json = Service::new(stage.unique("Service"), "1")
         .command("no json", |_, _: u8| async { Ok(HashMap::from([((1, 2), 3)])) });
-    service.serve([no_json]).await?;
     stage.serve(&*service, "echo", CommandOptions::default(), echo()).await?;
+    service.serve([no_json]).await?;
     stage.begin().await?;
 
     for round in 0..10 {

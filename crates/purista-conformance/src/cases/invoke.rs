@@ -180,5 +180,7 @@ async fn a_caller_goes_away(stage: Stage) -> Outcome {
     ensure!(call.await.is_err_and(|error| error.is_cancelled()), "the call was not dropped");
     ensure!(bridge.stats().pending_calls == 0, "the dropped call is still pending: {:?}", bridge.stats());
     latch.open();
-    eventually("the late response is counted", || async { Ok(bridge.stats().late_responses == 1) }).await
+    let late = u64::from(stage.deployment().answers_come_late());
+    let is_over = || async { Ok((bridge.stats().executed, bridge.stats().late_responses) == (1, late)) };
+    eventually("the late response is counted", is_over).await
 }

@@ -35,7 +35,10 @@ async fn cuts_are_survived(mut stage: Stage) -> Outcome {
     for fault in [NetworkFault::Reset, NetworkFault::Close].into_iter().chain(cuts) {
         let attempts = broker.connection_attempts();
         broker.break_network(fault);
-        let reconnect = || async { Ok(broker.connection_attempts() >= attempts + 2) };
+        let reconnect = || async {
+            traffic.check()?;
+            Ok(broker.connection_attempts() >= attempts + 2)
+        };
         eventually("both bridges connect again", reconnect).await.with_context(|| format!("{fault:?}"))?;
         traffic.recovers().await.with_context(|| format!("{fault:?}"))?;
     }

@@ -159,7 +159,9 @@ async fn calls_are_counted(stage: &Stage, bridge: &dyn EventBridge, latch: &Latc
     let late = stage.invoke_within(bridge, "slow", &0, Duration::from_millis(200)).await;
     ensure!(late.err().and_then(|error| error.bridge_kind()) == Some(ErrorKind::Timeout), "no time limit");
     latch.open();
-    eventually("the late response is counted", || async { Ok(bridge.stats().late_responses == 1) }).await?;
+    let late = u64::from(stage.deployment().answers_come_late());
+    let is_over = || async { Ok((bridge.stats().executed, bridge.stats().late_responses) == (51, late)) };
+    eventually("the late response is counted", is_over).await?;
     let stats = bridge.stats();
     let (calls, ends) = (stats.invoked, stats.answered + stats.timed_out);
     ensure!(calls == 51 && ends == 51 && stats.timed_out == 1 && stats.executed == 51, "{stats:?}");

@@ -223,10 +223,10 @@ async fn deep_nesting_is_refused(stage: Stage) -> Outcome {
     stage.serve(&*bridge, "command", CommandOptions::default(), recorded_echo(&commands)).await?;
     let watch = stage.watch(&*bridge, "watch", Filter::event(stage.unique("nested"))).await?;
     stage.begin().await?;
-    let event = stage.event("nested", &"here")?.stamp(bridge.instance_id());
-    let call = stage.call("command", &"here")?.stamp(bridge.instance_id());
     let kinds: [fn(usize) -> bool; 3] = [|_| false, |_| true, |level| level % 2 == 0];
     for is_object in kinds {
+        let event = stage.event("nested", &"here")?.stamp(bridge.instance_id());
+        let call = stage.call("command", &"here")?.stamp(bridge.instance_id());
         let deepest = Payload::from_json_text(nested(MAX_DEPTH, is_object))?;
         let draft = stage.event("nested", &0)?.with_payload(deepest.clone());
         bridge.emit_message(draft, &EmitOptions::default()).await?;

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use purista_conformance::{Broker, BrokerReport, Deployment, DeploymentOptions};
+use purista_conformance::{Broker, BrokerReport, CloudEventForm, Deployment, DeploymentOptions};
 use purista_core::{
     Capability, EventBridge, Message, MessageType, Result, ServiceAddress,
     adapter::{DeadLetter, async_trait},
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     fleet::{Fleet, Sidecars},
-    instance::Instance,
+    instance::{Instance, PREFETCHED},
     wire::{ALL_MESSAGES, Peer, event_of_tenant, is_read, take_dead_letters, unavailable},
 };
 
@@ -204,6 +204,33 @@ impl Deployment for DaprDeployment {
             self.publish(&topic, "application/cloudevents+json", &event).await?;
         }
         Ok(true)
+    }
+
+    async fn deliver_cloud_event(
+        &self,
+        to: &ServiceAddress,
+        form: CloudEventForm,
+        attributes: &[(&str, &str)],
+        bytes: Bytes,
+    ) -> Result<bool> {
+        let members = self.fleet.members();
+        let mut subscribers = members.iter().filter_map(|member| Some((member, member.event_of(to)?)));
+        let (member, event) = subscribers.next().ok_or_else(|| unavailable("there is no subscriber"))?;
+        let topic = event.as_deref().unwrap_or(ALL_MESSAGES);
+        let url = format!("{}/purista/subscription/{topic}", member.app_url());
+        self.peer.deliver(&url, form, attributes, &bytes).await
+    }
+
+    fn prefetched(&self) -> usize {
+        PREFETCHED.into()
+    }
+
+    fn events_cross_bridges(&self) -> bool {
+        self.place.rabbitmq.is_some()
+    }
+
+    fn answers_come_late(&self) -> bool {
+        false
     }
 
     fn can_forbid_commands(&self) -> bool {

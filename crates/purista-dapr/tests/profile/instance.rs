@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
+    fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
     time::Duration,
@@ -16,13 +17,15 @@ use purista_integration_tests::dapr::{Sidecar, SidecarConfig};
 
 use super::{fleet::Fleet, wire::unavailable};
 
+/// How many messages a sidecar takes from a durable component and calls its app with, at once; all without it.
+pub(crate) const PREFETCHED: u8 = 255;
+
 /// A bridge whose sidecar comes and goes with it, as that of a pod does. What is registered says which app it is:
-/// instances of one app serve and subscribe to the same.
+/// instances of one app subscribe to the same or, if they do not subscribe, serve the same.
 #[derive(Debug)]
 pub(crate) struct Instance(Arc<Member>);
 
 /// A bridge and its sidecar.
-#[derive(Debug)]
 pub(crate) struct Member {
     bridge: DaprBridge,
     fleet: Arc<Fleet>,
@@ -34,7 +37,7 @@ pub(crate) struct Member {
     changing: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Registered {
     commands: Vec<ServiceAddress>,
     /// With the events that they name.
@@ -43,15 +46,16 @@ struct Registered {
 
 impl Registered {
     fn app_id(&self, instance_id: &Id) -> String {
-        let commands = self.commands.iter().map(|command| format!("command {command}"));
-        let subscribers = self.subscribers.keys().map(|subscriber| format!("subscriber {subscriber}"));
-        let all: BTreeSet<String> = commands.chain(subscribers).collect();
-        if all.is_empty() {
-            return format!("caller-{instance_id}");
-        }
+        let subscribers: BTreeSet<_> = self.subscribers.keys().map(ToString::to_string).collect();
+        let commands: BTreeSet<_> = self.commands.iter().map(ToString::to_string).collect();
+        let (kind, of_all) = match (subscribers.is_empty(), commands.is_empty()) {
+            (false, _) => ("subscriber", subscribers),
+            (true, false) => ("service", commands),
+            (true, true) => return format!("caller-{instance_id}"),
+        };
         let mut hasher = DefaultHasher::new();
-        all.hash(&mut hasher);
-        format!("app-{:016x}", hasher.finish())
+        of_all.hash(&mut hasher);
+        format!("{kind}-{:016x}", hasher.finish())
     }
 }
 
@@ -71,9 +75,20 @@ impl Instance {
     }
 }
 
+/// What the bridge shows: the sidecar's configuration has the tokens.
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bridge.fmt(f)
+    }
+}
+
 impl Member {
     pub(crate) fn sidecar(&self) -> Option<Arc<Sidecar>> {
         self.sidecar.lock().clone()
+    }
+
+    pub(crate) fn app_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.app_port)
     }
 
     /// Returns the commands that are served.
@@ -112,7 +127,7 @@ impl Member {
         let config = SidecarConfig::new(&app_id, self.app_port, component.clone(), registry)
             .with_http_port(self.http_port)
             // Otherwise it calls the app at once with all that waits.
-            .with_component_metadata("prefetchCount", "1000");
+            .with_component_metadata("prefetchCount", PREFETCHED.to_string());
         match security {
             Some(security) => security.configure_sidecar(&app_id, config),
             None => config,

@@ -38,6 +38,9 @@ pub(crate) struct DaprProfile {
 const ANSWERS: &str = "an answer is the HTTP response to its call, and nobody else can give it";
 const CONSUMERS: &str = "a sidecar does not tell when its component consumes no more";
 const OWN_EVENTS: &str = "the component delivers only what its own sidecar publishes";
+const ONE_BY_ONE: &str = "the component delivers the events of a topic one after the other";
+const ALL_OR_NONE: &str = "a component keeps messages for all subscriptions or for none";
+const NO_SESSION: &str = "what is kept is kept behind the sidecar, which does not tell when that is gone";
 const NO_QUEUE: &str = "the component has no queue to look into";
 
 impl DaprProfile {
@@ -48,6 +51,7 @@ impl DaprProfile {
         not_applicable: &[
             ("SEC-6", ANSWERS),
             ("LIM-2", NO_QUEUE),
+            ("LIM-5", ONE_BY_ONE),
             ("ACK-10", OWN_EVENTS),
             ("ENV-1", OWN_EVENTS),
             ("ENV-4", OWN_EVENTS),
@@ -74,7 +78,14 @@ impl DaprProfile {
     pub(crate) const RABBITMQ: Self = Self {
         name: "dapr-rabbitmq",
         is_durable: true,
-        not_applicable: &[("SEC-6", ANSWERS), ("HLT-2", CONSUMERS), ("NET-7", CONSUMERS)],
+        not_applicable: &[
+            ("SEC-6", ANSWERS),
+            ("HLT-2", CONSUMERS),
+            ("NET-7", CONSUMERS),
+            ("DUR-9", ALL_OR_NONE),
+            ("LEK-3", ALL_OR_NONE),
+            ("NET-6", NO_SESSION),
+        ],
     };
 
     /// Returns what the component is promised to give, as it is configured here.

@@ -9,11 +9,13 @@ use lapin::{
     options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
+use purista_conformance::CloudEventForm;
 use purista_core::{
     Error, ErrorKind, Message, Result, ServiceAddress, adapter::DeadLetter, routing::case::kebab,
 };
 use purista_integration_tests::dapr::Sidecar;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The topic that sees all messages.
 pub(crate) const ALL_MESSAGES: &str = "purista-messages";
@@ -61,6 +63,35 @@ impl Peer {
         let sent = self.0.post(url).header("content-type", kind).body(body).send().await;
         let status = sent.map_err(unavailable)?.status();
         if status.is_success() { Ok(()) } else { Err(unavailable(status)) }
+    }
+
+    /// Delivers a CloudEvent to an app, as its sidecar does. Returns whether it was taken.
+    pub(crate) async fn deliver(
+        &self,
+        url: &str,
+        form: CloudEventForm,
+        attributes: &[(&str, &str)],
+        data: &Bytes,
+    ) -> Result<bool> {
+        let mut request = self.0.post(url);
+        if form == CloudEventForm::Binary {
+            request = request.header("content-type", "application/json").body(data.clone());
+            for (name, value) in attributes {
+                request = request.header(format!("ce-{name}"), *value);
+            }
+        } else {
+            let mut event: serde_json::Map<String, Value> =
+                attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+            event.insert("data".to_owned(), serde_json::from_slice(data).map_err(unavailable)?);
+            let body = Value::Object(event).to_string();
+            request = request.header("content-type", "application/cloudevents+json").body(body);
+        }
+        let status = request.send().await.map_err(unavailable)?.status();
+        match status.as_u16() {
+            400 => Ok(false),
+            _ if status.is_success() => Ok(true),
+            _ => Err(unavailable(status)),
+        }
     }
 
     /// Calls a command, whatever the answer is.
