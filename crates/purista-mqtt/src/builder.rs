@@ -102,7 +102,7 @@ impl MqttBridgeBuilder {
     }
 
     /// Limits how many messages of each subscription the broker hands over before one of them is acknowledged; 1,024 by
-    /// default. The broker may have a lower limit: Mosquitto's is 20.
+    /// default.
     pub fn receive_maximum(self, messages: u16) -> Self {
         self.set(|config| config.receive_maximum = messages)
     }

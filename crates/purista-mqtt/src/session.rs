@@ -62,9 +62,13 @@ pub(crate) trait Inbox: Clone + Send + Sync + 'static {
 
 impl Inbox for mpsc::Sender<Arrival> {
     async fn take(&self, arrival: Arrival) {
-        // There is room for all that must be acknowledged. Anything else that has none, or that nobody takes any more, is
-        // not: it stays unacknowledged, or asks for nothing.
-        let _no_room = self.try_send(arrival);
+        if arrival.publish.qos == QoS::AtMostOnce {
+            // Nothing bounds how many of these come, and nobody counts on them.
+            let _no_room = self.try_send(arrival);
+        } else {
+            // There is room for all that may come without acknowledgement. Once nobody takes it, it stays unacknowledged.
+            let _nobody = self.send(arrival).await;
+        }
     }
 }
 
