@@ -80,7 +80,6 @@ need_mosquitto() {
 
 # The tests start sidecars of their own. Only its sources can be had as a module, and with all its components it takes
 # long to build.
-# shellcheck disable=SC2317 # called once the adapter has tests
 need_daprd() {
     local sources=integration-tests/daprd version sum
     [[ -z ${PURISTA_DAPRD:-} ]] || return 0
@@ -102,6 +101,7 @@ need_rust
 need_nats_server
 need_rabbitmq_server
 need_mosquitto
+need_daprd
 
 # --- Running and counting -----------------------------------------------------------------------------------
 
