@@ -48,6 +48,8 @@ pub(crate) fn topic(event_name: &str, reserved: &[&str]) -> String {
         && event_name.len() < MAX_TOPIC
         && event_name.bytes().all(is_safe)
         && !event_name.starts_with(['.', '-'])
+        // RabbitMQ keeps these for itself.
+        && !event_name.starts_with("amq.")
         && !event_name.ends_with('.')
         && !event_name.contains("..")
         && !event_name.starts_with(ESCAPE)
@@ -103,9 +105,13 @@ mod tests {
         for name in ["userCreated", "user.created", "user_created-1"] {
             assert_eq!(topic(name, &[]), name);
         }
-        for (name, escaped) in
-            [("*", "x--2a"), ("a b", "x--612062"), (".a", "x--2e61"), ("x--2a", "x--782d2d3261")]
-        {
+        for (name, escaped) in [
+            ("*", "x--2a"),
+            ("a b", "x--612062"),
+            (".a", "x--2e61"),
+            ("amq.a", "x--616d712e61"),
+            ("x--2a", "x--782d2d3261"),
+        ] {
             assert_eq!(topic(name, &[]), escaped);
         }
         assert_eq!(topic("all", &["all"]), "x--616c6c");

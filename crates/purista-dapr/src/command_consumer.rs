@@ -95,6 +95,9 @@ impl Served {
             }
             match outcome(answer).await {
                 Some(answer) => return answer,
+                None if is_mine && deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    return StatusCode::GATEWAY_TIMEOUT.into();
+                }
                 None if is_mine => return StatusCode::SERVICE_UNAVAILABLE.into(),
                 // Whoever brought it before has given up.
                 None => {}

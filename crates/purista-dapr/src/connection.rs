@@ -264,13 +264,13 @@ impl Connection {
 /// Asks the sidecar who it is; while it is not there yet, again until the time is over.
 async fn found(config: &Config, sidecar: &Sidecar) -> Result<Metadata> {
     let end = Instant::now() + config.connect_timeout;
-    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
         match sidecar.metadata().await {
             Ok(metadata) => return Ok(metadata),
             Err(Failure::Lost(reason)) if Instant::now() < end => {
                 tracing::debug!(reason, "no sidecar yet");
-                sleep(backoff.next_delay()).await;
+                sleep(backoff.next_delay().min(end.saturating_duration_since(Instant::now()))).await;
             }
             Err(failure) => return Err(failure.into_error("start")),
         }
@@ -289,6 +289,7 @@ impl Reconnect for Connection {
     }
 
     async fn restore(&self) -> Result<Arc<Session>> {
+        self.sidecar.connect_again()?;
         self.session().await.map(Arc::new).map_err(|failure| failure.into_error("start"))
     }
 

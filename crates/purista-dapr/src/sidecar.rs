@@ -1,7 +1,8 @@
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use axum::http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
+use parking_lot::RwLock;
 use purista_core::{Error, ErrorKind, Result};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,7 +22,7 @@ pub(crate) const TOKEN: &str = "dapr-api-token";
 /// The HTTP API of a sidecar.
 #[derive(Clone, Debug)]
 pub(crate) struct Sidecar {
-    client: Client,
+    client: Arc<RwLock<Client>>,
     url: Url,
     pubsub_name: String,
     token: Option<HeaderValue>,
@@ -109,20 +110,24 @@ impl Sidecar {
             value.set_sensitive(true);
             Ok::<_, Error>(value)
         };
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(config.keep_alive)
-            .build()
-            .map_err(|cause| unusable("there is no HTTP client").source(cause))?;
         Ok(Self {
-            client,
+            client: Arc::new(RwLock::new(client(config.keep_alive)?)),
             url: config.sidecar.clone(),
             pubsub_name: config.pubsub_name.clone(),
             token: config.api_token.as_ref().map(header).transpose()?,
             patience: config.keep_alive,
             max_body: config.max_body(),
         })
+    }
+
+    fn client(&self) -> Client {
+        self.client.read().clone()
+    }
+
+    /// Talks to it over new connections from now on: those that idle were lost with the others.
+    pub(crate) fn connect_again(&self) -> Result<()> {
+        *self.client.write() = client(self.patience)?;
+        Ok(())
     }
 
     /// Asks what it says of itself.
@@ -157,7 +162,7 @@ impl Sidecar {
         headers: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let segments = ["v1.0", "invoke", app_id, "method"].into_iter().chain(path.split('/'));
-        let mut request = self.client.post(self.url(segments)).header(CONTENT_TYPE, "application/json");
+        let mut request = self.client().post(self.url(segments)).header(CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -174,7 +179,7 @@ impl Sidecar {
         let mut url = self.url(["v1.0", "publish", &self.pubsub_name, topic]);
         // Otherwise the sidecar reads it and writes it anew.
         url.set_query(Some("metadata.rawPayload=true"));
-        let request = self.client.post(url).header(CONTENT_TYPE, CLOUD_EVENT).body(event);
+        let request = self.client().post(url).header(CONTENT_TYPE, CLOUD_EVENT).body(event);
         match self.send(request).await? {
             (status, _) if status.is_success() => Ok(()),
             (status, body) => Err(Failure::Refused(SidecarError::read(&body).into_error(status, operation))),
@@ -182,7 +187,7 @@ impl Sidecar {
     }
 
     async fn ask(&self, segments: &[&str]) -> Result<(StatusCode, Bytes), Failure> {
-        let request = self.client.get(self.url(segments.iter().copied()));
+        let request = self.client().get(self.url(segments.iter().copied()));
         let answer = timeout(self.patience, self.send(request)).await;
         answer.unwrap_or_else(|_| Err(Failure::Lost("the sidecar is silent".to_owned())))
     }
@@ -216,6 +221,18 @@ impl Sidecar {
         }
         Ok(body.freeze())
     }
+}
+
+fn client(keep_alive: Duration) -> Result<Client> {
+    let client = Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(keep_alive)
+        .pool_idle_timeout(keep_alive)
+        .build();
+    client.map_err(|cause| {
+        error(ErrorKind::InvalidConfig, "configure").context("there is no HTTP client").source(cause)
+    })
 }
 
 /// Returns what the last of the causes says: it names no URL.

@@ -55,7 +55,6 @@ impl DaprTransport {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 fails(ErrorKind::payload_too_large(sent, self.config.max_payload))
             }
-            StatusCode::GATEWAY_TIMEOUT => fails(ErrorKind::Timeout),
             StatusCode::UNAUTHORIZED
             | StatusCode::FORBIDDEN
             | StatusCode::TOO_MANY_REQUESTS
@@ -115,6 +114,10 @@ impl Transport for DaprTransport {
             }
             failure.into_error("invoke")
         })?;
+        // The engine's own clock tells the caller when.
+        if status == StatusCode::GATEWAY_TIMEOUT {
+            return Ok(());
+        }
         let response =
             self.answer(&command, sent, status, body).inspect_err(|error| note(&connection, error))?;
         if response.correlation_id != command.correlation_id {
