@@ -41,4 +41,4 @@ pub use pending::{PendingCall, PendingCalls, ResponseVerdict};
 pub use reconnect::{Reconnect, keep_connected};
 pub use throttle::Throttle;
 pub use transport::{Acknowledgement, Consumer, Delivery, Publish, Stop, Transport};
-pub use variables::Variables;
+pub use variables::{Setter, Variables};

@@ -2,6 +2,9 @@ use std::{collections::HashMap, env};
 
 use crate::error::{Error, Result};
 
+/// The name of a variable, and what a builder does with it.
+pub type Setter<'n, B> = (&'n str, fn(B, String) -> B);
+
 /// The environment variables that configure a bridge. One that is empty counts as not set.
 #[derive(Clone, Debug, Default)]
 pub struct Variables(HashMap<String, String>);
@@ -55,7 +58,7 @@ impl Variables {
     }
 
     /// Hands each variable that is set to its setter.
-    pub fn apply<B>(&self, builder: B, setters: &[(&str, fn(B, String) -> B)]) -> B {
+    pub fn apply<B>(&self, builder: B, setters: &[Setter<'_, B>]) -> B {
         setters.iter().fold(builder, |builder, (name, set)| match self.get(name) {
             Some(value) => set(builder, value.to_owned()),
             None => builder,
@@ -88,7 +91,7 @@ mod tests {
         assert_eq!(variables.pair("ONE", "TEXT").unwrap(), Some(("1", "text")));
         assert_eq!(variables.pair("EMPTY", "NONE").unwrap(), None);
         variables.pair("ONE", "EMPTY").unwrap_err();
-        let set: [(&str, fn(String, String) -> String); 2] =
+        let set: [Setter<'_, String>; 2] =
             [("TEXT", |builder, value| builder + &value), ("EMPTY", |builder, _| builder + "empty")];
         assert_eq!(variables.apply("set: ".to_owned(), &set), "set: text");
     }
