@@ -57,7 +57,6 @@ impl DaprProfile {
             ("ENV-4", OWN_EVENTS),
             ("ERR-1", OWN_EVENTS),
             ("ERR-2", OWN_EVENTS),
-            ("GRP-1", OWN_EVENTS),
             ("GRP-3", OWN_EVENTS),
             ("IDN-1", OWN_EVENTS),
             ("LEK-3", OWN_EVENTS),
