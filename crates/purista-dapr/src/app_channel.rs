@@ -184,10 +184,12 @@ async fn command(
             app.link.malformed(&error);
             return status(StatusCode::BAD_REQUEST);
         }
-        Err(rejection) => {
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             app.link.malformed(&error(ErrorKind::InvalidMessage, "receive").source(rejection));
             return status(StatusCode::PAYLOAD_TOO_LARGE);
         }
+        // Its connection broke: who sent it knows.
+        Err(_) => return status(StatusCode::BAD_REQUEST),
     };
     let Some(served) = app.routes.served(&name, &command) else { return status(StatusCode::NOT_FOUND) };
     match served.handle(Arc::new(command), deadline).await {
@@ -214,6 +216,9 @@ async fn event(
     }
     let received = match body {
         Ok(body) => cloud_event::received(&headers, &body),
+        Err(rejection) if rejection.status() != StatusCode::PAYLOAD_TOO_LARGE => {
+            return status(StatusCode::BAD_REQUEST);
+        }
         Err(rejection) => {
             Err(Malformed::NoMessage(error(ErrorKind::InvalidMessage, "receive").source(rejection)))
         }
