@@ -134,11 +134,16 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// If they did not come within the patience of a trial.
+    /// If no more came within the patience of a trial.
     pub async fn at_least(&self, wanted: usize) -> Result<()> {
-        self.until(|seen| seen.len() >= wanted)
-            .await
-            .map_err(|_| anyhow::anyhow!("{} of {wanted} deliveries came within {PATIENCE:?}", self.count()))
+        loop {
+            let before = self.count();
+            if self.until(|seen| seen.len() >= wanted).await.is_ok() {
+                return Ok(());
+            }
+            let count = self.count();
+            ensure!(count > before, "{count} of {wanted} deliveries, and no more within {PATIENCE:?}");
+        }
     }
 
     /// Waits until a delivery has this payload, as JSON text: a sentinel.
