@@ -105,6 +105,8 @@ need_daprd
 
 # --- Running and counting -----------------------------------------------------------------------------------
 
+export RUST_BACKTRACE=0 # handlers panic on purpose, and to print where takes longer than what is tried
+
 target=${CARGO_TARGET_DIR:-target}
 log=$target/test.log
 mkdir -p "$target"
@@ -272,7 +274,9 @@ quickstart_with MQTT "$mqtt_url"
 # --- The summary --------------------------------------------------------------------------------------------
 
 printf '\n=== summary\n'
-((${#wrong[@]} == 0)) || printf 'FAILED: %s\n' "${wrong[@]}"
+((${#wrong[@]} == 0)) || printf 'FAILED: %s\n' "${wrong[@]}" | tee -a "$log"
+sed -nE 's/\x1b\[[0-9;]*m//g; s/^test (.*[^ ]) +\.\.\. FAILED.*/FAILED: \1/p' "$log" | tee "$part"
+cat "$part" >>"$log"
 read -r passed failed skipped < <(tally "$log")
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped" | tee -a "$log"
 ((${#wrong[@]} == 0 && failed == 0))
