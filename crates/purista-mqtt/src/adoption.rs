@@ -1,17 +1,18 @@
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use purista_core::Result;
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    attach::{Attachment, waits},
-    codec::{failed_attempts, kept, marker},
+    attach::Attachment,
+    codec::failed_attempts,
     connection::Connection,
+    end_marker::{EndMarker, Place},
     error::lost,
     hand_over::HandOver,
     options::SessionSpec,
     session::{Arrival, Session},
+    session_record::{SessionRecord, SessionState},
 };
 
 /// How long nothing may happen before an adoption is given up.
@@ -25,27 +26,26 @@ pub(crate) struct Adoption {
     hand_over: Arc<HandOver>,
     session: Session,
     arrivals: mpsc::Receiver<Arrival>,
-    /// Where it is kept what the session listens to, and what that is.
+    /// Where its record is kept.
     record: String,
-    offer: Bytes,
-    /// What comes last.
+    /// Where its end marker comes.
     end: String,
 }
 
 impl Adoption {
-    /// Adopts all that wait for a subscriber that is attached now: nothing new comes to them.
-    pub(crate) async fn begin(attachment: &Attachment) -> Result<Vec<Self>> {
-        let mut adopted = Vec::new();
+    /// Adopts all that wait for a subscriber that is attached now: nothing new comes to them when this returns, and what is
+    /// in them is handed over in the background.
+    pub(crate) async fn begin_all(attachment: &Attachment) -> Result<()> {
         let Some(hand_over) = attachment.hand_over.as_ref().filter(|_| attachment.is_durable) else {
-            return Ok(adopted);
+            return Ok(());
         };
         let connection = &attachment.connection;
-        for record in connection.kept(&connection.names.sessions(Some(&attachment.subscriber))).await? {
-            let topic = String::from_utf8_lossy(&record.topic).into_owned();
+        for kept in connection.kept(&connection.names.sessions(Some(&attachment.subscriber))).await? {
+            let topic = String::from_utf8_lossy(&kept.topic).into_owned();
             let client_id = topic.rsplit('/').next().unwrap_or_default().to_owned();
-            // Others may write there, too.
             let is_ours = connection.names.is_subscriber_client(&attachment.subscriber, &client_id);
-            if !waits(&record) || !is_ours || client_id == attachment.spec.client_id {
+            let Some(found) = SessionRecord::read(&kept.payload).filter(|_| is_ours) else { continue };
+            if found.state == SessionState::Attached || client_id == attachment.spec.client_id {
                 continue;
             }
             let spec = SessionSpec { client_id, ..attachment.spec.clone() };
@@ -57,25 +57,27 @@ impl Adoption {
                 session,
                 arrivals,
                 end: connection.names.round_trip(&spec.client_id),
-                offer: record.payload,
                 record: topic,
             };
-            if adoption.is_still_offered().await? {
-                adoption.session.unsubscribe(&String::from_utf8_lossy(&adoption.offer)).await?;
-                adopted.push(adoption);
+            if adoption.still_has(&found).await? {
+                // First, as it does not take what comes after this.
+                let leaving = SessionRecord::new(SessionState::Leaving, &found.filter);
+                leaving.keep(&adoption.session, &adoption.record, attachment.spec.expiry).await?;
+                adoption.session.unsubscribe(&found.filter).await?;
+                tokio::spawn(adoption.finish());
             }
         }
-        Ok(adopted)
+        Ok(())
     }
 
     /// Returns whether its instance has not come back meanwhile.
-    async fn is_still_offered(&self) -> Result<bool> {
-        let records = self.connection.kept(&self.record).await?;
-        Ok(!self.session.is_lost() && records.iter().any(|record| record.payload == self.offer))
+    async fn still_has(&self, record: &SessionRecord) -> Result<bool> {
+        let kept = self.connection.kept(&self.record).await?;
+        Ok(kept.iter().any(|kept| SessionRecord::read(&kept.payload).as_ref() == Some(record)))
     }
 
     /// Hands over what waits.
-    pub(crate) async fn finish(mut self) {
+    async fn finish(mut self) {
         let closing = self.connection.closing().clone();
         tokio::select! {
             emptied = self.empty() => if let Err(error) = emptied {
@@ -87,14 +89,15 @@ impl Adoption {
 
     async fn empty(&mut self) -> Result<()> {
         if self.session.is_resumed {
-            self.session.subscribe(std::slice::from_ref(&self.end), None).await?;
-            self.connection.publish_once(self.end.clone(), Bytes::new(), marker(), "adopt").await?;
+            let end = EndMarker::send(&self.session, &self.end, "adopt").await?;
             loop {
                 let arrival = timeout(PATIENCE, self.arrivals.recv()).await.ok().flatten();
                 let arrival = arrival.ok_or_else(|| lost("adopt"))?;
                 let publish = &arrival.publish;
-                if publish.topic == self.end {
-                    break;
+                match end.place_of(publish) {
+                    Place::End => break,
+                    Place::Nowhere => continue,
+                    Place::Before => {}
                 }
                 if !self.hand_over.give(publish, failed_attempts(publish)).await? {
                     return Err(lost("adopt").context("no instance is there any more"));
@@ -102,10 +105,8 @@ impl Adoption {
                 arrival.client.ack(publish).await.map_err(|_| lost("adopt"))?;
             }
         }
-        if !self.is_still_offered().await? {
-            return Ok(());
-        }
+        SessionRecord::forget(&self.session, &self.record).await?;
         self.session.disconnect(true).await;
-        self.connection.publish_once(self.record.clone(), Bytes::new(), kept(None), "adopt").await.map(drop)
+        Ok(())
     }
 }

@@ -1,21 +1,20 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use purista_core::{Granted, Result, ServiceAddress, Sharing, Subscription};
-use rumqttc::{AckMode, Publish};
+use rumqttc::AckMode;
 use tokio::sync::mpsc;
 
 use crate::{
     acknowledgement::Unsettled,
     address::shared_by,
-    codec::kept,
     connection::Connection,
     hand_over::HandOver,
     options::SessionSpec,
     session::{Arrival, Session},
+    session_record::{SessionRecord, SessionState},
 };
 
-/// How many messages a subscription may have under way over its own connection, which publishes none.
+/// How many messages a subscription may have under way over its own connection, which publishes its record alone.
 const MAX_INFLIGHT: u16 = 1;
 
 /// How a subscription is attached to the broker.
@@ -28,8 +27,10 @@ pub(crate) struct Attachment {
     pub(crate) pattern: String,
     /// The same, shared if it is.
     pub(crate) filter: String,
-    /// Where it is kept what the session listens to.
-    record: String,
+    /// Where its record is kept.
+    pub(crate) record: String,
+    /// Where the session's end marker comes.
+    pub(crate) end: String,
     pub(crate) hand_over: Option<Arc<HandOver>>,
     pub(crate) is_durable: bool,
 }
@@ -75,6 +76,7 @@ impl Attachment {
         Self {
             subscriber: subscriber.clone(),
             record: names.session(subscriber, &spec.client_id),
+            end: names.round_trip(&spec.client_id),
             spec,
             pattern,
             filter,
@@ -95,14 +97,15 @@ impl Attachment {
             // First what is new, so that nothing is missed.
             self.subscribe(&session).await?;
             if self.is_durable {
-                self.keep_record(&self.filter, None).await?;
+                self.note(&session, SessionState::Attached).await?;
             } else if self.connection.config.session_expiry.is_some() {
                 // It may have been durable before.
-                self.keep_record("", None).await?;
+                SessionRecord::forget(&session, &self.record).await?;
             }
             if session.is_resumed {
-                let before = before.map(|before| String::from_utf8_lossy(&before.payload).into_owned());
-                for former in self.former_filters(before).iter().filter(|former| **former != self.filter) {
+                let before = before.and_then(|before| SessionRecord::read(&before.payload));
+                let former = self.former_filters(before.map(|before| before.filter));
+                for former in former.iter().filter(|former| **former != self.filter) {
                     session.unsubscribe(former).await?;
                 }
             }
@@ -117,10 +120,12 @@ impl Attachment {
         }
     }
 
-    /// Returns what the session may listen to: what is kept of it, and what it wants now in the other ways to share it.
+    /// Returns what the session may listen to: what is kept of it, what it wants now in the other ways to share it, and what
+    /// others need who emptied it.
     fn former_filters(&self, before: Option<String>) -> Vec<String> {
         let hand_over = HandOver::new(Arc::clone(&self.connection), &self.subscriber);
-        let mut former = vec![self.pattern.clone(), shared_by(&self.subscriber, &self.pattern)];
+        let mut former =
+            vec![self.end.clone(), self.pattern.clone(), shared_by(&self.subscriber, &self.pattern)];
         former.extend(before);
         former.extend(self.hand_over.is_none().then_some(hand_over.filter));
         former
@@ -133,7 +138,7 @@ impl Attachment {
         *was_forgotten |= self.is_durable && !session.is_resumed;
         self.subscribe(&session).await?;
         if *was_forgotten {
-            self.keep_record(&self.filter, None).await?;
+            self.note(&session, SessionState::Attached).await?;
         }
         Ok(Attached::new(session, arrivals))
     }
@@ -143,7 +148,7 @@ impl Attachment {
     pub(crate) async fn leave_waiting(&self, session: &Session) -> Result<()> {
         if self.hand_over.is_some() {
             session.subscribe(std::slice::from_ref(&self.pattern), None).await?;
-            self.offer().await?;
+            self.note(session, SessionState::Waiting).await?;
             session.unsubscribe(&self.filter).await?;
             if self.another_waits().await? {
                 session.unsubscribe(&self.pattern).await?;
@@ -152,9 +157,14 @@ impl Attachment {
         Ok(())
     }
 
-    /// Notes that whoever comes may adopt the session.
-    pub(crate) async fn offer(&self) -> Result<()> {
-        self.keep_record(&self.pattern, self.spec.expiry).await
+    /// Notes what becomes of the session. Only one that is attached stays noted until something else is.
+    pub(crate) async fn note(&self, session: &Session, state: SessionState) -> Result<()> {
+        let (filter, expiry) = match state {
+            SessionState::Attached => (&self.filter, None),
+            SessionState::Waiting => (&self.pattern, self.spec.expiry),
+            SessionState::Leaving => (&self.filter, self.spec.expiry),
+        };
+        SessionRecord::new(state, filter).keep(session, &self.record, expiry).await
     }
 
     /// Returns whether the session of another instance waits, of several that shut down at the same time the one with the
@@ -162,15 +172,10 @@ impl Attachment {
     async fn another_waits(&self) -> Result<bool> {
         let sessions = self.connection.names.sessions(Some(&self.subscriber));
         let records = self.connection.kept(&sessions).await?;
-        Ok(records.iter().any(|record| waits(record) && record.topic < self.record))
-    }
-
-    /// Leaves nothing.
-    pub(crate) async fn forget_record(&self) -> Result<()> {
-        match self.is_durable {
-            true => self.keep_record("", None).await,
-            false => Ok(()),
-        }
+        let waits = |payload: &[u8]| {
+            SessionRecord::read(payload).is_some_and(|record| record.state == SessionState::Waiting)
+        };
+        Ok(records.iter().any(|record| record.topic < self.record && waits(&record.payload)))
     }
 
     async fn open(&self) -> Result<(Session, mpsc::Receiver<Arrival>)> {
@@ -184,16 +189,4 @@ impl Attachment {
         filters.extend(self.hand_over.as_ref().map(|hand_over| hand_over.filter.clone()));
         session.subscribe(&filters, None).await
     }
-
-    /// Keeps under a topic what the session listens to, as the broker does not tell.
-    async fn keep_record(&self, filter: &str, expiry: Option<Duration>) -> Result<()> {
-        let filter = Bytes::copy_from_slice(filter.as_bytes());
-        self.connection.publish_once(self.record.clone(), filter, kept(expiry), "register").await.map(drop)
-    }
-}
-
-/// Returns whether a session waits for whoever comes. One that is shared belongs to an instance that is there, or that died
-/// and comes back.
-pub(crate) fn waits(record: &Publish) -> bool {
-    !record.payload.is_empty() && !record.payload.starts_with(b"$share/")
 }

@@ -143,7 +143,7 @@ impl Connection {
         self.ready().await
     }
 
-    /// Publishes a message once. Returns whether somebody gets it.
+    /// Publishes a message over the current connection. Returns whether somebody gets it.
     pub(crate) async fn publish_once(
         &self,
         topic: String,
@@ -151,12 +151,7 @@ impl Connection {
         options: PublishOptions,
         operation: &'static str,
     ) -> Result<bool> {
-        match self.session().publish(topic, payload, options).await {
-            Ok(PubAckReason::Success) => Ok(true),
-            Ok(PubAckReason::NoMatchingSubscribers) => Ok(false),
-            Ok(reason) => Err(refused(reason, operation)),
-            Err(failed) => Err(failed.into_error(operation)),
-        }
+        self.session().publish_once(topic, payload, options, operation).await
     }
 
     /// Subscribes for somebody; returns when the broker routes to us.

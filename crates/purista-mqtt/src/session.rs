@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     config::{Config, Server},
-    error::{error, from_connect, lost, not_subscribed},
+    error::{error, from_connect, lost, not_subscribed, refused},
     options::{SessionSpec, options, seconds},
 };
 
@@ -160,6 +160,22 @@ impl Session {
             Ok(PublishResult::Qos1(acknowledgement)) => Ok(acknowledgement.reason),
             Ok(_) => Ok(PubAckReason::Success),
             Err(_) => Err(Failed::Lost),
+        }
+    }
+
+    /// Publishes a message. Returns whether somebody gets it.
+    pub(crate) async fn publish_once(
+        &self,
+        topic: String,
+        payload: Bytes,
+        options: PublishOptions,
+        operation: &'static str,
+    ) -> Result<bool> {
+        match self.publish(topic, payload, options).await {
+            Ok(PubAckReason::Success) => Ok(true),
+            Ok(PubAckReason::NoMatchingSubscribers) => Ok(false),
+            Ok(reason) => Err(refused(reason, operation)),
+            Err(failed) => Err(failed.into_error(operation)),
         }
     }
 

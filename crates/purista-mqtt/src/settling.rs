@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use purista_core::Result;
 
-use crate::connection::Connection;
+use crate::{
+    connection::Connection,
+    session_record::{SessionRecord, SessionState},
+};
 
 /// Where Mosquitto tells for how many seconds it has been up.
 const UPTIME: &str = "$SYS/broker/uptime";
@@ -15,7 +18,10 @@ const ATTACHING: Duration = Duration::from_millis(500);
 /// Returns how long events have to wait, so that subscribers are back after a restart of the broker.
 pub(crate) async fn until_subscribers_are_back(connection: &Connection) -> Result<Duration> {
     let records = connection.kept(&connection.names.sessions(None)).await?;
-    if !records.iter().any(|record| record.payload.starts_with(b"$share/")) {
+    let is_forgotten = |record: SessionRecord| {
+        record.state == SessionState::Attached && record.filter.starts_with("$share/")
+    };
+    if !records.iter().filter_map(|record| SessionRecord::read(&record.payload)).any(is_forgotten) {
         return Ok(Duration::ZERO);
     }
     let needed = connection.config.max_reconnect_delay + ATTACHING;

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use purista_core::{
@@ -24,11 +23,13 @@ use crate::{
     acknowledgement::{MqttAcknowledgement, Unsettled},
     adoption::Adoption,
     attach::{Attached, Attachment},
-    codec::{failed_attempts, is_refusal, marker},
+    codec::{failed_attempts, is_refusal},
     connection::Connection,
+    end_marker::{EndMarker, Place},
     error::lost,
     hand_over::HandOver,
     session::{Arrival, Session},
+    session_record::{SessionRecord, SessionState},
     transport::MqttTransport,
 };
 
@@ -59,7 +60,8 @@ struct Shared {
     session: Mutex<Option<(Arc<Session>, Unsettled)>>,
     /// Whether the broker forgets the session at the end, if nothing in it is unsettled.
     forgets: AtomicBool,
-    is_durable: bool,
+    /// Where its record is kept, if it is durable.
+    record: Option<String>,
 }
 
 impl SubscriptionConsumer {
@@ -80,15 +82,15 @@ impl SubscriptionConsumer {
                 return Err(error);
             }
         }
-        match timeout(ADOPTION_PATIENCE, Adoption::begin(&attachment)).await {
-            Ok(Ok(adopted)) => adopted.into_iter().for_each(|adoption| drop(tokio::spawn(adoption.finish()))),
+        match timeout(ADOPTION_PATIENCE, Adoption::begin_all(&attachment)).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "what waits for other instances is not adopted"),
             Err(_) => tracing::debug!("what waits for other instances is not adopted in time"),
         }
         let shared = Arc::new(Shared {
             session: Mutex::new(Some(attached.end())),
             forgets: AtomicBool::new(!granted.durable),
-            is_durable: granted.durable,
+            record: granted.durable.then(|| attachment.record.clone()),
             connection,
         });
         let closing = shared.connection.closing().clone();
@@ -116,8 +118,15 @@ impl SubscriptionConsumer {
     /// Ends the connection, and leaves nothing at the broker but what is durable.
     pub(crate) async fn close(&self) {
         let Some((session, unsettled)) = self.shared.session.lock().take() else { return };
-        let forgets = self.shared.forgets.load(Ordering::Acquire);
-        session.disconnect(forgets && (unsettled.is_none() || !self.shared.is_durable)).await;
+        let Shared { forgets, record, .. } = &*self.shared;
+        let forgets = forgets.load(Ordering::Acquire) && (unsettled.is_none() || record.is_none());
+        if let Some(record) = record.as_ref().filter(|_| forgets) {
+            // Whoever finds one without a session adopts nothing.
+            if let Err(error) = SessionRecord::forget(&session, record).await {
+                tracing::debug!(%error, "the record of a session is left");
+            }
+        }
+        session.disconnect(forgets).await;
     }
 }
 
@@ -192,7 +201,7 @@ impl Task {
         for _ in 0..AT_ONCE {
             let arrival = self.waiting.pop_front().or_else(|| self.attached.arrivals.try_recv().ok());
             let Some(arrival) = arrival else { return };
-            if is_refusal(&arrival.publish) {
+            if is_refusal(&arrival.publish) || arrival.publish.topic == self.attachment.end {
                 self.forget(self.acknowledgement(arrival)).await;
                 continue;
             }
@@ -288,12 +297,10 @@ impl Task {
             session.unsubscribe(&hand_over.filter).await?;
             if hand_over.find_takers().await? {
                 if self.attachment.is_durable {
-                    // Should this end half-way, somebody goes on with it.
-                    self.attachment.offer().await?;
+                    self.attachment.note(&session, SessionState::Leaving).await?;
                 }
                 session.unsubscribe(&self.attachment.filter).await?;
                 self.hand_over_the_rest(&hand_over).await?;
-                self.attachment.forget_record().await?;
                 self.shared.forgets.store(true, Ordering::Release);
                 return Ok(());
             }
@@ -353,25 +360,30 @@ impl Task {
         Ok(())
     }
 
+    async fn mark_the_end(&self) -> Result<EndMarker> {
+        EndMarker::send(&self.attached.session, &self.attachment.end, "unregister").await
+    }
+
     /// Returns the next message; `None` if all that the broker had for us has come.
-    async fn next_before(&mut self, end: &str) -> Result<Option<Arrival>> {
-        if let Some(arrival) = self.waiting.pop_front() {
-            return Ok(Some(arrival));
-        }
-        tokio::select! {
-            biased;
-            Some(arrival) = self.attached.arrivals.recv() => {
-                Ok((arrival.publish.topic != end).then_some(arrival))
+    async fn next_before(&mut self, end: &EndMarker) -> Result<Option<Arrival>> {
+        loop {
+            let arrival = self.next().await?;
+            match end.place_of(&arrival.publish) {
+                Place::Before => return Ok(Some(arrival)),
+                Place::End => return Ok(None),
+                Place::Nowhere => self.forget(self.acknowledgement(arrival)).await,
             }
-            () = self.attached.session.lost() => Err(lost("unregister")),
         }
     }
 
-    /// Has something come after all that the broker has for us; returns its topic.
-    async fn mark_the_end(&self) -> Result<String> {
-        let topic = self.shared.connection.names.round_trip(&self.attachment.spec.client_id);
-        self.attached.session.subscribe(std::slice::from_ref(&topic), None).await?;
-        self.shared.connection.publish_once(topic.clone(), Bytes::new(), marker(), "unregister").await?;
-        Ok(topic)
+    async fn next(&mut self) -> Result<Arrival> {
+        if let Some(arrival) = self.waiting.pop_front() {
+            return Ok(arrival);
+        }
+        tokio::select! {
+            biased;
+            Some(arrival) = self.attached.arrivals.recv() => Ok(arrival),
+            () = self.attached.session.lost() => Err(lost("unregister")),
+        }
     }
 }

@@ -8,7 +8,12 @@ use rumqttc::{
     AsyncClient, BrokerSessionResumePolicy, Event, Incoming, MqttOptions, NetworkOptions, PubAckReason,
     Publish, PublishOptions, PublishProperties, PublishResult, QoS, SubscribeReasonCode,
 };
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinHandle,
+};
 
 use crate::support::within;
 
@@ -98,6 +103,26 @@ pub(crate) async fn end_session(address: SocketAddr, client_id: &str) -> bool {
             within("the end", async { while events.poll().await.is_ok() {} }).await;
             return answer.session_present;
         }
+    }
+}
+
+/// Takes a client's session over, and leaves it with one more subscription. The client library would subscribe to nothing in
+/// a session that it does not know.
+pub(crate) async fn add_to_session(address: SocketAddr, client_id: &str, filter: &str) {
+    let text = |text: &str| [&[0, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let packet = |kind: u8, body: &[u8]| [&[kind, u8::try_from(body.len()).unwrap()], body].concat();
+    // Version 5, no clean start, no keep alive, and the session expiry interval as its only property.
+    let connect = [&text("MQTT")[..], &[5, 0, 0, 0, 5, 0x11, 0, 0, 0xff, 0xff], &text(client_id)].concat();
+    let subscribe = [&[0, 1, 0][..], &text(filter), &[1]].concat();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for (packet, answer) in [(packet(0x10, &connect), 0x20), (packet(0x82, &subscribe), 0x90)] {
+        stream.write_all(&packet).await.unwrap();
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut body = vec![0; head[1].into()];
+        stream.read_exact(&mut body).await.unwrap();
+        assert_eq!(head[0], answer, "{body:?}");
+        assert!(answer != 0x20 || body[..2] == [1, 0], "no session: {body:?}");
     }
 }
 

@@ -9,9 +9,10 @@ use purista_core::{
     SubscriptionOptions,
 };
 use purista_mqtt::{MqttBridge, MqttBridgeBuilder};
+use rumqttc::{PubAckReason, PublishProperties};
 
 use crate::{
-    client::end_session,
+    client::{add_to_session, end_session},
     support::{PATIENCE, Place, durable, eventually, in_order, started, within},
 };
 
@@ -179,4 +180,30 @@ async fn what_one_member_handles_while_the_last_one_is_away_does_not_come_again(
     eventually("nothing is in hand", || in_hand() == 0).await;
     assert_eq!(place.server.queued().await.unwrap(), 0);
     assert_eq!(sorted(&seen), Vec::from_iter(0..3 * EVENTS));
+}
+
+/// Whoever was interrupted when it adopted a session has left in it what marks its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_after_an_interrupted_adoption_is_adopted() {
+    let place = Place::tuned().await;
+    let (seen, latch) = (Collector::new(), Latch::new());
+    latch.open();
+    let left = member(place.persistent("left"), durable(), held(&seen, &latch)).await;
+    assert!(left.shutdown(PATIENCE).await.is_clean());
+    let session = "purista-Watcher-1-reader-left";
+    let end = format!("purista/round_trip/{session}");
+    add_to_session(place.server.address(), session, &end).await;
+    let emitter = place.bridge().await;
+    for number in 0..EVENTS {
+        if number == EVENTS / 2 {
+            let marked = place.client().await.publish(&end, "earlier", PublishProperties::default()).await;
+            assert_eq!(marked, PubAckReason::Success);
+        }
+        emitter.emit("happened", &number).await.unwrap();
+    }
+    let comes = member(place.persistent("comes"), durable(), held(&seen, &latch)).await;
+    seen.at_least(EVENTS).await.unwrap();
+    eventually("nothing is in hand", || comes.stats().in_hand == 0).await;
+    assert_eq!(sorted(&seen), Vec::from_iter(0..EVENTS));
+    assert_eq!(comes.stats().malformed, 0);
 }

@@ -1,0 +1,74 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use purista_core::Result;
+
+use crate::{codec::kept, session::Session};
+
+/// What is kept at the broker about the session of a durable subscription, as the broker does not tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionRecord {
+    pub(crate) state: SessionState,
+    /// What it listens to, or did last.
+    pub(crate) filter: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionState {
+    /// It belongs to an instance that is there, or that died and comes back.
+    Attached,
+    /// It takes what comes while no instance is there. Whoever comes adopts it.
+    Waiting,
+    /// It takes nothing more, and what is in it is handed over. Whoever comes goes on with that.
+    Leaving,
+}
+
+const STATES: [(SessionState, &str); 3] = [
+    (SessionState::Attached, "attached"),
+    (SessionState::Waiting, "waiting"),
+    (SessionState::Leaving, "leaving"),
+];
+
+impl SessionRecord {
+    pub(crate) fn new(state: SessionState, filter: &str) -> Self {
+        Self { state, filter: filter.to_owned() }
+    }
+
+    /// Reads one. Others may write there, too.
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        let (name, filter) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
+        let (state, _) = STATES.into_iter().find(|(_, known)| *known == name)?;
+        Some(Self::new(state, filter))
+    }
+
+    fn write(&self) -> Bytes {
+        let name = STATES.iter().find(|(state, _)| *state == self.state).map_or("", |(_, name)| name);
+        format!("{name} {}", self.filter).into()
+    }
+
+    /// Keeps it over its own session: not any more once somebody else has taken that.
+    pub(crate) async fn keep(&self, session: &Session, topic: &str, expiry: Option<Duration>) -> Result<()> {
+        session.publish_once(topic.to_owned(), self.write(), kept(expiry), "register").await.map(drop)
+    }
+
+    /// Keeps none any more.
+    pub(crate) async fn forget(session: &Session, topic: &str) -> Result<()> {
+        session.publish_once(topic.to_owned(), Bytes::new(), kept(None), "register").await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for (state, _) in STATES {
+            let record = SessionRecord::new(state, "$share/a b/#");
+            assert_eq!(SessionRecord::read(&record.write()), Some(record));
+        }
+        for other in ["", "waiting", "gone #", "\u{0} #"] {
+            assert_eq!(SessionRecord::read(other.as_bytes()), None, "{other:?}");
+        }
+    }
+}
