@@ -27,6 +27,7 @@ const GIVEN: Capabilities = Capabilities::NONE
     .with(Capability::DurableSubscriptions)
     .with(Capability::SurvivesBrokerKill)
     .with(Capability::BrokerConfirm)
+    .with(Capability::TransientSubscriptions)
     .with(Capability::SharedSubscriptions)
     .with(Capability::BroadcastSubscriptions)
     .with(Capability::GroupHandover)

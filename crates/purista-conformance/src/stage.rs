@@ -277,6 +277,15 @@ impl Stage {
         Ok(collector)
     }
 
+    /// Returns who emits what a service gets: somebody else if events get there.
+    pub(crate) fn emitter<'a>(
+        &self,
+        other: &'a Arc<dyn EventBridge>,
+        service: &'a Arc<dyn EventBridge>,
+    ) -> &'a Arc<dyn EventBridge> {
+        if self.deployment().events_cross_bridges() { other } else { service }
+    }
+
     /// Emits an event with each of the numbers, many at once and in no order.
     pub(crate) async fn emit_each(
         &self,

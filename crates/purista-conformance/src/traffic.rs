@@ -59,7 +59,7 @@ impl Traffic {
         let confirms = caller.capabilities().has(Capability::BrokerConfirm);
         let flow = Arc::new(Flow {
             stage: stage.clone(),
-            emitter: Arc::clone(if stage.deployment().events_cross_bridges() { &caller } else { &service }),
+            emitter: Arc::clone(stage.emitter(&caller, &service)),
             ledger: Arc::clone(&ledger),
             next: AtomicU64::new(0),
             must_arrive: AtomicBool::new(false),

@@ -38,6 +38,8 @@ macro_rules! capabilities {
 capabilities! {
     /// A subscription misses nothing while its service is away.
     DurableSubscriptions = "durable subscriptions", proved by "DUR-1" "DUR-3" "DUR-5" "DUR-9";
+    /// A subscription gets only what is sent while it is there, and leaves nothing at the broker.
+    TransientSubscriptions = "transient subscriptions", proved by "DUR-9" "LEK-3";
     /// A command waits for its service within its time limit.
     DurableCommands = "durable commands", proved by "DUR-8";
     /// What the broker acknowledged survives a kill of its process.

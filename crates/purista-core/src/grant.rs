@@ -65,9 +65,10 @@ pub(crate) fn grant_subscription(
     demand(sharing == Sharing::Broadcast, Capability::BroadcastSubscriptions, given)?;
 
     // A broadcast waits for one certain instance, which most often never comes back under its id.
-    let kept_by_default = given.has(Capability::DurableSubscriptions) && sharing == Sharing::Shared;
-    let durable = options.durable.unwrap_or(kept_by_default);
+    let is_better_kept = sharing == Sharing::Shared || !given.has(Capability::TransientSubscriptions);
+    let durable = options.durable.unwrap_or(is_better_kept && given.has(Capability::DurableSubscriptions));
     demand(durable, Capability::DurableSubscriptions, given)?;
+    demand(!durable, Capability::TransientSubscriptions, given)?;
 
     let acknowledge = options.acknowledge.unwrap_or(if given.has(Capability::ManualAcknowledgement) {
         Acknowledge::AfterHandler

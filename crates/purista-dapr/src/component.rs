@@ -74,6 +74,10 @@ pub(crate) fn capabilities(kind: Option<&str>, more: &[Capability]) -> Capabilit
     if !is_given(Capability::SharedSubscriptions) && !is_given(Capability::BroadcastSubscriptions) {
         given = given.with(Capability::SharedSubscriptions);
     }
+    // A component keeps messages for all subscriptions or for none.
+    if kind.is_none() || !given.has(Capability::DurableSubscriptions) {
+        given = given.with(Capability::TransientSubscriptions);
+    }
     if !given.has(Capability::ManualAcknowledgement) {
         return given.without(Capability::DeadLetter).without(Capability::LongHandlers);
     }
@@ -90,6 +94,8 @@ mod tests {
         let rabbitmq = capabilities(Some("pubsub.rabbitmq"), &promised);
         assert!(rabbitmq.has(Capability::BoundedRetry) && rabbitmq.has(Capability::DeadLetter));
         assert!(!rabbitmq.has(Capability::DurableSubscriptions));
+        assert!(rabbitmq.has(Capability::TransientSubscriptions));
+        assert!(!capabilities(Some("pubsub.redis"), &[]).has(Capability::TransientSubscriptions));
         assert!(!capabilities(Some("pubsub.rabbitmq"), &[]).has(Capability::ManualAcknowledgement));
         assert!(!capabilities(Some("pubsub.redis"), &[Capability::DeadLetter]).has(Capability::DeadLetter));
         let in_memory = capabilities(Some(IN_MEMORY), &promised);

@@ -10,6 +10,9 @@ use crate::transport::NAME;
 const UNKNOWN_APP: [&str; 4] =
     ["no host found", "couldn't find service", "no healthy services found", "no such host"];
 
+/// How much is told of what a sidecar says, in characters.
+const MAX_REASON: usize = 300;
+
 /// Creates an error of this bridge.
 pub(crate) fn error(kind: ErrorKind, operation: &'static str) -> Error {
     Error::new(kind, operation).bridge(NAME)
@@ -46,7 +49,8 @@ impl SidecarError {
             _ => ErrorKind::Unexpected,
         };
         let code = self.error_code.as_deref().unwrap_or("no error code");
-        error(kind, operation).context(format!("the sidecar answers {status}, {code}"))
+        let says: String = self.message.chars().take(MAX_REASON).collect();
+        error(kind, operation).context(format!("the sidecar answers {status}, {code}: {says}"))
     }
 }
 

@@ -10,6 +10,7 @@ use purista_core::{
 use tokio::time::Instant;
 
 use crate::{
+    abandoned,
     address::{command_name, command_path},
     cloud_event,
     codec::{self, TIME_LIMIT},
@@ -107,7 +108,11 @@ impl Transport for DaprTransport {
         let traceparent = command.trace_context.traceparent().map(|traceparent| ("traceparent", traceparent));
         let headers = [(TIME_LIMIT, time_limit.to_string())].into_iter().chain(traceparent);
         let sent = body.len();
-        let called = connection.sidecar.invoke(&app_id, &command_path(address), body, headers).await;
+        let headers: Vec<_> = headers.collect();
+        let (caller, path) = (Arc::clone(&connection), command_path(address));
+        let call = async move { caller.sidecar.invoke(&app_id, &path, body, headers).await };
+        let called = abandoned::to_its_end(call).await;
+        let called = called.unwrap_or_else(|| Err(Failure::Lost("the call ended".to_owned())));
         let (status, body) = called.map_err(|failure| {
             if matches!(failure, Failure::Lost(_)) {
                 connection.suspect();

@@ -12,6 +12,7 @@ use crate::{Hub, hub::WeakHub, routes::SubscriberKey};
 
 const GIVEN: Capabilities = Capabilities::NONE
     .with(Capability::BrokerConfirm)
+    .with(Capability::TransientSubscriptions)
     .with(Capability::SharedSubscriptions)
     .with(Capability::BroadcastSubscriptions)
     .with(Capability::ManualAcknowledgement)

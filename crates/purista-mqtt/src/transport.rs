@@ -24,6 +24,7 @@ pub(crate) const NAME: &str = "mqtt";
 /// What MQTT 5 gives.
 const GIVEN: Capabilities = Capabilities::NONE
     .with(Capability::BrokerConfirm)
+    .with(Capability::TransientSubscriptions)
     .with(Capability::SharedSubscriptions)
     .with(Capability::BroadcastSubscriptions)
     .with(Capability::ManualAcknowledgement)

@@ -31,6 +31,7 @@ pub(crate) const NAME: &str = "nats";
 
 /// What core NATS gives.
 const CORE: Capabilities = Capabilities::NONE
+    .with(Capability::TransientSubscriptions)
     .with(Capability::SharedSubscriptions)
     .with(Capability::BroadcastSubscriptions)
     .with(Capability::NoResponder)

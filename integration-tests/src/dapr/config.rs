@@ -150,7 +150,11 @@ impl SidecarConfig {
 
     /// Writes the configuration file.
     pub(super) fn text(&self) -> String {
-        let configuration = json!({ "connectionString": self.registry.file() });
+        // The registration ends after the interval, and is renewed the timeout before that: on a busy machine it may come
+        // late.
+        let configuration = json!({
+            "connectionString": self.registry.file(), "updateInterval": "5s", "timeout": "4s", "busyTimeout": "3s",
+        });
         let resolution = json!({ "component": "sqlite", "version": "v1", "configuration": configuration });
         resource("Configuration", "config", &json!({ "nameResolution": resolution }))
     }

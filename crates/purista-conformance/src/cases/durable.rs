@@ -227,6 +227,9 @@ async fn commands_wait_for_their_service(stage: Stage) -> Outcome {
 async fn subscribe_each_way(stage: &Stage, bridge: &dyn EventBridge) -> Result<Vec<(bool, Arc<Collector>)>> {
     let mut subscribed = Vec::new();
     for (target, asked) in [("by default", None), ("kept", Some(true)), ("not kept", Some(false))] {
+        if asked == Some(false) && !bridge.capabilities().has(Capability::TransientSubscriptions) {
+            continue;
+        }
         let mut options = SubscriptionOptions::default().with_max_concurrency(1);
         options.durable = asked;
         let (collector, filter) = (Collector::new(), Filter::event(stage.unique("event")));
@@ -257,8 +260,8 @@ async fn durable_is_as_asked(stage: Stage) -> Outcome {
     Ok(())
 }
 
-/// Asks for what is not given before and after the start, and looks that nothing is left of it.
-async fn refuses(stage: &Stage, capability: Capability) -> Outcome {
+/// Asks for what is not given, durable or not, before and after the start, and looks that nothing is left of it.
+pub(super) async fn refuses(stage: &Stage, capability: Capability) -> Outcome {
     let bridge = stage.new_bridge()?;
     for is_started in [false, true] {
         if is_started {
@@ -268,7 +271,8 @@ async fn refuses(stage: &Stage, capability: Capability) -> Outcome {
         let refused = if capability == Capability::DurableCommands {
             stage.serve(&*bridge, "asks", CommandOptions::default().with_durable(true), echo()).await
         } else {
-            let options = SubscriptionOptions::default().with_durable(true);
+            let durable = capability == Capability::DurableSubscriptions;
+            let options = SubscriptionOptions::default().with_durable(durable);
             keep_books(stage, &*bridge, &Arc::default(), options).await
         };
         let error = refused.err().with_context(|| format!("{capability} was granted and is not claimed"))?;

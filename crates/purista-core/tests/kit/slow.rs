@@ -89,6 +89,7 @@ impl Transport for Slow {
     fn capabilities(&self) -> Capabilities {
         Capabilities::NONE
             .with(Capability::RegisterAfterStart)
+            .with(Capability::TransientSubscriptions)
             .with(Capability::SharedSubscriptions)
             .with(Capability::ManualAcknowledgement)
             .with(Capability::BoundedRetry)

@@ -39,7 +39,6 @@ const ANSWERS: &str = "an answer is the HTTP response to its call, and nobody el
 const CONSUMERS: &str = "a sidecar does not tell when its component consumes no more";
 const OWN_EVENTS: &str = "the component delivers only what its own sidecar publishes";
 const ONE_BY_ONE: &str = "the component delivers the events of a topic one after the other";
-const ALL_OR_NONE: &str = "a component keeps messages for all subscriptions or for none";
 const NO_SESSION: &str = "what is kept is kept behind the sidecar, which does not tell when that is gone";
 const NO_QUEUE: &str = "the component has no queue to look into";
 
@@ -59,7 +58,6 @@ impl DaprProfile {
             ("ERR-2", OWN_EVENTS),
             ("GRP-3", OWN_EVENTS),
             ("IDN-1", OWN_EVENTS),
-            ("LEK-3", OWN_EVENTS),
             ("LIF-3", OWN_EVENTS),
             ("LIF-7", OWN_EVENTS),
             ("LIF-8", OWN_EVENTS),
@@ -81,8 +79,6 @@ impl DaprProfile {
             ("SEC-6", ANSWERS),
             ("HLT-2", CONSUMERS),
             ("NET-7", CONSUMERS),
-            ("DUR-9", ALL_OR_NONE),
-            ("LEK-3", ALL_OR_NONE),
             ("NET-6", NO_SESSION),
         ],
     };
