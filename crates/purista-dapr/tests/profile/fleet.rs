@@ -93,8 +93,15 @@ impl Sidecars {
     where
         F: Future<Output = anyhow::Result<()>>,
     {
-        let processes = self.fleet.sidecars().into_iter().map(|(_, sidecar)| sidecar.process().clone());
-        try_join_all(processes.map(work)).await.map(drop).map_err(unavailable)
+        let work = &work;
+        let works = self.fleet.members().into_iter().map(|member| async move {
+            let _alone = member.alone().await;
+            match member.sidecar() {
+                Some(sidecar) => work(sidecar.process().clone()).await,
+                None => Ok(()),
+            }
+        });
+        try_join_all(works).await.map(drop).map_err(unavailable)
     }
 }
 

@@ -87,6 +87,11 @@ impl Member {
         self.sidecar.lock().clone()
     }
 
+    /// Waits until the sidecar neither comes nor goes, and keeps it so.
+    pub(crate) async fn alone(&self) -> impl Drop {
+        self.changing.lock().await
+    }
+
     pub(crate) fn app_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.app_port)
     }
@@ -102,17 +107,22 @@ impl Member {
     }
 
     async fn start(&self) -> Result<()> {
-        let _alone = self.changing.lock().await;
-        let is_new = self.sidecar().is_none() && self.bridge.health().state == BridgeState::Created;
-        if is_new && !self.fleet.is_down() {
-            let sidecar = Sidecar::start(self.config()).await.map_err(unavailable)?;
-            *self.sidecar.lock() = Some(Arc::new(sidecar));
-        }
+        self.start_sidecar().await?;
         let started = self.bridge.start().await;
         if self.bridge.health().state == BridgeState::ShutDown {
             self.end_sidecar().await;
         }
         started
+    }
+
+    async fn start_sidecar(&self) -> Result<()> {
+        let _alone = self.alone().await;
+        let is_new = self.sidecar().is_none() && self.bridge.health().state == BridgeState::Created;
+        if is_new && !self.fleet.is_down() {
+            let sidecar = Sidecar::start(self.config()).await.map_err(unavailable)?;
+            *self.sidecar.lock() = Some(Arc::new(sidecar));
+        }
+        Ok(())
     }
 
     fn config(&self) -> SidecarConfig {
@@ -135,6 +145,7 @@ impl Member {
     }
 
     async fn end_sidecar(&self) {
+        let _alone = self.alone().await;
         let sidecar = self.sidecar.lock().take();
         if let Some(sidecar) = sidecar {
             // A trial may have killed it.
@@ -210,10 +221,7 @@ impl EventBridge for Instance {
     async fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let report = self.0.bridge.shutdown(grace).await;
         let member = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            let _alone = member.changing.lock().await;
-            member.end_sidecar().await;
-        });
+        tokio::spawn(async move { member.end_sidecar().await });
         report
     }
 }
