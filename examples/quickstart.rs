@@ -6,6 +6,7 @@
 //! cargo run --example quickstart -- --bridge nats://localhost:4222
 //! cargo run --example quickstart -- --bridge amqp://localhost:5672
 //! cargo run --example quickstart -- --bridge mqtt://localhost:1883
+//! cargo run --example quickstart -- --bridge dapr://localhost:3500
 //! ```
 //!
 //! Over a broker, the services can run in one process or several, and their callers in others:
@@ -14,6 +15,9 @@
 //! cargo run --example quickstart -- --bridge nats://localhost:4222 --serve
 //! cargo run --example quickstart -- --bridge nats://localhost:4222 --call Ada ada@example.com
 //! ```
+//!
+//! With Dapr, each process has a sidecar, whose URL is given. That of a process that serves has the app id `app-user-v1`, as
+//! the command belongs to the service `User`, version 1.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
@@ -24,6 +28,7 @@ use purista_core::{
     Context, ErrorPayload, EventBridge, EventBridgeExt as _, Filter, HandledError, HandlerError, InvokeError,
     MessageType, Service,
 };
+use purista_dapr::DaprBridge;
 use purista_default::DefaultEventBridge;
 use purista_mqtt::MqttBridge;
 use purista_nats::NatsBridge;
@@ -74,7 +79,9 @@ fn open_bridge(url: &str) -> Result<Arc<dyn EventBridge>, Box<dyn Error>> {
         "nats" | "tls" => Ok(Arc::new(NatsBridge::builder(url).build()?)),
         "amqp" | "amqps" => Ok(Arc::new(AmqpBridge::builder(url).build()?)),
         "mqtt" | "mqtts" | "ws" | "wss" => Ok(Arc::new(MqttBridge::builder(url).build()?)),
-        other => Err(format!("no adapter for `{other}`; there are: default, nats, amqp, mqtt").into()),
+        // The audit names no event, and Dapr has no wildcards.
+        "dapr" => Ok(Arc::new(DaprBridge::builder(url).all_messages_topic("purista-all-messages").build()?)),
+        other => Err(format!("no adapter for `{other}`; there are: default, nats, amqp, mqtt, dapr").into()),
     }
 }
 

@@ -217,6 +217,14 @@ serve_mosquitto() {
     mqtt_url=$(grep '^mqtt://' "$work/mosquitto.log")
 }
 
+# Sidecars of two applications that serve, and of one that calls.
+serve_dapr() {
+    dapr_urls=('' '' '')
+    start "$work/dapr.log" "$target/debug/examples/dapr" "$amqp_url"
+    lines 3 '^dapr://' "$work/dapr.log" || return 0
+    mapfile -t dapr_urls < <(grep '^dapr://' "$work/dapr.log")
+}
+
 # quickstart_over URL: serves and calls in one process.
 quickstart_over() {
     timeout 60 "${quickstart[@]}" Ada ada@example.com --bridge "$1"
@@ -242,13 +250,13 @@ quickstart_across_processes() {
     done
 }
 
-# quickstart_with BROKER URL: the checks over one broker.
+# quickstart_with BROKER URL URL URL: the checks over one broker, found by two that serve and by one that calls.
 quickstart_with() {
-    local broker=$1 url=$2 served
+    local broker=$1 served=("$2" "$3") url=$4 number
     local logs=("$work/$broker-1.log" "$work/$broker-2.log")
-    check "quickstart over $broker" quickstart_over "$url"
-    for served in "${logs[@]}"; do
-        start "$served" "${quickstart[@]}" --serve --bridge "$url"
+    check "quickstart over $broker" quickstart_over "$2"
+    for number in 0 1; do
+        start "${logs[number]}" "${quickstart[@]}" --serve --bridge "${served[number]}"
     done
     servers=("${started[@]: -2}")
     check "quickstart across processes over $broker" quickstart_across_processes "$url" "${logs[@]}"
@@ -265,11 +273,13 @@ tests "model checks" \
 check "quickstart" quickstart
 check "quickstart without an e-mail" quickstart_without_email
 serve_nats
-quickstart_with NATS "$nats_url"
+quickstart_with NATS "$nats_url"{,,}
 serve_rabbitmq
-quickstart_with RabbitMQ "$amqp_url"
+quickstart_with RabbitMQ "$amqp_url"{,,}
 serve_mosquitto
-quickstart_with MQTT "$mqtt_url"
+quickstart_with MQTT "$mqtt_url"{,,}
+serve_dapr
+quickstart_with Dapr "${dapr_urls[@]}"
 
 # --- The summary --------------------------------------------------------------------------------------------
 

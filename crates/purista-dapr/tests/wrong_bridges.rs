@@ -1,0 +1,10 @@
+//! The suite is tested: rows that show their promise another way here than on other brokers still catch a wrong bridge.
+//! The other wrong bridges are tried on NATS.
+
+mod profile;
+
+use purista_conformance::faults::{self, Fault};
+
+fn main() -> std::process::ExitCode {
+    faults::main(profile::DaprProfile::RABBITMQ, &[Fault::EmitsUnconfirmed, Fault::LosesSubscriptions])
+}
