@@ -221,18 +221,7 @@ impl Task {
                 break;
             }
         }
-        while !self.backlog.is_empty() {
-            if why == Stop::Unregistered {
-                self.intake.abandoned(self.backlog.len());
-                while let Some(item) = self.backlog.pop() {
-                    self.answer_unavailable(item);
-                }
-                return;
-            }
-            match self.intake.slot().await {
-                Some(slot) => self.deliver(slot),
-                None => return,
-            }
-        }
+        let (deliver, give_up) = (|slot| self.deliver(slot), |item| self.answer_unavailable(item));
+        self.backlog.finish(why, &self.intake, deliver, give_up).await;
     }
 }

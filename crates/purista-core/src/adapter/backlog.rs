@@ -3,6 +3,8 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::{Intake, Slot, Stop, Transport};
+
 /// What waits in this process for a handler, within bounds: where a broker hands messages over as they come.
 #[derive(Debug)]
 pub struct Backlog<I> {
@@ -56,6 +58,29 @@ impl<I> Backlog<I> {
         let mut waiting = self.waiting.lock();
         waiting.bytes += bytes;
         waiting.items.push_front((item, bytes));
+    }
+
+    /// Ends what waits, when nothing more comes: before a shutdown each item is delivered, which takes it; after the end of
+    /// a registration each is given up.
+    pub async fn finish<T: Transport>(
+        &self,
+        why: Stop,
+        intake: &Intake<T>,
+        deliver: impl Fn(Slot) + Send,
+        give_up: impl Fn(I) + Send,
+    ) {
+        if why == Stop::Unregistered {
+            intake.abandoned(self.len());
+            while let Some(item) = self.pop() {
+                give_up(item);
+            }
+        }
+        while !self.is_empty() {
+            match intake.slot().await {
+                Some(slot) => deliver(slot),
+                None => return,
+            }
+        }
     }
 
     /// Returns how many items wait.
