@@ -5,8 +5,9 @@
 //! contenders of a scenario take turns, round by round, so that all of them see the same weather; the first of them
 //! changes from round to round. A ratio is the median of the ratios within the rounds.
 //!
-//! **Table.** `client` and `server` are the processor time per operation of this process and of the server. `noise` is
-//! the share of the machine that other processes took; a scenario with more than some percent should be repeated.
+//! **Table.** `client` and `server` are the processor time per operation of this process and of the server, with its
+//! sidecars. `noise` is the share of the machine that other processes took; a scenario with more than some percent should
+//! be repeated.
 
 mod contender;
 mod cpu;
@@ -28,7 +29,7 @@ pub use self::{
     scenario::{Comparison, Goal, Scenario},
 };
 use self::{cpu::Cpu, options::Options, report::Round};
-use crate::{Process, mosquitto::MosquittoServer, nats::NatsServer, rabbitmq::RabbitServer};
+use crate::{Process, dapr::Sidecar, mosquitto::MosquittoServer, nats::NatsServer, rabbitmq::RabbitServer};
 
 /// How long the set-up of a scenario, and what a round has to do beyond its time, may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,6 +55,13 @@ impl Server for RabbitServer {
 impl Server for MosquittoServer {
     fn process(&self) -> Option<&Process> {
         Some(self.process())
+    }
+}
+
+/// There is none: only the sidecars of a stage take time.
+impl Server for () {
+    fn process(&self) -> Option<&Process> {
+        None
     }
 }
 
@@ -87,7 +95,6 @@ async fn measure<S: Server>(
     options: Options,
     server: S,
 ) -> anyhow::Result<()> {
-    let cpu = Cpu::new(server.process().and_then(Process::id));
     let server = Arc::new(server);
     report::print_head();
     let mut goals = Vec::new();
@@ -97,6 +104,8 @@ async fn measure<S: Server>(
         if let Some(who) = &options.who {
             stage.contenders.retain(|contender| contender.name == who);
         }
+        let processes = server.process().into_iter().chain(stage.sidecars.iter().map(Sidecar::process));
+        let cpu = Cpu::new(processes.filter_map(Process::id).collect());
         let before = cpu.read();
         let played = play(&stage.contenders, &options, &cpu).await.context(scenario.name)?;
         let noise = cpu.noise_since(&before);

@@ -10,6 +10,7 @@ use purista_core::EventBridge;
 use tokio::task::JoinHandle;
 
 use super::{drive, handled::Handled};
+use crate::dapr::Sidecar;
 
 /// Who takes part in a scenario.
 pub struct Contender {
@@ -125,6 +126,7 @@ pub struct Stage {
     pub(super) contenders: Vec<Contender>,
     bridges: Vec<Arc<dyn EventBridge>>,
     tasks: Vec<JoinHandle<anyhow::Result<()>>>,
+    pub(super) sidecars: Vec<Sidecar>,
     ends: Vec<BoxFuture<'static, anyhow::Result<()>>>,
     pub(super) notes: Vec<String>,
 }
@@ -145,7 +147,12 @@ impl Stage {
         self.tasks.push(task);
     }
 
-    /// Does something at the end, after bridges and tasks; what was said last is done first.
+    /// Counts a sidecar to the server, and ends it at the end, after bridges and tasks.
+    pub fn keep_sidecar(&mut self, sidecar: Sidecar) {
+        self.sidecars.push(sidecar);
+    }
+
+    /// Does something at the end, after bridges, tasks and sidecars; what was said last is done first.
     pub fn at_end(&mut self, end: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         self.ends.push(Box::pin(end));
     }
@@ -169,6 +176,7 @@ impl Stage {
                 Err(error) => return Err(error.into()),
             }
         }
+        drop(self.sidecars);
         for end in self.ends.into_iter().rev() {
             end.await?;
         }

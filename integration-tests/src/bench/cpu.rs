@@ -6,9 +6,10 @@ use std::{fs, time::Duration};
 const TICK: Duration = Duration::from_millis(10);
 
 /// Reads the processor time of this process, of the server, and of the machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cpu {
-    server: Option<u32>,
+    /// The processes that make the server.
+    server: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,19 +28,16 @@ pub(super) struct Used {
 }
 
 impl Cpu {
-    pub(super) const fn new(server: Option<u32>) -> Self {
+    pub(super) const fn new(server: Vec<u32>) -> Self {
         Self { server }
     }
 
     /// Returns the state, if the system tells it.
     pub(super) fn read(&self) -> Option<Reading> {
         let (busy, total) = of_machine()?;
-        Some(Reading {
-            client: of_process("self")?,
-            server: of_process(&self.server?.to_string())?,
-            busy,
-            total,
-        })
+        let server: Option<u64> = self.server.iter().map(|id| of_process(&id.to_string())).sum();
+        let server = server.filter(|_| !self.server.is_empty())?;
+        Some(Reading { client: of_process("self")?, server, busy, total })
     }
 
     pub(super) fn used_since(&self, before: &Option<Reading>) -> Option<Used> {
