@@ -165,7 +165,7 @@ impl Task {
         tokio::spawn(async move {
             let _permit = permit;
             let (payload, options) = (item.publish.payload.clone(), passed_on(&item.publish, 0));
-            let is_taken = connection.publish_once(topic, payload, options, "pass on").await;
+            let is_taken = connection.session().publish_once(topic, payload, options, "pass on").await;
             let bytes = item.publish.payload.len();
             if !is_taken.unwrap_or(false) && backlog.push(item, bytes).is_ok() {
                 backlog.wake();
@@ -214,7 +214,8 @@ impl Task {
 
         while let Some(item) = self.backlog.pop() {
             let (payload, options) = (item.publish.payload.clone(), passed_on(&item.publish, 0));
-            let given = connection.publish_once(self.members.clone(), payload, options, "hand over").await;
+            let given =
+                connection.session().publish_once(self.members.clone(), payload, options, "hand over").await;
             if !given.unwrap_or(false) {
                 let bytes = item.publish.payload.len();
                 self.backlog.put_back(item, bytes);

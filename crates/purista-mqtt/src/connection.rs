@@ -143,17 +143,6 @@ impl Connection {
         self.ready().await
     }
 
-    /// Publishes a message over the current connection. Returns whether somebody gets it.
-    pub(crate) async fn publish_once(
-        &self,
-        topic: String,
-        payload: Bytes,
-        options: PublishOptions,
-        operation: &'static str,
-    ) -> Result<bool> {
-        self.session().publish_once(topic, payload, options, operation).await
-    }
-
     /// Subscribes for somebody; returns when the broker routes to us.
     pub(crate) async fn subscribe(&self, filters: &[String], to: &mpsc::Sender<Publish>) -> Result<()> {
         for filter in filters {
@@ -219,7 +208,7 @@ impl Connection {
         let (number, back) = self.router.round_trips().begin();
         let topic = self.names.round_trip(&self.spec.client_id);
         let session = self.session();
-        self.publish_once(topic, Bytes::copy_from_slice(&number.to_be_bytes()), marker(), "send").await?;
+        session.publish_once(topic, Bytes::copy_from_slice(&number.to_be_bytes()), marker(), "send").await?;
         tokio::select! {
             back = timeout(ROUND_TRIP_PATIENCE, back) => match back {
                 Ok(Ok(())) => Ok(()),
@@ -235,7 +224,7 @@ impl Connection {
         let (number, back) = self.router.round_trips().begin();
         let options = question(self.names.round_trip(&self.spec.client_id));
         let number = Bytes::copy_from_slice(&number.to_be_bytes());
-        Ok(self.publish_once(topic, number, options, "ask").await?
+        Ok(self.session().publish_once(topic, number, options, "ask").await?
             && matches!(timeout(ANSWER_PATIENCE, back).await, Ok(Ok(()))))
     }
 

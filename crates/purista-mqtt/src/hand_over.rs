@@ -39,7 +39,10 @@ impl HandOver {
     /// then.
     pub(crate) async fn give(&self, publish: &Publish, failed_attempts: u32) -> Result<bool> {
         let options = passed_on(publish, failed_attempts);
-        self.connection.publish_once(self.topic.clone(), publish.payload.clone(), options, "hand over").await
+        self.connection
+            .session()
+            .publish_once(self.topic.clone(), publish.payload.clone(), options, "hand over")
+            .await
     }
 
     /// Gives a message to another instance if one was found.

@@ -156,7 +156,7 @@ impl Transport for MqttTransport {
         }
         let topic = connection.names.dead_letter(&letter.subscriber, &letter.message_id);
         let options = codec::dead_letter(&letter.metadata());
-        connection.publish_once(topic, letter.original, options, "dead letter").await.map(drop)
+        connection.session().publish_once(topic, letter.original, options, "dead letter").await.map(drop)
     }
 
     async fn disconnect(&self) -> Result<()> {
