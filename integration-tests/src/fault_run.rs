@@ -11,6 +11,7 @@ mod books;
 mod faults;
 mod kills;
 mod load;
+mod node;
 mod part;
 mod recovery;
 mod report;
@@ -24,25 +25,25 @@ use serde::Serialize;
 pub use self::{
     faults::faults,
     kills::{kills, restarts},
+    node::Node,
     recovery::Recovery,
     report::{PartReport, Report, Times},
 };
-use crate::{FaultProxy, Process};
 
 /// A broker of one part's own, and how bridges reach it.
 #[async_trait]
 pub trait Site: Debug + Send + Sync {
-    /// Returns the broker's process.
-    fn process(&self) -> &Process;
+    /// Returns what is broken: the broker, or what is between it and each of the bridges. They connect in turn, the
+    /// client first. If there are several, cycles end one after the other, then all at once.
+    fn nodes(&self) -> &[Node];
 
-    /// Returns the network before the broker.
-    fn proxy(&self) -> &FaultProxy;
+    /// Returns what the nodes are.
+    fn broken(&self) -> &'static str {
+        "the broker"
+    }
 
-    /// Returns the broker's own address.
-    fn address(&self) -> SocketAddr;
-
-    /// Creates a bridge that connects to an address, the broker's or the proxy's. It should notice within a second that
-    /// a connection is silent.
+    /// Creates a bridge that connects to an address, a node's or that of the network before it. It should notice within
+    /// a second that a connection is silent.
     ///
     /// # Errors
     ///

@@ -5,8 +5,7 @@ use lapin::{Channel, ConnectionProperties, options::QueueDeclareOptions, types::
 use purista_amqp::AmqpBridge;
 use purista_core::EventBridge;
 use purista_integration_tests::{
-    FaultProxy, Process,
-    fault_run::{Inventory, Site},
+    fault_run::{Inventory, Node, Site},
     rabbitmq::{Queue, RabbitConfig, RabbitServer},
 };
 
@@ -20,8 +19,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Amqp {
     server: RabbitServer,
-    process: Process,
-    proxy: FaultProxy,
+    node: [Node; 1],
     is_typescript: bool,
 }
 
@@ -29,9 +27,8 @@ impl Amqp {
     /// Starts a server for bridges with the native topology, or with that of the TypeScript original.
     pub(crate) async fn start(is_typescript: bool) -> anyhow::Result<Self> {
         let server = RabbitServer::start(RabbitConfig::default()).await?;
-        let proxy = FaultProxy::start(server.address())?;
-        let process = server.process()?.clone();
-        Ok(Self { server, process, proxy, is_typescript })
+        let node = [Node::new("broker", server.process()?, server.address())?];
+        Ok(Self { server, node, is_typescript })
     }
 
     /// Returns the name of the server, with its version.
@@ -45,16 +42,8 @@ impl Amqp {
 
 #[async_trait]
 impl Site for Amqp {
-    fn process(&self) -> &Process {
-        &self.process
-    }
-
-    fn proxy(&self) -> &FaultProxy {
-        &self.proxy
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.server.address()
+    fn nodes(&self) -> &[Node] {
+        &self.node
     }
 
     fn bridge(&self, address: SocketAddr) -> purista_core::Result<Arc<dyn EventBridge>> {
@@ -73,23 +62,27 @@ impl Site for Amqp {
     }
 
     async fn inventory(&self) -> anyhow::Result<Inventory> {
-        let management = self.server.management();
-        let connections = management.connections(VHOST).await?;
-        let connections =
-            connections.iter().filter(|known| known.connection_name() != Some(INSPECTOR)).count();
-        let queues = management.queues(VHOST).await?;
-
-        let properties = ConnectionProperties::default().with_connection_name(INSPECTOR.into());
-        let inspector = lapin::Connection::connect(self.server.url(), properties).await?;
-        let channel = inspector.create_channel().await?;
-        let mut consumers = Vec::new();
-        for queue in &queues {
-            consumers.push(describe(&channel, queue).await?);
-        }
-        inspector.close(200, "it has seen enough".into()).await?;
-        let waiting = queues.iter().map(|queue| queue.messages as u64).sum();
-        Ok(Inventory::new(connections, consumers, waiting))
+        inventory(&self.server).await
     }
+}
+
+/// Returns what is at a server now.
+pub(crate) async fn inventory(server: &RabbitServer) -> anyhow::Result<Inventory> {
+    let management = server.management();
+    let connections = management.connections(VHOST).await?;
+    let connections = connections.iter().filter(|known| known.connection_name() != Some(INSPECTOR)).count();
+    let queues = management.queues(VHOST).await?;
+
+    let properties = ConnectionProperties::default().with_connection_name(INSPECTOR.into());
+    let inspector = lapin::Connection::connect(server.url(), properties).await?;
+    let channel = inspector.create_channel().await?;
+    let mut consumers = Vec::new();
+    for queue in &queues {
+        consumers.push(describe(&channel, queue).await?);
+    }
+    inspector.close(200, "it has seen enough".into()).await?;
+    let waiting = queues.iter().map(|queue| queue.messages as u64).sum();
+    Ok(Inventory::new(connections, consumers, waiting))
 }
 
 /// Tells of a queue, and how many consume it. The end of an exclusive one's name is a random one.

@@ -6,6 +6,7 @@
 //! cargo run --release -p purista-integration-tests --example fault_run -- amqp
 //! cargo run --release -p purista-integration-tests --example fault_run -- amqp-typescript
 //! cargo run --release -p purista-integration-tests --example fault_run -- mqtt
+//! cargo run --release -p purista-integration-tests --example fault_run -- dapr
 //! ```
 //!
 //! The report is in `target/fault-run/` too. The exit code is 1 if an event was lost that the broker had taken over, or
@@ -14,6 +15,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it tells what it found")]
 
 mod amqp;
+mod dapr;
 mod mqtt;
 mod nats;
 
@@ -22,9 +24,10 @@ use std::{env, fs, path::Path, process::ExitCode, time::Duration};
 use anyhow::{Context as _, bail};
 use purista_integration_tests::fault_run::{PartReport, Plan, Report, Site, faults, kills, restarts};
 
-use self::{amqp::Amqp, mqtt::Mqtt, nats::Nats};
+use self::{amqp::Amqp, dapr::Dapr, mqtt::Mqtt, nats::Nats};
 
-const USAGE: &str = "usage: fault_run nats|amqp|amqp-typescript|mqtt [--cycles N] [--faults N] [--seed N]";
+const USAGE: &str =
+    "usage: fault_run nats|amqp|amqp-typescript|mqtt|dapr [--cycles N] [--faults N] [--seed N]";
 
 /// How long NATS waits for an acknowledgement: the adapter's default.
 const ACK_WAIT: Duration = Duration::from_secs(10);
@@ -55,10 +58,11 @@ enum Broker {
     Amqp,
     AmqpTypeScript,
     Mqtt,
+    Dapr,
 }
 
 impl Broker {
-    const ALL: [Self; 4] = [Self::Nats, Self::Amqp, Self::AmqpTypeScript, Self::Mqtt];
+    const ALL: [Self; 5] = [Self::Nats, Self::Amqp, Self::AmqpTypeScript, Self::Mqtt, Self::Dapr];
 
     const fn name(self) -> &'static str {
         match self {
@@ -66,6 +70,7 @@ impl Broker {
             Self::Amqp => "amqp",
             Self::AmqpTypeScript => "amqp-typescript",
             Self::Mqtt => "mqtt",
+            Self::Dapr => "dapr",
         }
     }
 
@@ -86,6 +91,11 @@ impl Broker {
                 let mqtt = Mqtt::start().await?;
                 let broker = mqtt.broker()?;
                 (Box::new(mqtt), broker)
+            }
+            Self::Dapr => {
+                let dapr = Dapr::start().await?;
+                let broker = dapr.broker().await?;
+                (Box::new(dapr), broker)
             }
         })
     }

@@ -13,8 +13,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use purista_core::EventBridge;
 use purista_integration_tests::{
-    FaultProxy, Process,
-    fault_run::{Inventory, Site},
+    fault_run::{Inventory, Node, Site},
     mosquitto::{MosquittoConfig, MosquittoServer, Subscription},
 };
 use purista_mqtt::MqttBridge;
@@ -36,15 +35,15 @@ const MESSAGE_OF_A_CLIENT: [u8; 4] = 3_u32.to_be_bytes();
 #[derive(Debug)]
 pub(crate) struct Mqtt {
     server: MosquittoServer,
-    proxy: FaultProxy,
+    node: [Node; 1],
     bridges: AtomicUsize,
 }
 
 impl Mqtt {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let server = MosquittoServer::start(MosquittoConfig::tuned()).await?;
-        let proxy = FaultProxy::start(server.address())?;
-        Ok(Self { server, proxy, bridges: AtomicUsize::new(0) })
+        let node = [Node::new("broker", server.process(), server.address())?];
+        Ok(Self { server, node, bridges: AtomicUsize::new(0) })
     }
 
     /// Returns the name of the server, with its version.
@@ -94,16 +93,8 @@ impl Mqtt {
 
 #[async_trait]
 impl Site for Mqtt {
-    fn process(&self) -> &Process {
-        self.server.process()
-    }
-
-    fn proxy(&self) -> &FaultProxy {
-        &self.proxy
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.server.address()
+    fn nodes(&self) -> &[Node] {
+        &self.node
     }
 
     fn bridge(&self, address: SocketAddr) -> purista_core::Result<Arc<dyn EventBridge>> {

@@ -5,8 +5,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use purista_core::EventBridge;
 use purista_integration_tests::{
-    FaultProxy, Process,
-    fault_run::{Inventory, Site},
+    fault_run::{Inventory, Node, Site},
     nats::{Connection, NatsConfig, NatsServer, Subscription},
 };
 use purista_nats::{JetStreamConfig, NatsBridge};
@@ -22,8 +21,7 @@ const PING: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Nats {
     server: NatsServer,
-    process: Process,
-    proxy: FaultProxy,
+    node: [Node; 1],
     ack_wait: Duration,
 }
 
@@ -31,9 +29,8 @@ impl Nats {
     /// Starts a server that waits so long for acknowledgements.
     pub(crate) async fn start(ack_wait: Duration) -> anyhow::Result<Self> {
         let server = NatsServer::start(NatsConfig::jetstream()).await?;
-        let proxy = FaultProxy::start(server.address())?;
-        let process = server.process()?.clone();
-        Ok(Self { server, process, proxy, ack_wait })
+        let node = [Node::new("broker", server.process()?, server.address())?];
+        Ok(Self { server, node, ack_wait })
     }
 
     /// Returns the name of the server, with its version.
@@ -45,16 +42,8 @@ impl Nats {
 
 #[async_trait]
 impl Site for Nats {
-    fn process(&self) -> &Process {
-        &self.process
-    }
-
-    fn proxy(&self) -> &FaultProxy {
-        &self.proxy
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.server.address()
+    fn nodes(&self) -> &[Node] {
+        &self.node
     }
 
     fn bridge(&self, address: SocketAddr) -> purista_core::Result<Arc<dyn EventBridge>> {

@@ -26,6 +26,8 @@ pub struct Sidecar {
     _config: SidecarConfig,
     url: String,
     address: SocketAddr,
+    /// What tells about it, also without a token.
+    public: Http,
 }
 
 impl Sidecar {
@@ -51,6 +53,16 @@ impl Sidecar {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the version of daprd.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer.
+    pub async fn version(&self) -> anyhow::Result<String> {
+        let public = self.public.clone();
+        tokio::task::spawn_blocking(move || about(&public).map(|about| about.version)).await?
     }
 
     /// Returns its process, to end it and to start it again.
@@ -82,9 +94,10 @@ impl Sidecar {
         command.extend(config.environment().map(Into::into));
         command.push(binary.into());
         command.extend(config.arguments(ports, &resources, &file).into_iter().map(Into::into));
-        let launch = Launch::new("daprd", command, is_ready(config.app_id().into(), ports.public, address));
+        let public = Http::new(format!("http://127.0.0.1:{}/v1.0", ports.public));
+        let launch = Launch::new("daprd", command, is_ready(config.app_id().into(), public.clone(), address));
         let process = Process::start(folder, launch)?;
-        Ok(Self { process, _config: config.clone(), url, address })
+        Ok(Self { process, _config: config.clone(), url, address, public })
     }
 }
 
@@ -92,22 +105,27 @@ impl Sidecar {
 #[derive(Debug, Deserialize)]
 struct About {
     id: String,
+    #[serde(rename = "runtimeVersion")]
+    version: String,
     #[serde(default)]
     components: Vec<Value>,
 }
 
+fn about(public: &Http) -> anyhow::Result<About> {
+    public.read("metadata")
+}
+
 fn is_ready(
     app_id: String,
-    public: u16,
+    public: Http,
     address: SocketAddr,
 ) -> impl Fn() -> anyhow::Result<()> + Send + Sync + 'static {
-    let http = Http::new(format!("http://127.0.0.1:{public}/v1.0"));
     move || {
-        let about: About = http.read("metadata")?;
+        let about = about(&public)?;
         ensure!(about.id == app_id, "address already in use: {} answers", about.id);
         // It calls itself healthy also while it loads components, and before it ends as it cannot.
         ensure!(!about.components.is_empty(), "the component is not ready");
-        http.get("healthz/outbound")?;
+        public.get("healthz/outbound")?;
         accepts(address).map(drop)
     }
 }

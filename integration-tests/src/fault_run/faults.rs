@@ -5,7 +5,7 @@ use rand::{RngExt as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    PartReport, Plan, Site,
+    Node, PartReport, Plan, Site,
     part::{Part, connections, until},
 };
 
@@ -18,7 +18,7 @@ const CONNECTED_AGAIN: Duration = Duration::from_secs(3);
 ///
 /// If it does not even begin. What goes wrong later is in the report.
 pub async fn faults(site: &dyn Site, plan: &Plan) -> anyhow::Result<PartReport> {
-    let mut part = Part::begin(site, site.proxy().address(), plan).await?;
+    let mut part = Part::begin(site, Node::address_through_network, plan).await?;
     let mut deck = Vec::new();
     for number in 1..=plan.faults {
         let kind = draw(&mut deck, &mut part.chance);
@@ -28,7 +28,7 @@ pub async fn faults(site: &dyn Site, plan: &Plan) -> anyhow::Result<PartReport> 
             break;
         }
     }
-    site.proxy().mend();
+    mend(site);
     Ok(part.end("network faults").await)
 }
 
@@ -40,10 +40,9 @@ async fn break_network(
 ) -> anyhow::Result<()> {
     let events = part.chance.random_range(1..=plan.most_events);
     part.flows(events).await?;
-    let proxy = site.proxy();
-    let attempts = proxy.connection_attempts();
+    let attempts = connection_attempts(site);
     let mut since = Instant::now();
-    proxy.break_network(fault.how);
+    site.nodes().iter().for_each(|node| node.proxy.break_network(fault.how));
     match fault.lasts {
         Some(time) => {
             sleep(time).await;
@@ -51,15 +50,23 @@ async fn break_network(
         }
         None => {
             let all = attempts + connections(site);
-            let again = || async { Ok(proxy.connection_attempts() >= all) };
+            let again = || async { Ok(connection_attempts(site) >= all) };
             // If not, some connection had too little to say to be cut.
             let _all_or_some = until(CONNECTED_AGAIN, Duration::from_millis(1), again).await;
         }
     }
     let next = part.next_event();
-    proxy.mend();
+    mend(site);
     part.mark(since, next);
     part.recovers(fault.to_string()).await
+}
+
+fn mend(site: &dyn Site) {
+    site.nodes().iter().for_each(|node| node.proxy.mend());
+}
+
+fn connection_attempts(site: &dyn Site) -> usize {
+    site.nodes().iter().map(|node| node.proxy.connection_attempts()).sum()
 }
 
 /// Takes the next kind from a shuffled deck: all kinds come equally often.

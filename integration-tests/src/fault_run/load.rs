@@ -1,5 +1,6 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use purista_core::{
     BridgeEvents, CommandDraft, Context, EventBridge, EventBridgeExt as _, Filter, HandlerError,
@@ -10,7 +11,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
-use super::{Site, books::Books};
+use super::{Site, books::Books, part::Reach};
 
 /// How many bridges share the subscription and serve the command.
 pub(super) const SERVICES: usize = 2;
@@ -38,14 +39,16 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Begins to work, with bridges that connect to this address.
-    pub(super) async fn begin(site: &dyn Site, address: SocketAddr) -> anyhow::Result<Self> {
+    /// Begins to work, with bridges that connect to these addresses of nodes.
+    pub(super) async fn begin(site: &dyn Site, reach: Reach) -> anyhow::Result<Self> {
         let books = Arc::new(Books::new());
-        let client = site.bridge(address)?;
+        let mut addresses = site.nodes().iter().map(reach).cycle();
+        let mut bridge = || anyhow::Ok(site.bridge(addresses.next().context("no node")?)?);
+        let client = bridge()?;
         client.start().await?;
         let mut bridges = vec![Arc::clone(&client)];
         for service in 0..SERVICES {
-            let bridge = site.bridge(address)?;
+            let bridge = bridge()?;
             bridge.serve([bookkeeper(&books, service), echo()]).await?;
             bridges.push(bridge);
         }

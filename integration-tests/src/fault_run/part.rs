@@ -5,7 +5,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, interval, timeout};
 
 use super::{
-    Inventory, Plan, Site,
+    Inventory, Node, Plan, Site,
     load::{Load, SERVICES},
     recovery::Recovery,
     report::PartReport,
@@ -22,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long a bridge may take to shut down.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Which address of a node bridges connect to.
+pub(super) type Reach = fn(&Node) -> SocketAddr;
+
 /// One part of a run: a load, the faults it went through, and how it was before.
 pub(super) struct Part<'a> {
     site: &'a dyn Site,
@@ -35,10 +38,9 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub(super) async fn begin(site: &'a dyn Site, address: SocketAddr, plan: &Plan) -> anyhow::Result<Self> {
+    pub(super) async fn begin(site: &'a dyn Site, reach: Reach, plan: &Plan) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let load =
-            timeout(PROGRESS, Load::begin(site, address)).await.context("the load does not begin")??;
+        let load = timeout(PROGRESS, Load::begin(site, reach)).await.context("the load does not begin")??;
         let mut part = Self {
             site,
             load,
