@@ -13,8 +13,8 @@ use super::{Node, PartReport, Plan, Site, part::Part};
 /// How often the port of a broker that starts is tried.
 const PROBE: Duration = Duration::from_millis(1);
 
-/// Kills the broker, or what is before it, under load, again and again, and starts it on the same data. Times are measured
-/// from the moment that its port accepts.
+/// Kills the broker, or what is before it, under load, again and again, and starts it on the same data. Times are
+/// measured from the moment that its port accepts.
 ///
 /// # Errors
 ///
