@@ -89,9 +89,9 @@ impl Sidecars {
     }
 
     /// Does something with each process that runs or ran beside a bridge.
-    async fn each<F>(&self, work: impl Fn(Process) -> F) -> Result<()>
+    async fn each<F>(&self, work: impl Fn(Process) -> F + Sync) -> Result<()>
     where
-        F: Future<Output = anyhow::Result<()>>,
+        F: Future<Output = anyhow::Result<()>> + Send,
     {
         let work = &work;
         let works = self.fleet.members().into_iter().map(|member| async move {
