@@ -46,6 +46,10 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
         "messageType": kind,
         "id": command.id,
         "correlationId": command.correlation_id,
+        // An answer of another tenant is none.
+        "tenantId": command.tenant_id,
+        "principalId": command.principal_id,
+        "traceId": command.trace_id,
         "isHandledError": false,
         "sender": {
             "serviceName": from.0, "serviceVersion": from.1, "serviceTarget": from.2, "instanceId": "unknown",
@@ -71,8 +75,9 @@ mod tests {
 
     #[test]
     fn answers_of_the_original_are_understood() {
-        let command =
-            CommandDraft::new(ServiceAddress::client(), ("User", "1", "echo")).stamp(&Id::from("i"));
+        let command = CommandDraft::new(ServiceAddress::client(), ("User", "1", "echo"))
+            .with_tenant_id("acme-1")
+            .stamp(&Id::from("i"));
         let once =
             respond(&command, "commandSuccessResponse", Some(&Payload::json(&7).unwrap())).unwrap().encode();
         let twice = serde_json::to_vec(std::str::from_utf8(&once).unwrap()).unwrap();
@@ -82,7 +87,10 @@ mod tests {
         }
         let text = read(StatusCode::OK, b"\"just a string\"");
         assert_eq!(text.payload().unwrap().get(), "\"just a string\"");
-        assert_eq!(text.correlation_id, command.correlation_id);
+        assert_eq!(
+            (text.correlation_id, text.tenant_id),
+            (command.correlation_id.clone(), command.tenant_id.clone())
+        );
         assert_eq!(read(StatusCode::NO_CONTENT, b"").payload(), None);
         assert!(answer(&command, StatusCode::OK, Bytes::from_static(b"{}")).is_err());
         let error = failed(&command, StatusCode::BAD_REQUEST).unwrap().error_payload().unwrap();

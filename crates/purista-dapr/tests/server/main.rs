@@ -7,6 +7,8 @@ mod commands;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod interop;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod shutdown;
