@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use purista_core::{Message, Payload, Result};
+use purista_core::{Id, Message, Payload, Result};
 
 use crate::cloud_event::invalid;
 
@@ -42,6 +42,9 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
     let address = receiver.map_or(&sender.address, |receiver| &receiver.address);
     let from = (&address.service_name, &address.service_version, &address.service_target);
     let to = &sender.address;
+    // Whoever was asked: it does not say who it is.
+    let asked = receiver.and_then(|receiver| receiver.instance_id.clone());
+    let instance = asked.unwrap_or_else(|| Id::from("unknown"));
     let mut response = serde_json::json!({
         "messageType": kind,
         "id": command.id,
@@ -52,7 +55,7 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
         "traceId": command.trace_id,
         "isHandledError": false,
         "sender": {
-            "serviceName": from.0, "serviceVersion": from.1, "serviceTarget": from.2, "instanceId": "unknown",
+            "serviceName": from.0, "serviceVersion": from.1, "serviceTarget": from.2, "instanceId": instance,
         },
         "receiver": {
             "serviceName": to.service_name, "serviceVersion": to.service_version,
@@ -69,7 +72,7 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
 
 #[cfg(test)]
 mod tests {
-    use purista_core::{CommandDraft, Id, ServiceAddress};
+    use purista_core::{CommandDraft, ServiceAddress};
 
     use super::*;
 
