@@ -162,13 +162,21 @@ pub(crate) async fn within<F: Future>(what: &str, work: F) -> F::Output {
 }
 
 /// Waits until a condition holds that nothing tells of, such as a count.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    assert!(eventually_is(holds).await, "not within {PATIENCE:?}: {what}");
+}
+
+/// Waits for a condition; returns whether it holds in time.
+pub(crate) async fn eventually_is(mut holds: impl AsyncFnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     let mut poll = interval(Duration::from_millis(5));
     while !holds().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         poll.tick().await;
     }
+    true
 }
 
 /// Returns the next message of a client.
