@@ -20,6 +20,9 @@ use super::{
     wire::{ALL_MESSAGES, Peer, event_of_tenant, is_read, take_dead_letters, unavailable},
 };
 
+/// How long a start may take where nothing is broken on purpose.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
 /// How bridges find the deployment, in any process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Place {
@@ -157,6 +160,11 @@ impl Deployment for DaprDeployment {
         let builder = builder
             .app_address(([127, 0, 0, 1], app_port))
             .app_ids(move |command| apps.lock().get(command).cloned().unwrap_or_else(|| "nobody".to_owned()));
+        let builder = match &self.broker {
+            Some(_) => builder,
+            // On a busy machine it can take a sidecar long to reach its app for the first time.
+            None => builder.connect_timeout(START_PATIENCE).operation_timeout(2 * START_PATIENCE),
+        };
         let builder = match &self.fleet.security {
             Some(security) => security.configure_bridge(builder),
             None => builder,
