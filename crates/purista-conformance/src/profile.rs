@@ -119,6 +119,12 @@ pub trait Deployment: Send + Sync + 'static {
         true
     }
 
+    /// Returns how many connections, each with its task, may idle after an outage beyond those before it: none where a
+    /// bridge has a fixed number of them.
+    fn idle_connections(&self) -> usize {
+        0
+    }
+
     /// Returns whether an event reaches other bridges than the one that emits it.
     fn events_cross_bridges(&self) -> bool {
         true

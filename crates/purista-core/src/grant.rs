@@ -142,3 +142,32 @@ fn concurrency(wanted: Option<usize>) -> Result<usize, Error> {
 fn handler_timeout(wanted: Option<Duration>) -> Result<Option<Duration>, Error> {
     wanted.map(crate::options::check_timeout).transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durable_is_as_asked_or_refused() {
+        let transient = Capabilities::NONE.with(Capability::BroadcastSubscriptions);
+        let transient = transient.with(Capability::TransientSubscriptions);
+        let kept = Capabilities::NONE.with(Capability::BroadcastSubscriptions);
+        let kept = kept.with(Capability::DurableSubscriptions);
+        let both = transient.with(Capability::DurableSubscriptions);
+        let refused = |capability| Err(ErrorKind::Unsupported(capability));
+        for (given, asked, granted) in [
+            (transient, None, Ok(false)),
+            (transient, Some(true), refused(Capability::DurableSubscriptions)),
+            (kept, None, Ok(true)),
+            (kept, Some(false), refused(Capability::TransientSubscriptions)),
+            // A broadcast, which is better not kept.
+            (both, None, Ok(false)),
+            (both, Some(true), Ok(true)),
+        ] {
+            let options = SubscriptionOptions { durable: asked, ..SubscriptionOptions::default() };
+            let answer = grant_subscription(&options, &given);
+            let answer = answer.map(|granted| granted.durable).map_err(|error| error.kind());
+            assert_eq!(answer, granted, "{asked:?}");
+        }
+    }
+}

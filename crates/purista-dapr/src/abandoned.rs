@@ -1,7 +1,4 @@
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::timeout};
 
@@ -9,10 +6,10 @@ use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::timeout};
 /// by themselves.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How many calls may do so at once.
+/// How many calls of this process may do so at once.
 const MAX_ABANDONED: usize = 1_024;
 
-static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_ABANDONED)));
+static PLACES: Semaphore = Semaphore::const_new(MAX_ABANDONED);
 
 /// A call that is not cancelled at once if nobody waits for it any more: with Dapr 1.18.1, other calls fail when many are
 /// cancelled, as the sidecar gives them the errors of these.
@@ -23,10 +20,7 @@ pub(crate) async fn to_its_end<R: Send + 'static>(
     call: impl Future<Output = R> + Send + 'static,
 ) -> Option<R> {
     let mut call = Call(Some(tokio::spawn(call)));
-    let result = match &mut call.0 {
-        Some(task) => task.await.ok(),
-        None => None,
-    };
+    let result = call.0.as_mut()?.await.ok();
     call.0 = None;
     result
 }
@@ -34,7 +28,7 @@ pub(crate) async fn to_its_end<R: Send + 'static>(
 impl<R: Send + 'static> Drop for Call<R> {
     fn drop(&mut self) {
         let Some(mut task) = self.0.take() else { return };
-        match (Handle::try_current(), Arc::clone(&PLACES).try_acquire_owned()) {
+        match (Handle::try_current(), PLACES.try_acquire()) {
             (Ok(runtime), Ok(place)) => drop(runtime.spawn(async move {
                 if timeout(GRACE, &mut task).await.is_err() {
                     task.abort();
@@ -42,6 +36,45 @@ impl<R: Send + 'static> Drop for Call<R> {
                 drop(place);
             })),
             _ => task.abort(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::{
+        sync::oneshot::{self, Receiver},
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+
+    /// Starts a call of some duration and gives it up; returns what tells whether it ended by itself.
+    fn given_up(duration: Duration) -> Receiver<()> {
+        let (ended, has_ended) = oneshot::channel();
+        let call = to_its_end(async move {
+            sleep(duration).await;
+            let _nobody = ended.send(());
+        });
+        assert!(call.now_or_never().is_none());
+        has_ended
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_ends_by_itself_within_limits() {
+        assert_eq!(to_its_end(async { 7 }).await, Some(7));
+        assert!(given_up(GRACE / 2).await.is_ok());
+        let begin = Instant::now();
+        assert!(given_up(2 * GRACE).await.is_err());
+        assert_eq!(begin.elapsed().as_secs(), GRACE.as_secs());
+
+        let others: Vec<_> = (0..MAX_ABANDONED).map(|_| given_up(GRACE / 2)).collect();
+        let begin = Instant::now();
+        assert!(given_up(GRACE / 2).await.is_err());
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        for other in others {
+            assert!(other.await.is_ok());
         }
     }
 }

@@ -23,11 +23,17 @@ pub(crate) enum SessionState {
     Leaving,
 }
 
-const STATES: [(SessionState, &str); 3] = [
-    (SessionState::Attached, "attached"),
-    (SessionState::Waiting, "waiting"),
-    (SessionState::Leaving, "leaving"),
-];
+impl SessionState {
+    const ALL: [Self; 3] = [Self::Attached, Self::Waiting, Self::Leaving];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::Waiting => "waiting",
+            Self::Leaving => "leaving",
+        }
+    }
+}
 
 impl SessionRecord {
     pub(crate) fn new(state: SessionState, filter: &str) -> Self {
@@ -37,13 +43,12 @@ impl SessionRecord {
     /// Reads one. Others may write there, too.
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         let (name, filter) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
-        let (state, _) = STATES.into_iter().find(|(_, known)| *known == name)?;
+        let state = SessionState::ALL.into_iter().find(|state| state.name() == name)?;
         Some(Self::new(state, filter))
     }
 
     fn write(&self) -> Bytes {
-        let name = STATES.iter().find(|(state, _)| *state == self.state).map_or("", |(_, name)| name);
-        format!("{name} {}", self.filter).into()
+        format!("{} {}", self.state.name(), self.filter).into()
     }
 
     /// Keeps it over its own session: not any more once somebody else has taken that.
@@ -63,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for (state, _) in STATES {
+        for state in SessionState::ALL {
             let record = SessionRecord::new(state, "$share/a b/#");
             assert_eq!(SessionRecord::read(&record.write()), Some(record));
         }

@@ -67,8 +67,6 @@ async fn a_silent_peer_is_noticed(mut stage: Stage) -> Outcome {
 /// The catalogue asks for 50 flaps within 60 s; these are fewer and faster.
 async fn flapping_leaves_nothing_behind(mut stage: Stage) -> Outcome {
     const FLAPS: usize = 25;
-    /// Connections that idle come and go; what each outage leaves is more.
-    const IDLE: usize = FLAPS / 5;
     stage.own_broker(DeploymentOptions::default()).await?;
     let mut traffic = Traffic::begin(&stage).await?;
     traffic.ends().await?;
@@ -97,7 +95,8 @@ async fn flapping_leaves_nothing_behind(mut stage: Stage) -> Outcome {
         return Err(error.context(format!("{calm:?} became {now:?}")));
     }
     let alive = || Handle::current().metrics().num_alive_tasks();
-    let are_gone = || async { Ok(alive() <= tasks + IDLE) };
+    let most = tasks + stage.deployment().idle_connections();
+    let are_gone = || async { Ok(alive() <= most) };
     eventually("the tasks are as many as before", are_gone)
         .await
         .with_context(|| format!("{tasks} tasks became {}", alive()))
