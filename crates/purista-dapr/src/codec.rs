@@ -72,7 +72,7 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
 
 #[cfg(test)]
 mod tests {
-    use purista_core::{CommandDraft, ServiceAddress};
+    use purista_core::{CommandDraft, Receiver, ServiceAddress};
 
     use super::*;
 
@@ -96,6 +96,11 @@ mod tests {
         );
         assert_eq!(read(StatusCode::NO_CONTENT, b"").payload(), None);
         assert!(answer(&command, StatusCode::OK, Bytes::from_static(b"{}")).is_err());
+        assert_eq!(text.sender.instance_id.to_string(), "unknown");
+        let to_one = Receiver::from(("User", "1", "echo")).with_instance_id("one");
+        let to_one = CommandDraft::new(ServiceAddress::client(), to_one).stamp(&Id::from("i"));
+        let bare = answer(&to_one, StatusCode::NO_CONTENT, Bytes::new()).unwrap();
+        assert_eq!(bare.sender.instance_id, Id::from("one"));
         let error = failed(&command, StatusCode::BAD_REQUEST).unwrap().error_payload().unwrap();
         assert_eq!(
             (error.status, error.message.as_str()),
