@@ -149,11 +149,14 @@ impl AmqpDeployment {
         self.send(route, payload).await
     }
 
-    /// Returns the queues that bridges read.
+    /// Returns the queues that bridges read: not dead letters, and not turns, which may end after their registration.
     async fn queues(&self) -> Result<Vec<Queue>> {
         let mut queues = self.management()?.queues(&self.place.vhost).await.map_err(unavailable)?;
-        let kept = dead_letters(&self.place.prefix);
-        queues.retain(|queue| queue.name != kept && queue.name.starts_with(&self.place.prefix));
+        let prefix = &self.place.prefix;
+        let (kept, turns) = (dead_letters(prefix), format!("{prefix}.turn."));
+        queues.retain(|queue| {
+            queue.name.starts_with(prefix) && queue.name != kept && !queue.name.starts_with(&turns)
+        });
         Ok(queues)
     }
 
