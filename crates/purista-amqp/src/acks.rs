@@ -1,20 +1,20 @@
 use std::{collections::BTreeSet, sync::Arc};
 
-use lapin::{
-    Channel,
-    options::{BasicAckOptions, BasicNackOptions},
-};
+use lapin::options::{BasicAckOptions, BasicNackOptions};
 use parking_lot::Mutex;
 use purista_core::{ErrorKind, Result};
 use tokio::sync::watch;
 
-use crate::error::{error, from_lapin};
+use crate::{
+    channels::ConsumerChannel,
+    error::{error, from_lapin},
+};
 
 /// The deliveries of one channel that are not acknowledged yet. Those that are done with while others are on their way
 /// to the broker are acknowledged together.
 #[derive(Debug)]
 pub(crate) struct Acks {
-    channel: Channel,
+    channel: ConsumerChannel,
     state: Mutex<State>,
     /// Whether nothing is on its way to the broker.
     is_idle: watch::Sender<bool>,
@@ -43,7 +43,7 @@ struct Frame {
 }
 
 impl Acks {
-    pub(crate) fn new(channel: Channel) -> Arc<Self> {
+    pub(crate) fn new(channel: ConsumerChannel) -> Arc<Self> {
         let state = State { next: 1, ..State::default() };
         Arc::new(Self { channel, state: Mutex::new(state), is_idle: watch::Sender::new(true) })
     }
@@ -58,7 +58,7 @@ impl Acks {
         self.state.lock().outstanding
     }
 
-    pub(crate) fn channel(&self) -> &Channel {
+    pub(crate) fn channel(&self) -> &ConsumerChannel {
         &self.channel
     }
 

@@ -11,10 +11,11 @@ use lapin::{
     protocol::AMQPSoftError,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use purista_core::{Error, ErrorKind, Id, Result};
-use tokio::time::timeout;
+use purista_core::{Error, ErrorKind, Id, Result, adapter::Backoff};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    channels::ConsumerChannel,
     error::{error, from_lapin, soft_error},
     session::Session,
     topology::{Binding, Gate, Plan, QueueSpec},
@@ -29,13 +30,16 @@ const TRIES: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long the broker may count a consumer after its end.
+const LINGERING: Duration = Duration::from_secs(2);
+
 /// A channel and the consumers on it.
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
     /// With the names that the queues have on this connection.
     pub(crate) plans: Arc<[Plan]>,
-    pub(crate) channel: Channel,
+    pub(crate) channel: ConsumerChannel,
     pub(crate) consumers: Vec<Consumer>,
     /// Whether a queue that should have waited for us was not there.
     pub(crate) was_forgotten: bool,
@@ -140,7 +144,8 @@ async fn recover(session: &Session, failure: Failure<'_>, may_try: bool) -> Resu
 
 /// Removes a queue that was declared with other options, if nobody uses it and nothing is in it.
 async fn replace_queue(session: &Session, queue: &QueueSpec, cause: lapin::Error) -> Result<()> {
-    let Some(Count { messages, consumers }) = count(session, &queue.name).await? else { return Ok(()) };
+    let counted = count_when_unused(session, &queue.name).await?;
+    let Some(Count { messages, consumers }) = counted else { return Ok(()) };
     if messages > 0 || consumers > 0 {
         let context = format!(
             "the queue {} has other options, {consumers} consumers and {messages} messages: consume them as before, \
@@ -157,26 +162,35 @@ async fn replace_queue(session: &Session, queue: &QueueSpec, cause: lapin::Error
 /// Removes what leads to a queue for another filter, if nobody uses it. The queue itself is bound to the new sources
 /// meanwhile, so nothing is missed.
 async fn replace_gate(session: &Session, plan: &Plan, gate: &Gate, cause: lapin::Error) -> Result<()> {
-    if count(session, &plan.queue.name).await?.is_some_and(|count| count.consumers > 0) {
+    if count_when_unused(session, &plan.queue.name).await?.is_some_and(|count| count.consumers > 0) {
         let context = format!("another instance of the subscriber of {} has another filter", plan.queue.name);
         return Err(mismatch(cause, context));
     }
-    let channel = session.channel().await?;
     // Two that do this at once must not remove each other's bindings; no exchange matches what begins with x-.
     let mut mark = FieldTable::default();
     mark.insert("x-purista-temporary".into(), AMQPValue::LongString(Id::random().to_string().into()));
-    let replace = async {
-        bind_queue(&channel, plan, &mark).await?;
+    let channel = session.channel().await?;
+    let bound = bind_queue(&channel, plan, &mark).await;
+    bound.map_err(|cause| from_lapin(cause, "register"))?;
+    let replaced = async {
         channel.exchange_delete(gate.name.clone(), ExchangeDeleteOptions::default()).await?;
         declare_gate(&channel, gate).await?;
-        bind_gate(&channel, plan, gate).await?;
-        for Binding { exchange, routing_key, arguments, .. } in &plan.bindings {
-            let (queue, arguments) = (plan.queue.name.clone(), with(arguments, &mark));
-            channel.queue_unbind(queue, exchange.clone(), routing_key.clone(), arguments).await?;
-        }
-        Ok(())
+        bind_gate(&channel, plan, gate).await
     };
-    replace.await.map_err(|cause: lapin::Error| from_lapin(cause, "register"))
+    let channel = match replaced.await {
+        Ok(()) => channel,
+        // Another instance was faster: what it has declared is compared next.
+        Err(cause) if soft_error(&cause) == Some(AMQPSoftError::PRECONDITIONFAILED) => {
+            session.channel().await?
+        }
+        Err(cause) => return Err(from_lapin(cause, "register")),
+    };
+    for Binding { exchange, routing_key, arguments, .. } in &plan.bindings {
+        let (queue, arguments) = (plan.queue.name.clone(), with(arguments, &mark));
+        let unbound = channel.queue_unbind(queue, exchange.clone(), routing_key.clone(), arguments).await;
+        unbound.map_err(|cause| from_lapin(cause, "register"))?;
+    }
+    Ok(())
 }
 
 fn mismatch(cause: lapin::Error, context: String) -> Error {
@@ -198,6 +212,19 @@ pub(crate) async fn count(session: &Session, name: &ShortString) -> Result<Optio
         Ok(queue) => Ok(Some(Count { messages: queue.message_count(), consumers: queue.consumer_count() })),
         Err(cause) if soft_error(&cause) == Some(AMQPSoftError::NOTFOUND) => Ok(None),
         Err(cause) => Err(from_lapin(cause, "register")),
+    }
+}
+
+/// Looks at a queue when nobody consumes from it any more, or when somebody goes on to.
+async fn count_when_unused(session: &Session, name: &ShortString) -> Result<Option<Count>> {
+    let deadline = Instant::now() + LINGERING;
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(100));
+    loop {
+        let counted = count(session, name).await?;
+        if counted.is_none_or(|count| count.consumers == 0) || Instant::now() >= deadline {
+            return Ok(counted);
+        }
+        sleep(backoff.next_delay()).await;
     }
 }
 

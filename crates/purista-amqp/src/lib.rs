@@ -5,6 +5,7 @@ mod address;
 mod attach;
 mod bridge;
 mod builder;
+mod channels;
 mod codec;
 mod config;
 mod connect;
@@ -22,6 +23,7 @@ mod topology;
 mod transport;
 mod turn;
 mod typescript;
+mod watch;
 
 pub use bridge::AmqpBridge;
 pub use builder::AmqpBridgeBuilder;

@@ -32,9 +32,8 @@ impl Native {
     }
 
     pub(crate) fn exchanges(&self) -> Vec<ExchangeSpec> {
-        let direct =
-            |kind| ExchangeSpec { name: self.names.exchange(kind).into(), kind: ExchangeKind::Direct };
-        Kind::ALL.map(direct).into()
+        let topic = |kind| ExchangeSpec { name: self.names.exchange(kind).into(), kind: ExchangeKind::Topic };
+        Kind::ALL.map(topic).into()
     }
 
     pub(crate) fn replies(&self, instance_id: &Id) -> Plan {

@@ -11,7 +11,7 @@ use purista_core::{Capabilities, Capability};
 
 use crate::{
     case::{Gate, Outcome, Run, Without},
-    cases,
+    cases::{self, TIME_LIMIT},
     catalogue::{Proof, ROWS, Row, row},
     profile::{DeploymentOptions, Profile},
     report::{Report, Verdict},
@@ -182,9 +182,8 @@ fn play(profile: &Arc<dyn Profile>, id: &str, run: Run, seed: u64) -> Outcome {
     let _shared = (!measures_time).then(|| MACHINE.read());
     block_on(async {
         let stage = Stage::new(Arc::clone(profile), id, seed).await?;
-        let limit = cases::time_limit(id);
-        let trial = tokio::time::timeout(limit, run(stage));
-        trial.await.with_context(|| format!("not done within {limit:?}"))?
+        let trial = tokio::time::timeout(TIME_LIMIT, run(stage));
+        trial.await.with_context(|| format!("not done within {TIME_LIMIT:?}"))?
     })
 }
 

@@ -206,9 +206,18 @@ impl Management {
     pub async fn close_connections(&self, vhost: &str) -> anyhow::Result<usize> {
         let connections = self.connections(vhost).await?;
         for connection in &connections {
-            self.delete(path(["connections", &connection.name])).await?;
+            self.close_connection(connection).await?;
         }
         Ok(connections.len())
+    }
+
+    /// Closes a connection, as an operator does.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is no such connection.
+    pub async fn close_connection(&self, connection: &Connection) -> anyhow::Result<()> {
+        self.delete(path(["connections", &connection.name])).await
     }
 
     /// Returns the version of the server.

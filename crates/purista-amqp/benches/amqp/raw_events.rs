@@ -72,7 +72,7 @@ pub(crate) async fn declare(
     Ok(channel.queue_declare(name.into(), options, arguments).await?.name().clone())
 }
 
-/// Binds a queue behind a direct exchange and a fanout exchange, as the native topology does.
+/// Binds a queue behind a topic exchange and a fanout exchange, as the native topology does.
 pub(crate) async fn bind_as_native(
     channel: &Channel,
     queue: &ShortString,
@@ -81,7 +81,7 @@ pub(crate) async fn bind_as_native(
     let gate: ShortString = format!("{}.gate", route.exchange).into();
     let none = FieldTable::default;
     let (exchange, key) = (route.exchange.clone(), route.key.clone());
-    channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, Default::default(), none()).await?;
+    channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, Default::default(), none()).await?;
     channel.exchange_declare(gate.clone(), ExchangeKind::Fanout, Default::default(), none()).await?;
     channel.exchange_bind(gate.clone(), exchange, key, Default::default(), none()).await?;
     bind(channel, queue, gate.as_str(), "", none()).await

@@ -37,7 +37,7 @@ pub(crate) async fn add(
     let (consuming, reply_channel) = connect(url).await?;
     for exchange in [COMMANDS, RESPONSES] {
         let (name, options) = (exchange.into(), Default::default());
-        reply_channel.exchange_declare(name, ExchangeKind::Direct, options, FieldTable::default()).await?;
+        reply_channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default()).await?;
     }
     let replies = declare_exclusive(&reply_channel, "").await?;
     bind(&reply_channel, &replies, RESPONSES, response.routing_key.as_str(), FieldTable::default()).await?;

@@ -17,6 +17,7 @@ mod credentials;
 mod interop;
 #[cfg(test)]
 mod limits;
+mod many_registrations;
 #[cfg(test)]
 mod races;
 #[cfg(test)]

@@ -74,16 +74,6 @@ pub(crate) fn measures_time(row: &str) -> bool {
     MEASURE_TIME.contains(&row)
 }
 
-/// Returns how long the trial of a row may take.
-pub(crate) fn time_limit(row: &str) -> Duration {
-    let seconds = match row {
-        // Each of its refusals may take as long as connecting may.
-        "SEC-1" => 120,
-        // A bridge may have a process beside it, which comes and goes with it.
-        "LEK-2" | "LIF-4" => 180,
-        // 100,000 events, each a request and its answer where that is how a bridge talks to its broker.
-        "LIM-4" => 240,
-        _ => 60,
-    };
-    Duration::from_secs(seconds)
-}
+/// How long a trial may take: so that one that hangs ends, and not to measure any. The largest sends 100,000 events, each
+/// a request and its answer where that is how a bridge talks to its broker.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(240);

@@ -1,0 +1,74 @@
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use lapin::{Connection, Event};
+use tokio::{sync::watch, time::interval};
+use tokio_util::sync::CancellationToken;
+
+/// How often the state of a connection is compared with what its events told.
+const RECONCILE: Duration = Duration::from_secs(1);
+
+/// What the connections of one session tell: they are lost together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watch {
+    is_blocked: watch::Sender<bool>,
+    lost: CancellationToken,
+}
+
+impl Watch {
+    /// Follows what the broker and the client tell of a connection, until it or the session is over.
+    pub(crate) fn follow(&self, connection: &Arc<Connection>) {
+        tokio::spawn(follow(Arc::clone(connection), self.clone()));
+    }
+
+    /// Returns whether the broker takes no messages at the moment, as it is short of memory or disk.
+    pub(crate) fn is_blocked(&self) -> bool {
+        *self.is_blocked.borrow()
+    }
+
+    /// Waits until the broker takes messages. Cancel safe.
+    pub(crate) async fn unblocked(&self) {
+        // The sender lives as long as this.
+        let mut is_blocked = self.is_blocked.subscribe();
+        drop(is_blocked.wait_for(|blocked| !*blocked).await);
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
+    }
+
+    /// Waits until a connection is lost. Cancel safe.
+    pub(crate) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// Says that the session is over.
+    pub(crate) fn end(&self) {
+        self.lost.cancel();
+    }
+}
+
+async fn follow(connection: Arc<Connection>, watch: Watch) {
+    let mut events = std::pin::pin!(connection.events_listener());
+    let mut reconcile = interval(RECONCILE);
+    loop {
+        let event = tokio::select! {
+            () = watch.lost() => break,
+            event = events.next() => event,
+            _tick = reconcile.tick() => None,
+        };
+        match event {
+            Some(Event::ConnectionBlocked(reason)) => {
+                tracing::warn!(reason, "the broker takes no messages");
+                watch.is_blocked.send_replace(true);
+            }
+            Some(Event::ConnectionUnblocked) => {
+                watch.is_blocked.send_replace(false);
+            }
+            // Also the errors of channels come here.
+            _ if connection.status().connected() => {}
+            _ => break,
+        }
+    }
+    watch.end();
+}
