@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long the broker may count a consumer after its end.
-const LINGERING: Duration = Duration::from_secs(2);
+const LINGERING: Duration = Duration::from_secs(1);
 
 /// A channel and the consumers on it.
 #[derive(Debug)]

@@ -9,11 +9,7 @@ const REGISTRATIONS: usize = 70;
 
 /// The channels of each connection to consume, when the server knows of all that are expected.
 async fn consuming(place: &Place) -> Vec<Connection> {
-    let find = async || {
-        let mut all = place.server.management().connections(&place.vhost).await.unwrap();
-        all.retain(|connection| connection.connection_name().is_some_and(|name| name.ends_with("consumes")));
-        all
-    };
+    let find = async || place.connections("consumes").await;
     let channels = async || find().await.iter().map(|connection| connection.channels).sum::<usize>();
     // One is that of the answers.
     eventually("all channels are known", async || channels().await == REGISTRATIONS + 1).await;

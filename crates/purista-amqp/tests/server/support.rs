@@ -10,7 +10,7 @@ use purista_core::{
     Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, InvokeError,
     InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionOptions,
 };
-use purista_integration_tests::rabbitmq::{Binding, Exchange, Queue, RabbitConfig, RabbitServer};
+use purista_integration_tests::rabbitmq::{Binding, Connection, Exchange, Queue, RabbitConfig, RabbitServer};
 use tokio::time::{Instant, interval, timeout};
 
 /// How long anything may take that has no time limit of its own.
@@ -72,6 +72,13 @@ impl Place {
 
     pub(crate) async fn queue(&self, name: &str) -> Option<Queue> {
         self.queues().await.into_iter().find(|queue| queue.name == name)
+    }
+
+    /// Returns the connections whose role is this.
+    pub(crate) async fn connections(&self, role: &str) -> Vec<Connection> {
+        let mut all = self.server.management().connections(&self.vhost).await.unwrap();
+        all.retain(|connection| connection.connection_name().is_some_and(|name| name.ends_with(role)));
+        all
     }
 
     /// Returns the exchanges that bridges made.
