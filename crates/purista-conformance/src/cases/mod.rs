@@ -27,8 +27,6 @@ mod security;
 mod shutdown;
 mod timeouts;
 
-use std::time::Duration;
-
 use crate::case::Case;
 
 const THEMES: &[&[Case]] = &[
@@ -73,7 +71,3 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
 pub(crate) fn measures_time(row: &str) -> bool {
     MEASURE_TIME.contains(&row)
 }
-
-/// How long a trial may take: so that one that hangs ends, and not to measure any. The largest sends 100,000 events, each
-/// a request and its answer where that is how a bridge talks to its broker.
-pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(240);
