@@ -13,9 +13,6 @@ pub(crate) const MAX_SHORT_STRING: usize = 255;
 /// The longest part of a name that comes from users.
 const MAX_NAME: usize = 140;
 
-/// By which what is published reaches the topic exchange of its kind, if there is one.
-pub(crate) const TOPIC_KEY: &str = "topic";
-
 /// What travels over an exchange of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -62,11 +59,6 @@ impl Names {
     /// Returns the exchange that takes what is published.
     pub(crate) fn exchange(&self, kind: Kind) -> String {
         self.of(kind.name())
-    }
-
-    /// Returns the exchange behind it that routes by the whole address.
-    pub(crate) fn topic_exchange(&self, kind: Kind) -> String {
-        format!("{}.topic", self.exchange(kind))
     }
 
     pub(crate) fn command_queue(&self, command: &ServiceAddress) -> String {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use lapin::{
     Channel, Consumer, ExchangeKind,
     options::{
-        BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
-        QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+        BasicConsumeOptions, BasicQosOptions, ExchangeBindOptions, ExchangeDeclareOptions,
+        ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     protocol::AMQPSoftError,
     types::{AMQPValue, FieldTable, ShortString},
@@ -102,9 +102,6 @@ async fn attach_on<'a>(channel: &Channel, plans: &'a [Plan]) -> Result<Vec<Consu
         declare_queue(channel, &plan.queue)
             .await
             .map_err(|cause| Failure { cause, step: Step::Queue(plan) })?;
-        for binding in &plan.bindings {
-            declare_source(channel, binding).await.map_err(other)?;
-        }
         match &plan.gate {
             None => bind_queue(channel, plan, &FieldTable::default()).await.map_err(other)?,
             Some(gate) => {
@@ -185,7 +182,7 @@ async fn replace_gate(session: &Session, plan: &Plan, gate: &Gate, cause: lapin:
         }
         Err(cause) => return Err(from_lapin(cause, "register")),
     };
-    for Binding { exchange, routing_key, arguments, .. } in &plan.bindings {
+    for Binding { exchange, routing_key, arguments } in &plan.bindings {
         let (queue, arguments) = (plan.queue.name.clone(), with(arguments, &mark));
         let unbound = channel.queue_unbind(queue, exchange.clone(), routing_key.clone(), arguments).await;
         unbound.map_err(|cause| from_lapin(cause, "register"))?;
@@ -233,16 +230,6 @@ pub(crate) async fn declare_queue(channel: &Channel, queue: &QueueSpec) -> lapin
     channel.queue_declare(name.clone(), *options, arguments.clone()).await.map(drop)
 }
 
-/// Declares an exchange that is there only while something is bound to it.
-async fn declare_source(channel: &Channel, binding: &Binding) -> lapin::Result<()> {
-    let Some((feeding, key)) = &binding.fed_by else { return Ok(()) };
-    let options =
-        ExchangeDeclareOptions { durable: true, auto_delete: true, ..ExchangeDeclareOptions::default() };
-    let name = binding.exchange.clone();
-    channel.exchange_declare(name.clone(), ExchangeKind::Topic, options, FieldTable::default()).await?;
-    bind_exchange(channel, name, feeding.clone(), key.clone(), FieldTable::default()).await
-}
-
 async fn declare_gate(channel: &Channel, gate: &Gate) -> lapin::Result<()> {
     let options = ExchangeDeclareOptions {
         durable: true,
@@ -260,30 +247,20 @@ async fn bind_gate(channel: &Channel, plan: &Plan, gate: &Gate) -> lapin::Result
     channel
         .queue_bind(queue, gate.name.clone(), ShortString::default(), options, FieldTable::default())
         .await?;
-    for Binding { exchange, routing_key, arguments, .. } in &plan.bindings {
-        let (gate, exchange) = (gate.name.clone(), exchange.clone());
-        bind_exchange(channel, gate, exchange, routing_key.clone(), arguments.clone()).await?;
+    for Binding { exchange, routing_key, arguments } in &plan.bindings {
+        let (gate, exchange, options) = (gate.name.clone(), exchange.clone(), ExchangeBindOptions::default());
+        channel.exchange_bind(gate, exchange, routing_key.clone(), options, arguments.clone()).await?;
     }
     Ok(())
 }
 
 async fn bind_queue(channel: &Channel, plan: &Plan, mark: &FieldTable) -> lapin::Result<()> {
-    for Binding { exchange, routing_key, arguments, .. } in &plan.bindings {
+    for Binding { exchange, routing_key, arguments } in &plan.bindings {
         let (queue, arguments) = (plan.queue.name.clone(), with(arguments, mark));
         let options = QueueBindOptions::default();
         channel.queue_bind(queue, exchange.clone(), routing_key.clone(), options, arguments).await?;
     }
     Ok(())
-}
-
-async fn bind_exchange(
-    channel: &Channel,
-    destination: ShortString,
-    source: ShortString,
-    key: ShortString,
-    arguments: FieldTable,
-) -> lapin::Result<()> {
-    channel.exchange_bind(destination, source, key, Default::default(), arguments).await
 }
 
 fn with(arguments: &FieldTable, more: &FieldTable) -> FieldTable {

@@ -1,6 +1,6 @@
-//! The default topology. What is published goes to an exchange for its kind, which finds the queue by a key of one word;
-//! only while somebody wants more than that, it also goes to an exchange behind, by its whole address. Both are topic
-//! exchanges: RabbitMQ 3.10 holds a message that has several keys against every binding of a direct one.
+//! The default topology. What is published goes to a topic exchange for its kind, which finds queues by a key of one word,
+//! and by the whole address for those who want more than that. That a message has both keys costs the same with any number
+//! of bindings; a direct exchange of RabbitMQ 3.10 would hold it against each of them.
 
 use lapin::{
     ExchangeKind,
@@ -9,7 +9,7 @@ use lapin::{
 use purista_core::{Command, Filter, Granted, Id, Message, Sharing, Subscription, routing::bounded_name};
 
 use crate::{
-    address::{Kind, Names, TOPIC_KEY, command_key, event_key, reply_key},
+    address::{Kind, Names, command_key, event_key, reply_key},
     codec::{CC, Reply, properties},
     config::{Config, QueueType},
     topology::{Binding, ExchangeSpec, Gate, Plan, QueueSpec, Route},
@@ -38,7 +38,7 @@ impl Native {
 
     pub(crate) fn replies(&self, instance_id: &Id) -> Plan {
         let queue = QueueSpec::exclusive(self.names.of_instance("reply", &reply_key(instance_id)).into());
-        Plan::exclusive(queue, self.exact(Kind::Responses, reply_key(instance_id)), u16::MAX)
+        Plan::exclusive(queue, self.binding(Kind::Responses, reply_key(instance_id)), u16::MAX)
     }
 
     pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Route {
@@ -56,7 +56,7 @@ impl Native {
             }
             Kind::Events => (event.unwrap_or_default(), None),
         };
-        let further = [Some(TOPIC_KEY.to_owned()), Some(self.names.address(message)), event];
+        let further = [Some(self.names.address(message)), event];
         let further = further.into_iter().flatten().map(|key| AMQPValue::LongString(key.into()));
         let mut headers = FieldTable::default();
         headers.insert(CC.into(), AMQPValue::FieldArray(further.collect::<Vec<_>>().into()));
@@ -69,7 +69,7 @@ impl Native {
 
     pub(crate) fn command(&self, command: &Command, granted: &Granted, instance_id: &Id) -> Vec<Plan> {
         let name: ShortString = self.names.command_queue(&command.address).into();
-        let key = |instance_id| self.exact(Kind::Commands, command_key(&command.address, instance_id));
+        let key = |instance_id| self.binding(Kind::Commands, command_key(&command.address, instance_id));
         let shared = Plan {
             queue: match granted.durable {
                 true => QueueSpec::kept(name, self.queue_type),
@@ -128,12 +128,11 @@ impl Native {
         }
     }
 
-    fn exact(&self, kind: Kind, key: String) -> Binding {
+    fn binding(&self, kind: Kind, key: String) -> Binding {
         Binding {
             exchange: self.names.exchange(kind).into(),
             routing_key: key.into(),
             arguments: FieldTable::default(),
-            fed_by: None,
         }
     }
 
@@ -141,21 +140,15 @@ impl Native {
     fn bindings(&self, filter: &Filter) -> Vec<Binding> {
         let mut rest = filter.clone();
         (rest.event_name, rest.message_type) = (None, None);
-        let event = filter.event_name.as_ref().filter(|_| rest == Filter::any());
+        let key = match &filter.event_name {
+            Some(name) if rest == Filter::any() => event_key(name),
+            _ => self.names.pattern(filter),
+        };
         let kinds = match filter.message_type {
             Some(message_type) => vec![Kind::of(message_type)],
             None => Kind::ALL.into(),
         };
-        let bindings = kinds.into_iter().map(|kind| match event {
-            Some(name) => self.exact(kind, event_key(name)),
-            None => Binding {
-                exchange: self.names.topic_exchange(kind).into(),
-                routing_key: self.names.pattern(filter).into(),
-                arguments: FieldTable::default(),
-                fed_by: Some((self.names.exchange(kind).into(), TOPIC_KEY.into())),
-            },
-        });
-        bindings.collect()
+        kinds.into_iter().map(|kind| self.binding(kind, key.clone())).collect()
     }
 }
 

@@ -52,8 +52,6 @@ pub(crate) struct Binding {
     pub(crate) exchange: ShortString,
     pub(crate) routing_key: ShortString,
     pub(crate) arguments: FieldTable,
-    /// The exchange that feeds that one, with the key; it is there only while something is bound to it.
-    pub(crate) fed_by: Option<(ShortString, ShortString)>,
 }
 
 /// The exchange in front of a queue that instances share. All that a subscriber gets goes through it: so what was bound

@@ -93,7 +93,7 @@ impl TypeScript {
             prefetch: prefetch(granted),
         };
         let (exchange, routing_key) = self.to_instance(address, instance_id);
-        let to_us = Binding { exchange, routing_key, arguments: FieldTable::default(), fed_by: None };
+        let to_us = Binding { exchange, routing_key, arguments: FieldTable::default() };
         let own =
             QueueSpec::exclusive(self.names.of_instance("instance", &command_key(address, None)).into());
         vec![shared, Plan::exclusive(own, to_us, prefetch(granted))]
@@ -186,7 +186,6 @@ impl TypeScript {
             exchange: self.names.prefix.as_str().into(),
             routing_key: ShortString::default(),
             arguments,
-            fed_by: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use lapin::{
 use purista_integration_tests::{bench::Stage, rabbitmq::RabbitServer};
 
 /// The key that all messages of the native topology have beside others.
-const EVERYTHING: &str = "topic";
+const EVERYTHING: &str = "#";
 
 /// Opens a connection and a channel on it. The channel keeps the connection.
 pub(crate) async fn connect(url: &str) -> anyhow::Result<(Connection, Channel)> {

@@ -34,7 +34,7 @@ pub(crate) fn native(prefix: &str, message: &Message) -> Route {
         }
         _ => ("events", event.clone().unwrap_or_default()),
     };
-    let further = [Some("topic".to_owned()), Some(message.routing_address(prefix, &STYLE)), event];
+    let further = [Some(message.routing_address(prefix, &STYLE)), event];
     let further: Vec<_> = further.into_iter().flatten().map(text).collect();
     let mut headers = FieldTable::default();
     headers.insert("CC".into(), AMQPValue::FieldArray(further.into()));

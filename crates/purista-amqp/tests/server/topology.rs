@@ -8,9 +8,7 @@ use purista_core::{
 use purista_integration_tests::rabbitmq::Queue;
 use serde_json::{Value, json};
 
-use crate::support::{
-    PATIENCE, Place, durable, echo, eventually, eventually_is, serve_with, started, transient, watch,
-};
+use crate::support::{PATIENCE, Place, durable, echo, eventually_is, serve_with, started, transient, watch};
 
 fn broadcast() -> SubscriptionOptions {
     SubscriptionOptions::default().with_sharing(Sharing::Broadcast).with_durable(false)
@@ -140,59 +138,27 @@ async fn queues_of_the_other_topology_are_those_of_the_original() {
     assert_eq!((main.kind.as_str(), main.durable, main.auto_delete), ("headers", true, false));
 }
 
-async fn topics(place: &Place) -> Vec<String> {
-    let exchanges = place.exchanges().await.into_iter();
-    let mut topics: Vec<_> = exchanges.map(|it| it.name).filter(|name| name.ends_with(".topic")).collect();
-    topics.sort();
-    topics
+/// What leads to the exchange of a subscriber, as source and key.
+async fn ways(place: &Place, subscriber: &str) -> Vec<(String, String)> {
+    let gate = format!("purista.subscription.Watcher-1-{subscriber}");
+    let to = place.bindings().await.into_iter().filter(|it| it.destination == gate && it.source != gate);
+    let mut ways: Vec<_> = to.map(|it| (it.source, it.routing_key)).collect();
+    ways.sort();
+    ways
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn topic_exchanges_are_there_only_while_somebody_needs_them() {
-    let place = Place::shared().await;
-    let (bridge, other) = (place.bridge().await, place.bridge().await);
-    let (by_name, _) = watch(&bridge, "byName", Filter::event("happened"), transient()).await.unwrap();
-    let no_topics = Vec::<String>::new();
-    assert_eq!(topics(&place).await, no_topics);
-    let custom = Filter::message_type(MessageType::CustomMessage);
-    let (_, of_custom) = watch(&bridge, "custom", custom.clone(), transient()).await.unwrap();
-    assert_eq!(topics(&place).await, ["purista.events.topic"]);
-    let (_, of_all) = watch(&bridge, "all", Filter::any(), transient()).await.unwrap();
-    let all = ["purista.commands.topic", "purista.events.topic", "purista.responses.topic"];
-    assert_eq!(topics(&place).await, all);
-    // Another instance of the same subscriber, and one that is kept.
-    let (_, shares) = watch(&other, "custom", custom.clone(), transient()).await.unwrap();
-    let (_, kept) = watch(&other, "kept", custom, durable()).await.unwrap();
-
-    of_all.unregister().await.unwrap();
-    eventually("one is left", async || topics(&place).await == ["purista.events.topic"]).await;
-    of_custom.unregister().await.unwrap();
-    shares.unregister().await.unwrap();
-    assert_eq!(topics(&place).await, ["purista.events.topic"]);
-    kept.unregister().await.unwrap();
-    other.shutdown(PATIENCE).await;
-    // Its messages wait, and so does the way to them.
-    assert_eq!(topics(&place).await, ["purista.events.topic"]);
-    bridge.emit("happened", "last").await.unwrap();
-    by_name.sentinel("\"last\"").await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_transient_subscriber_takes_the_topic_exchange_with_it() {
+async fn a_filter_is_a_name_or_a_pattern_of_addresses() {
     let place = Place::shared().await;
     let bridge = place.bridge().await;
-    let (by_name, _) = watch(&bridge, "byName", Filter::event("happened"), transient()).await.unwrap();
-    let before = declared(&place).await;
-    for filter in [Filter::any(), Filter::event("happened").with_message_type(MessageType::CustomMessage)] {
-        let (seen, registration) = watch(&bridge, "all", filter, transient()).await.unwrap();
-        bridge.emit("happened", "seen").await.unwrap();
-        seen.at_least(1).await.unwrap();
-        registration.unregister().await.unwrap();
-        gone(&place, &before).await;
-        assert_eq!(topics(&place).await, Vec::<String>::new());
-    }
-    bridge.emit("happened", "last").await.unwrap();
-    by_name.sentinel("\"last\"").await.unwrap();
+    let way = |exchange: &str, key: &str| (exchange.to_owned(), key.to_owned());
+    watch(&bridge, "byName", Filter::event("happened"), durable()).await.unwrap();
+    let by_name = ["purista.commands", "purista.events", "purista.responses"];
+    assert_eq!(ways(&place, "byName").await, by_name.map(|exchange| way(exchange, "event-happened")));
+    let custom = Filter::message_type(MessageType::CustomMessage).with_tenant_id("acme");
+    watch(&bridge, "custom", custom, durable()).await.unwrap();
+    let pattern = "purista.custom_message.*.acme.*.*.*.*.*.*.*.*.*";
+    assert_eq!(ways(&place, "custom").await, [way("purista.events", pattern)]);
 }
 
 async fn transient_things_leave_nothing(is_typescript: bool) {
