@@ -204,6 +204,19 @@ async fn commands_reach_the_application_of_another_sidecar() -> anyhow::Result<(
 }
 
 #[tokio::test]
+async fn sidecars_that_start_at_once_find_each_other() -> anyhow::Result<()> {
+    for _round in 0..5 {
+        let registry = Registry::new()?;
+        let apps = [App::start(free_port()?)?, App::start(free_port()?)?];
+        let start = |app_id, app: &App| start(app_id, app.port, Component::InMemory, &registry);
+        let (one, two) = tokio::try_join!(start("one", &apps[0]), start("two", &apps[1]))?;
+        answers(&one, "two")?;
+        answers(&two, "one")?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_application_that_comes_later_is_asked_for_its_subscriptions() -> anyhow::Result<()> {
     let port = free_port()?;
     let config = SidecarConfig::new("late", port, Component::InMemory, &Registry::new()?);

@@ -148,8 +148,11 @@ impl Connection {
         if !is_ready {
             return fails(ErrorKind::Unavailable, "the sidecar is not ready".to_owned());
         }
-        if self.app_port.is_some() && !self.sidecar.reaches_app(&self.app_id).await? {
-            return fails(ErrorKind::Unavailable, "the sidecar does not reach us".to_owned());
+        if self.app_port.is_some()
+            && let Some(cause) = self.sidecar.unreached_app(&self.app_id).await?
+        {
+            let unreached = error(ErrorKind::Unavailable, "start").context("the sidecar does not reach us");
+            return Err(Failure::Refused(unreached.source(cause)));
         }
         Ok(session)
     }

@@ -147,10 +147,10 @@ impl Sidecar {
         self.ask(&["v1.0", "healthz"]).await.map(|(status, _)| status.is_success())
     }
 
-    /// Asks whether it reaches its app, by a call through it.
-    pub(crate) async fn reaches_app(&self, app_id: &str) -> Result<bool, Failure> {
-        let answer = self.ask(&["v1.0", "invoke", app_id, "method", "healthz"]).await;
-        answer.map(|(status, _)| status.is_success())
+    /// Calls its app through it; returns what is in the way, if it does not reach that.
+    pub(crate) async fn unreached_app(&self, app_id: &str) -> Result<Option<Error>, Failure> {
+        let (status, body) = self.ask(&["v1.0", "invoke", app_id, "method", "healthz"]).await?;
+        Ok((!status.is_success()).then(|| SidecarError::read(&body).into_error(status, "start")))
     }
 
     /// Calls a method of an app.

@@ -110,6 +110,10 @@ impl SidecarConfig {
         &self.app_id
     }
 
+    pub(super) const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     pub(super) const fn http_port(&self) -> Option<u16> {
         self.http_port
     }

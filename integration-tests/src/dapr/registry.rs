@@ -4,6 +4,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 /// Where the sidecars of one deployment find each other. A sidecar that is killed is found for five more seconds.
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 pub struct Registry {
     _folder: Arc<TempDir>,
     file: PathBuf,
+    is_created: Arc<Mutex<bool>>,
 }
 
 impl Registry {
@@ -22,7 +24,20 @@ impl Registry {
     pub fn new() -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("purista-dapr-registry-").context("temporary folder")?;
         let file = folder.path().join("sidecars.db");
-        Ok(Self { _folder: Arc::new(folder), file })
+        Ok(Self { _folder: Arc::new(folder), file, is_created: Arc::default() })
+    }
+
+    /// Starts a sidecar; the first one alone. Of two that create the file at once, one goes on without it, and reaches
+    /// nobody.
+    pub(super) fn first_alone<T>(&self, start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut is_created = self.is_created.lock();
+        if *is_created {
+            drop(is_created);
+            return start();
+        }
+        let started = start()?;
+        *is_created = true;
+        Ok(started)
     }
 
     pub(super) fn file(&self) -> &Path {

@@ -77,7 +77,7 @@ impl Sidecar {
             let http = config.http_port().map_or_else(free_port, Ok)?;
             let [grpc, internal, public] = [free_port()?, free_port()?, free_port()?];
             let ports = Ports { http, grpc, internal, public };
-            Self::start_on(&binary, config, ports)
+            config.registry().first_alone(|| Self::start_on(&binary, config, ports))
         })
     }
 
