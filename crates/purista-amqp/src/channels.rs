@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use crate::{
     config::{Config, Server},
     connect::connect,
-    error::from_lapin,
+    error::{from_lapin, soft_error},
     watch::Watch,
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct Channels {
 }
 
 /// A connection with room for further channels.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Shared {
     connection: Arc<lapin::Connection>,
     room: Arc<Semaphore>,
@@ -69,7 +69,16 @@ impl Channels {
     /// Opens a channel. Cancel safe.
     pub(crate) async fn channel(&self) -> Result<ConsumerChannel> {
         let (connection, place) = self.place().await?;
-        let channel = connection.create_channel().await.map_err(|cause| from_lapin(cause, "register"))?;
+        let mut created = connection.create_channel().await;
+        for _number in 0..connection.configuration().channel_max() {
+            match &created {
+                // Opening is never refused like this: the client has given a number again whose channel had failed, and
+                // repeats that failure.
+                Err(cause) if soft_error(cause).is_some() => created = connection.create_channel().await,
+                _ => break,
+            }
+        }
+        let channel = created.map_err(|cause| from_lapin(cause, "register"))?;
         Ok(ConsumerChannel { channel, _place: Arc::new(place) })
     }
 
@@ -91,8 +100,8 @@ impl Channels {
         self.watch.follow(&connection);
         let room = match usize::from(connection.configuration().channel_max()) {
             0 => CHANNELS,
-            // The connection itself counts as one.
-            max => (max - 1).clamp(1, CHANNELS),
+            // The connection itself counts as one, and so do those that are being closed.
+            max => (max / 2).clamp(1, CHANNELS),
         };
         Ok(Shared { connection, room: Arc::new(Semaphore::new(room)) })
     }

@@ -1,7 +1,7 @@
 //! More registrations than channels fit on one connection.
 
 use purista_core::{BridgeEvent, EventBridge as _, EventBridgeExt as _, Filter};
-use purista_integration_tests::rabbitmq::Connection;
+use purista_integration_tests::rabbitmq::{Connection, RabbitConfig};
 
 use crate::support::{Place, eventually, started, transient, watch, within};
 
@@ -43,4 +43,16 @@ async fn many_registrations_share_some_connections_and_come_back_when_one_is_los
         seen.sentinel("\"after\"").await.unwrap();
     }
     assert_eq!(consuming(&place).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_allows_few_channels_gets_more_connections() {
+    let place = Place::own(RabbitConfig::default().with_lines("channel_max = 20")).await;
+    let bridge = started(place.builder()).await;
+    for number in 0..25 {
+        let event = format!("event{number}");
+        let (seen, _) = watch(&bridge, &event, Filter::event(event.as_str()), transient()).await.unwrap();
+        bridge.emit(event.as_str(), "before").await.unwrap();
+        seen.sentinel("\"before\"").await.unwrap();
+    }
 }
