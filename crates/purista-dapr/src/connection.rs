@@ -43,16 +43,22 @@ pub(crate) struct Connection {
 pub(crate) struct Session {
     sidecar: Sidecar,
     pubsub_name: String,
+    has_component: bool,
     topics: Vec<String>,
     pause: Duration,
     suspicion: Arc<Notify>,
 }
 
 impl Session {
-    /// Finds a topic to which the sidecar has not subscribed.
-    fn missing(&self, metadata: &Metadata) -> Option<&str> {
+    /// Says what the sidecar lacks of what it had, or should have by now.
+    fn missing(&self, metadata: &Metadata) -> Option<String> {
+        if self.has_component && metadata.component_type(&self.pubsub_name).is_none() {
+            return Some(format!("the sidecar has no component {} any more", self.pubsub_name));
+        }
         let is_missing = |topic: &&String| !metadata.is_subscribed(&self.pubsub_name, topic);
-        self.topics.iter().find(is_missing).map(String::as_str)
+        let topic = self.topics.iter().find(is_missing)?;
+        // It may have asked an app that ran here before; or it is told to ask as soon as we are well.
+        Some(format!("the sidecar has not subscribed to {topic}: does it need a restart?"))
     }
 }
 
@@ -121,6 +127,7 @@ impl Connection {
         Session {
             sidecar: self.sidecar.clone(),
             pubsub_name: self.config.pubsub_name.clone(),
+            has_component: self.component_type.is_some(),
             topics: self.routes.topics(),
             pause: self.config.keep_alive / 2,
             suspicion: Arc::clone(&self.suspicion),
@@ -140,10 +147,8 @@ impl Connection {
                 format!("the sidecar's app id is {} now", metadata.app_id),
             );
         }
-        if let Some(topic) = session.missing(&metadata) {
-            // It may have asked an app that ran here before; or it is told to ask as soon as we are well.
-            let context = format!("the sidecar has not subscribed to {topic}: does it need a restart?");
-            return fails(ErrorKind::Unavailable, context);
+        if let Some(missing) = session.missing(&metadata) {
+            return fails(ErrorKind::Unavailable, missing);
         }
         if !is_ready {
             return fails(ErrorKind::Unavailable, "the sidecar is not ready".to_owned());
@@ -213,8 +218,14 @@ impl Connection {
             self.ready().await?;
             match self.sidecar.publish(topic, event.clone(), operation).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Refused(error)) => return Err(error),
                 Err(Failure::Lost(reason)) => tracing::debug!(reason, "an event is published again"),
+                // A sidecar that ends closes its components before it stops to answer.
+                Err(Failure::Refused(error))
+                    if error.kind() == ErrorKind::InvalidConfig && self.component_type.is_some() =>
+                {
+                    tracing::debug!(%error, "an event is published again");
+                }
+                Err(Failure::Refused(error)) => return Err(error),
             }
             self.suspect();
             sleep(backoff.next_delay()).await;
@@ -303,8 +314,10 @@ impl Reconnect for Connection {
                 () = session.suspicion.notified() => {}
             }
             match session.sidecar.metadata().await {
-                Ok(metadata) if session.missing(&metadata).is_none() => {}
-                Ok(_) => return "the sidecar has not subscribed".to_owned(),
+                Ok(metadata) => match session.missing(&metadata) {
+                    None => {}
+                    Some(missing) => return missing,
+                },
                 Err(Failure::Lost(reason)) => return reason,
                 Err(Failure::Refused(error)) => return error.to_string(),
             }

@@ -10,6 +10,9 @@ use crate::transport::NAME;
 const UNKNOWN_APP: [&str; 4] =
     ["no host found", "couldn't find service", "no healthy services found", "no such host"];
 
+/// What a sidecar calls it that it has no such component for events.
+const NO_COMPONENT: [&str; 2] = ["ERR_PUBSUB_NOT_FOUND", "ERR_PUBSUB_NOT_CONFIGURED"];
+
 /// How much is told of what a sidecar says, in characters.
 const MAX_REASON: usize = 300;
 
@@ -41,6 +44,9 @@ impl SidecarError {
     pub(crate) fn into_error(self, status: StatusCode, operation: &'static str) -> Error {
         let is_named = |text: &&str| self.message.contains(*text);
         let kind = match status {
+            _ if self.error_code.as_deref().is_some_and(|code| NO_COMPONENT.contains(&code)) => {
+                ErrorKind::InvalidConfig
+            }
             StatusCode::UNAUTHORIZED => ErrorKind::Unauthenticated,
             StatusCode::FORBIDDEN => ErrorKind::Forbidden,
             StatusCode::TOO_MANY_REQUESTS => ErrorKind::Backpressure,

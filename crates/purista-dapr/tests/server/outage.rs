@@ -1,14 +1,39 @@
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use purista_core::{
-    BridgeEvent, CommandDraft, Context, ErrorKind, EventBridge, EventBridgeExt as _, Filter, InvokeOptions,
-    Payload, Service, ServiceAddress,
+    BridgeEvent, BridgeEvents, CommandDraft, Context, ErrorKind, EventBridge, EventBridgeExt as _, Filter,
+    InvokeOptions, Payload, Service, ServiceAddress,
 };
 use purista_integration_tests::dapr::Component;
 use tokio::time::timeout;
 
 use crate::support::{PATIENCE, Place, Seen, beside};
+
+/// Waits until the bridge tells of something.
+async fn told<T>(events: &mut BridgeEvents, what: impl Fn(BridgeEvent) -> Option<T>) -> anyhow::Result<T> {
+    let told = timeout(PATIENCE, async {
+        loop {
+            if let Some(told) = what(events.next().await.context("the bridge is gone")?) {
+                return Ok(told);
+            }
+        }
+    });
+    told.await.context("it is not told")?
+}
+
+async fn connected(events: &mut BridgeEvents) -> anyhow::Result<()> {
+    told(events, |event| (event == BridgeEvent::Connected).then_some(())).await
+}
+
+/// Returns the reason.
+async fn disconnected(events: &mut BridgeEvents) -> anyhow::Result<String> {
+    let reason = |event| match event {
+        BridgeEvent::Disconnected(reason) => Some(reason),
+        _ => None,
+    };
+    told(events, reason).await
+}
 
 #[tokio::test]
 async fn a_sidecar_that_comes_back_delivers_again() -> anyhow::Result<()> {
@@ -31,25 +56,61 @@ async fn a_sidecar_that_comes_back_delivers_again() -> anyhow::Result<()> {
     let error = bridge.invoke_command(draft, &short).await.err().context("an answer")?;
     let is_told = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout);
     ensure!(error.bridge_kind().is_some_and(is_told), "{error:?}");
-    let mut wait_for = async |is_it: fn(&BridgeEvent) -> bool| {
-        let event = async {
-            while let Some(event) = events.next().await {
-                if is_it(&event) {
-                    return;
-                }
-            }
-        };
-        timeout(PATIENCE, event).await
-    };
-    wait_for(|event| matches!(event, BridgeEvent::Disconnected(_))).await?;
+    disconnected(&mut events).await?;
     ensure!(!bridge.health().is_ready());
 
     sidecar.process().start_again().await?;
-    wait_for(|event| *event == BridgeEvent::Connected).await?;
+    connected(&mut events).await?;
     ensure!(bridge.health().is_healthy());
     bridge.emit("greeted", &1).await?;
     ensure!(seen.at_least(1).await? == ["1"]);
     let _: String = bridge.invoke(("Greeter", "1", "greet"), "Ada").await?;
+    bridge.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emit_waits_for_a_component_that_was_there() -> anyhow::Result<()> {
+    let sidecar = Place::new(Component::InMemory)?.sidecar("app-user-v1").await?;
+    let bridge = beside(&sidecar).build()?;
+    bridge.start().await?;
+    let mut events = bridge.events();
+    bridge.emit("userCreated", &1).await?;
+
+    // As when it ends: its API still answers then.
+    let component = sidecar.process().folder().join("resources/pubsub.yaml");
+    let text = fs::read(&component)?;
+    fs::remove_file(&component)?;
+    let goes_and_comes = async {
+        let reason = disconnected(&mut events).await?;
+        ensure!(reason.contains("no component pubsub"), "{reason}");
+        fs::write(&component, text)?;
+        connected(&mut events).await
+    };
+    let fails = async {
+        loop {
+            if let Err(error) = bridge.emit("userCreated", &2).await {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        came_back = goes_and_comes => came_back?,
+        error = fails => return Err(error.into()),
+    }
+    ensure!(bridge.health().is_healthy(), "{:?}", bridge.health());
+    bridge.emit("userCreated", &3).await?;
+    bridge.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emit_without_a_component_is_refused() -> anyhow::Result<()> {
+    let sidecar = Place::new(Component::InMemory)?.sidecar("app-user-v1").await?;
+    let bridge = beside(&sidecar).pubsub_name("other").build()?;
+    bridge.start().await?;
+    let error = bridge.emit("userCreated", &1).await.err().context("taken over")?;
+    ensure!(error.kind() == ErrorKind::InvalidConfig, "{error:?}");
     bridge.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }
