@@ -1,7 +1,6 @@
 //! Ports for brokers.
 
 use std::{
-    collections::HashSet,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     ops::Range,
     time::Duration,
@@ -14,26 +13,60 @@ use parking_lot::Mutex;
 /// its port, and nobody connects to itself.
 const PORTS: Range<u16> = 20_000..32_000;
 
+/// How many ports a process takes at once. The first of them is never given, but held: so another test process, which
+/// may run beside this one or be one of its workers, does not take the port of a broker that is down.
+const BLOCK: u16 = 50;
+
 /// How often a broker tries other ports.
 const ATTEMPTS: usize = 5;
 
-/// Finds a TCP port of the loopback interface that nobody listens on, and that this process has not been given yet.
+/// The ports of this process.
+struct Ports {
+    held: Vec<TcpListener>,
+    rest: Range<u16>,
+}
+
+impl Ports {
+    const fn none() -> Self {
+        Self { held: Vec::new(), rest: 0..0 }
+    }
+
+    fn next(&mut self) -> anyhow::Result<u16> {
+        loop {
+            match self.rest.next() {
+                Some(port) if bind(port).is_ok() => return Ok(port),
+                Some(_) => {}
+                None => self.take_block()?,
+            }
+        }
+    }
+
+    fn take_block(&mut self) -> anyhow::Result<()> {
+        const BLOCKS: u16 = (PORTS.end - PORTS.start) / BLOCK;
+        for _ in 0..1000 {
+            let first = PORTS.start + BLOCK * rand::random_range(0..BLOCKS);
+            if let Ok(holder) = bind(first) {
+                self.held.push(holder);
+                self.rest = first + 1..first + BLOCK;
+                return Ok(());
+            }
+        }
+        bail!("no free ports in {PORTS:?}")
+    }
+}
+
+/// Finds a TCP port of the loopback interface that nobody listens on, and that no test process has been given yet.
 ///
 /// # Errors
 ///
 /// If there is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    let mut given = GIVEN.lock();
-    let given = given.get_or_insert_default();
-    for _ in 0..1000 {
-        let port = rand::random_range(PORTS);
-        if !given.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            given.insert(port);
-            return Ok(port);
-        }
-    }
-    bail!("no free port in {PORTS:?}")
+    static GIVEN: Mutex<Ports> = Mutex::new(Ports::none());
+    GIVEN.lock().next()
+}
+
+fn bind(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Starts a broker, and again on other ports if another process was faster to take one.
@@ -59,7 +92,7 @@ fn is_taken(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{cell::Cell, collections::HashSet};
 
     use anyhow::anyhow;
 
@@ -70,6 +103,13 @@ mod tests {
         let ports: HashSet<_> = (0..100).map(|_| free_port().unwrap()).collect();
         assert_eq!(ports.len(), 100);
         assert!(ports.iter().all(|port| PORTS.contains(port)));
+    }
+
+    #[test]
+    fn processes_share_no_port() {
+        let [mut one, mut other] = [Ports::none(), Ports::none()];
+        let ports = |of: &mut Ports| -> HashSet<_> { (0..200).map(|_| of.next().unwrap()).collect() };
+        assert!(ports(&mut one).is_disjoint(&ports(&mut other)));
     }
 
     #[test]
