@@ -283,9 +283,19 @@ quickstart_with Dapr "${dapr_urls[@]}"
 
 # --- The summary --------------------------------------------------------------------------------------------
 
+# What each failed test says: its first lines, without what a broker tells in its log as long as all is well.
+reasons() {
+    awk '{ gsub(/\033\[[0-9;]*m/, "") }
+        /^failures:$/ { left = 0 }
+        /^---- .* ----$/ { left = 8 }
+        left > 0 && NF && !/level=(info|warning)/ { print "FAILED:   " substr($0, 1, 300); left-- }' "$1"
+}
+
 printf '\n=== summary\n'
 ((${#wrong[@]} == 0)) || printf 'FAILED: %s\n' "${wrong[@]}" | tee -a "$log"
-sed -nE 's/\x1b\[[0-9;]*m//g; s/^test (.*[^ ]) +\.\.\. FAILED.*/FAILED: \1/p' "$log" | tee "$part"
+sed -nE 's/\x1b\[[0-9;]*m//g; s/^test (.*[^ ]) +\.\.\. FAILED.*/FAILED: \1/p' "$log" >"$part"
+reasons "$log" >>"$part"
+cat "$part"
 cat "$part" >>"$log"
 read -r passed failed skipped < <(tally "$log")
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped" | tee -a "$log"
