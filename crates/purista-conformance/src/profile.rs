@@ -119,10 +119,14 @@ pub trait Deployment: Send + Sync + 'static {
         true
     }
 
-    /// Returns how many connections, each with its task, may idle after an outage beyond those before it: none where a
-    /// bridge has a fixed number of them.
-    fn idle_connections(&self) -> usize {
-        0
+    /// Counts the connections that bridges open and close as they need them, each with its task: none where a bridge has
+    /// a fixed number of them.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be counted.
+    fn pooled_connections(&self) -> Result<usize> {
+        Ok(0)
     }
 
     /// Returns whether an event reaches other bridges than the one that emits it.

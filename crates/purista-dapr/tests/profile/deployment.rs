@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     fleet::{Fleet, Sidecars},
     instance::{Instance, PREFETCHED},
+    sockets,
     wire::{ALL_MESSAGES, Peer, event_of_tenant, is_read, take_dead_letters, unavailable},
 };
 
@@ -233,9 +234,9 @@ impl Deployment for DaprDeployment {
         PREFETCHED.into()
     }
 
-    /// Both ends keep HTTP connections for the next request, as many as there were at once. An outage leaves less.
-    fn idle_connections(&self) -> usize {
-        5
+    fn pooled_connections(&self) -> Result<usize> {
+        let (apps, sidecars) = (self.fleet.app_ports(), self.fleet.proxy_ports());
+        sockets::connected(|from, to| apps.contains(&from) || sidecars.contains(&to))
     }
 
     fn events_cross_bridges(&self) -> bool {

@@ -64,6 +64,16 @@ impl Fleet {
         Ok(proxy)
     }
 
+    /// Returns the ports at which sidecars call the bridges.
+    pub(crate) fn app_ports(&self) -> Vec<u16> {
+        self.members().iter().map(|member| member.app_port()).collect()
+    }
+
+    /// Returns the ports at which bridges find the networks before their sidecars.
+    pub(crate) fn proxy_ports(&self) -> Vec<u16> {
+        self.proxies.lock().iter().map(|proxy| proxy.address().port()).collect()
+    }
+
     /// Returns whether no sidecar may run.
     pub(crate) fn is_down(&self) -> bool {
         self.is_down.load(Ordering::SeqCst)

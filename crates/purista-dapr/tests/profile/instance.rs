@@ -92,6 +92,10 @@ impl Member {
         self.changing.lock().await
     }
 
+    pub(crate) const fn app_port(&self) -> u16 {
+        self.app_port
+    }
+
     pub(crate) fn app_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.app_port)
     }

@@ -4,6 +4,7 @@ mod deployment;
 mod fleet;
 mod instance;
 mod secured;
+mod sockets;
 mod wire;
 
 use std::sync::Arc;
