@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -88,12 +88,26 @@ impl<'a> Part<'a> {
 
     /// Waits until everything has worked since [`mark`](Self::mark).
     pub(super) async fn recovers(&mut self, fault: String) -> anyhow::Result<()> {
-        let recovery = self.load.books.watch.end(RECOVERY, fault).await;
+        let recovery = self.recovery(fault).await;
         let verdict = recovery.is_complete();
         self.recoveries.push(recovery);
         let recovery = self.recoveries.last();
         ensure!(verdict, "not all works again after {RECOVERY:?}: {recovery:?}, {}", self.state());
         Ok(())
+    }
+
+    /// Watches until everything has worked, for a time. The load goes on all the while: what works already could take all
+    /// that was granted, and then nothing would come to what works later.
+    async fn recovery(&self, fault: String) -> Recovery {
+        let books = &self.load.books;
+        let mut watch = pin!(books.watch.end(RECOVERY, fault));
+        let mut look = interval(LOOK);
+        loop {
+            tokio::select! {
+                recovery = &mut watch => return recovery,
+                _ = look.tick() => books.grant(),
+            }
+        }
     }
 
     /// Notes what must not be.
@@ -133,7 +147,7 @@ impl<'a> Part<'a> {
     /// Checks that each bridge handles new events, and calls are answered.
     async fn still_works(&self) -> anyhow::Result<()> {
         self.mark(Instant::now(), self.next_event());
-        let recovery = self.load.books.watch.end(RECOVERY, String::new()).await;
+        let recovery = self.recovery(String::new()).await;
         ensure!(recovery.is_complete(), "something is stuck: {recovery:?}, {}", self.state());
         Ok(())
     }
