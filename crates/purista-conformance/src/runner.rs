@@ -1,6 +1,7 @@
 use std::{
     process::ExitCode,
     sync::Arc,
+    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use crate::{
 /// a request and its answer where that is how a bridge talks to its broker.
 const TIME_LIMIT: Duration = Duration::from_secs(240);
 
-/// Trials that measure time run alone, the others share.
+/// Trials that measure time run alone, before the others, which share.
 static MACHINE: RwLock<()> = RwLock::new(());
 
 /// Runs the suite as the `main` of a test with `harness = false`.
@@ -37,7 +38,9 @@ pub fn main(profile: impl Profile, table: &str) -> ExitCode {
     if let Some(ended) = work_if_asked(&profile) {
         return ended;
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Trials mostly wait, for a broker or for time to pass.
+    arguments.test_threads.get_or_insert_with(|| available_parallelism().map_or(2, |cores| cores.get() + 1));
     let claims = match block_on(claims(&profile)) {
         Ok(claims) => claims,
         Err(error) => {
@@ -47,7 +50,10 @@ pub fn main(profile: impl Profile, table: &str) -> ExitCode {
     };
     let seed = seed();
     let report = Arc::new(Mutex::new(Report::new(profile.name(), seed, claims)));
-    let mut trials: Vec<_> = ROWS.iter().map(|row| trial(&profile, row, claims, seed, &report)).collect();
+    let mut rows: Vec<_> = ROWS.iter().collect();
+    rows.sort_by_key(|row| !cases::measures_time(row.id));
+    let mut trials: Vec<_> =
+        rows.into_iter().map(|row| trial(&profile, row, claims, seed, &report)).collect();
     trials.push(claims_are_proved(&*profile, claims));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list
