@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::support::{PATIENCE, Place, Seen, beside};
 
 /// Waits until the bridge tells of something.
-async fn told<T>(events: &mut BridgeEvents, what: impl Fn(BridgeEvent) -> Option<T>) -> anyhow::Result<T> {
+async fn told<T>(events: &mut BridgeEvents, what: fn(BridgeEvent) -> Option<T>) -> anyhow::Result<T> {
     let told = timeout(PATIENCE, async {
         loop {
             if let Some(told) = what(events.next().await.context("the bridge is gone")?) {
