@@ -216,17 +216,18 @@ impl Connection {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             self.ready().await?;
-            match self.sidecar.publish(topic, event.clone(), operation).await {
+            let reason = match self.sidecar.publish(topic, event.clone(), operation).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Lost(reason)) => tracing::debug!(reason, "an event is published again"),
+                Err(Failure::Lost(reason)) => reason,
                 // A sidecar that ends closes its components before it stops to answer.
                 Err(Failure::Refused(error))
                     if error.kind() == ErrorKind::InvalidConfig && self.component_type.is_some() =>
                 {
-                    tracing::debug!(%error, "an event is published again");
+                    error.to_string()
                 }
                 Err(Failure::Refused(error)) => return Err(error),
-            }
+            };
+            tracing::debug!(reason, "an event is published again");
             self.suspect();
             sleep(backoff.next_delay()).await;
         }
