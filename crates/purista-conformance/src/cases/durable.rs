@@ -251,6 +251,9 @@ async fn durable_is_as_asked(stage: Stage) -> Outcome {
     let service = stage.new_bridge()?;
     let subscribed = subscribe_each_way(&stage, &*service).await?;
     service.start().await?;
+    for (_, collector) in subscribed.iter().filter(|(is_durable, _)| *is_durable) {
+        collector.at_least(1).await?;
+    }
     stage.emit(&*emitter, "event", "sentinel").await?;
     for (is_durable, collector) in subscribed {
         collector.sentinel("\"sentinel\"").await?;

@@ -125,6 +125,9 @@ async fn a_response_is_an_event_too(stage: Stage) -> Outcome {
     stage.begin().await?;
 
     let response = stage.invoke(&*bridge, "echo", &"one").await?;
+    for collector in [&by_event, &by_type] {
+        collector.at_least(1).await?;
+    }
     stage.invoke(&*bridge, "echo", &"sentinel").await?;
     for collector in [by_event, by_type] {
         collector.sentinel("\"sentinel\"").await?;

@@ -243,10 +243,13 @@ async fn nothing_is_normalised(stage: Stage) -> Outcome {
                 let draft = fields::event(filter).with_payload(Payload::json(&[text, name])?);
                 bridge.emit_message(draft, &EmitOptions::default()).await?;
             }
+            for (name, filter, seen) in &sides {
+                let came = seen.sentinel(&serde_json::json!([text, name]).to_string()).await;
+                came.with_context(|| format!("{filter:?}"))?;
+            }
         }
         for (name, filter, seen) in &sides {
             let expected = ["first", "sentinel"].map(|text| serde_json::json!([text, name]).to_string());
-            seen.sentinel(&expected[1]).await.with_context(|| format!("{filter:?}"))?;
             ensure!(seen.payloads() == expected, "{name:?} got {:?} by {filter:?}", seen.payloads());
             let answer = stage.invoke(&*bridge, &format!("{name} of pair {number}"), &0).await?;
             ensure!(answer.payload() == Some(&Payload::json(name)?), "{name:?} was answered {answer:?}");
@@ -344,6 +347,9 @@ async fn each_field_filters_alone(stage: Stage) -> Outcome {
         let (bridge, identity) = if text == "ours" { (&bridges[0], &ours) } else { (&bridges[1], &theirs) };
         let draft = fields::event(identity).with_payload(Payload::json(text)?);
         bridge.emit_message(draft, &EmitOptions::default()).await?;
+    }
+    for (field, seen) in &subscribers {
+        seen.sentinel("\"ours\"").await.with_context(|| format!("by {field:?}"))?;
     }
     let sentinel = fields::event(&ours).with_payload(Payload::json(&"sentinel")?);
     bridges[0].emit_message(sentinel, &EmitOptions::default()).await?;

@@ -94,6 +94,7 @@ async fn hostile_names_reach_their_address_only(stage: Stage) -> Outcome {
     for (name, field, seen) in subscribers {
         bridge.emit_message(draft(field, name, "sentinel")?, &EmitOptions::default()).await?;
         seen.sentinel("\"sentinel\"").await.with_context(|| format!("{name:?} as {field:?}"))?;
+        seen.at_least(2).await?;
         let own = seen.messages().iter().all(|message| field.get(&exact(message)).as_ref() == Some(name));
         ensure!(own && seen.count() == 2, "{name:?} as {field:?} got {:?}", seen.messages());
     }
