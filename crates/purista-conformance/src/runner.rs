@@ -1,7 +1,6 @@
 use std::{
     process::ExitCode,
     sync::Arc,
-    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
@@ -38,9 +37,7 @@ pub fn main(profile: impl Profile, table: &str) -> ExitCode {
     if let Some(ended) = work_if_asked(&profile) {
         return ended;
     }
-    let mut arguments = Arguments::from_args();
-    // Trials mostly wait, for a broker or for time to pass.
-    arguments.test_threads.get_or_insert_with(|| available_parallelism().map_or(2, |cores| cores.get() + 1));
+    let arguments = Arguments::from_args();
     let claims = match block_on(claims(&profile)) {
         Ok(claims) => claims,
         Err(error) => {
