@@ -7,8 +7,8 @@ use std::{
 use anyhow::ensure;
 use async_nats::jetstream::{self, stream};
 use purista_core::{
-    BridgeEvent, Capability, Context, EmitOptions, EventBridge, EventBridgeExt as _, EventDraft, Filter,
-    HandlerError, MessageType, Payload, RetryPolicy, Service, ServiceAddress, SubscriptionOptions,
+    Capability, Context, EmitOptions, EventBridge, EventBridgeExt as _, EventDraft, Filter, HandlerError,
+    MessageType, Payload, RetryPolicy, Service, ServiceAddress, SubscriptionOptions,
 };
 use purista_integration_tests::{
     dapr::{Component, Sidecar},
@@ -16,9 +16,9 @@ use purista_integration_tests::{
     rabbitmq::{RabbitConfig, RabbitServer},
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 
-use crate::support::{PATIENCE, Place, Seen, beside};
+use crate::support::{Place, Seen, beside, connected, disconnected};
 
 /// What the RabbitMQ component of the tests gives as it is configured.
 const RABBITMQ: [Capability; 3] =
@@ -183,13 +183,10 @@ async fn a_sidecar_that_dies_delivers_again_only_what_did_not_finish() -> anyhow
     quick.at_least(1).await?;
     slow.at_least(1).await?;
 
-    let mut until = async |is_it: fn(&BridgeEvent) -> bool| {
-        while events.next().await.is_some_and(|event| !is_it(&event)) {}
-    };
     sidecar.process().kill().await?;
-    timeout(PATIENCE, until(|event| matches!(event, BridgeEvent::Disconnected(_)))).await?;
+    disconnected(&mut events).await?;
     sidecar.process().start_again().await?;
-    timeout(PATIENCE, until(|event| *event == BridgeEvent::Connected)).await?;
+    connected(&mut events).await?;
     // It comes after what was delivered again.
     emit(&emitter, "userCreated", "2").await?;
     quick.at_least(2).await?;

@@ -2,38 +2,12 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use purista_core::{
-    BridgeEvent, BridgeEvents, CommandDraft, Context, ErrorKind, EventBridge, EventBridgeExt as _, Filter,
-    InvokeOptions, Payload, Service, ServiceAddress,
+    CommandDraft, Context, ErrorKind, EventBridge, EventBridgeExt as _, Filter, InvokeOptions, Payload,
+    Service, ServiceAddress,
 };
 use purista_integration_tests::dapr::Component;
-use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Place, Seen, beside};
-
-/// Waits until the bridge tells of something.
-async fn told<T>(events: &mut BridgeEvents, what: fn(BridgeEvent) -> Option<T>) -> anyhow::Result<T> {
-    let told = timeout(PATIENCE, async {
-        loop {
-            if let Some(told) = what(events.next().await.context("the bridge is gone")?) {
-                return Ok(told);
-            }
-        }
-    });
-    told.await.context("it is not told")?
-}
-
-async fn connected(events: &mut BridgeEvents) -> anyhow::Result<()> {
-    told(events, |event| (event == BridgeEvent::Connected).then_some(())).await
-}
-
-/// Returns the reason.
-async fn disconnected(events: &mut BridgeEvents) -> anyhow::Result<String> {
-    let reason = |event| match event {
-        BridgeEvent::Disconnected(reason) => Some(reason),
-        _ => None,
-    };
-    told(events, reason).await
-}
+use crate::support::{Place, Seen, beside, connected, disconnected};
 
 #[tokio::test]
 async fn a_sidecar_that_comes_back_delivers_again() -> anyhow::Result<()> {

@@ -2,12 +2,13 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
+use purista_core::{BridgeEvent, BridgeEvents};
 use purista_dapr::{DaprBridge, DaprBridgeBuilder};
 use purista_integration_tests::{
     dapr::{Component, Registry, Sidecar, SidecarConfig},
     free_port,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -61,6 +62,31 @@ impl Seen {
                 more.await;
             }
         };
-        tokio::time::timeout(PATIENCE, there).await.with_context(|| format!("only {:?}", self.all()))
+        timeout(PATIENCE, there).await.with_context(|| format!("only {:?}", self.all()))
     }
+}
+
+async fn told<T>(events: &mut BridgeEvents, what: fn(BridgeEvent) -> Option<T>) -> anyhow::Result<T> {
+    let told = timeout(PATIENCE, async {
+        loop {
+            if let Some(told) = what(events.next().await.context("the bridge is gone")?) {
+                return Ok(told);
+            }
+        }
+    });
+    told.await.context("it is not told")?
+}
+
+/// Waits until the bridge tells that it is connected.
+pub(crate) async fn connected(events: &mut BridgeEvents) -> anyhow::Result<()> {
+    told(events, |event| (event == BridgeEvent::Connected).then_some(())).await
+}
+
+/// Waits until the bridge tells that it is cut off; returns the reason.
+pub(crate) async fn disconnected(events: &mut BridgeEvents) -> anyhow::Result<String> {
+    let reason = |event| match event {
+        BridgeEvent::Disconnected(reason) => Some(reason),
+        _ => None,
+    };
+    told(events, reason).await
 }
