@@ -1,13 +1,13 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use purista_conformance::{Broker, NetworkFault};
+use purista_conformance::{Broker, NetworkFault, Stoppage};
 use purista_core::{Error, ErrorKind, Result, ServiceAddress};
 
 use crate::{FaultProxy, Process};
 
-type CancelConsumer = Box<dyn Fn(ServiceAddress) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+type CancelConsumer = Arc<dyn Fn(ServiceAddress) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 type BeforeKill = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// A broker that belongs to one trial, with a network before it that can be broken. Only how a consumer is taken away
@@ -18,6 +18,7 @@ pub struct OwnBroker {
     cancel_consumer: CancelConsumer,
     before_kill: Option<BeforeKill>,
     consumers_have_connections: bool,
+    stoppages: Vec<Arc<dyn Stoppage>>,
 }
 
 impl OwnBroker {
@@ -32,14 +33,29 @@ impl OwnBroker {
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let cancel_consumer: CancelConsumer =
-            Box::new(move |subscriber| Box::pin(cancel_consumer(subscriber)));
-        Self { process, proxy, cancel_consumer, before_kill: None, consumers_have_connections: false }
+            Arc::new(move |subscriber| Box::pin(cancel_consumer(subscriber)));
+        let stoppages: Vec<Arc<dyn Stoppage>> = vec![Arc::new(Cancelled(Arc::clone(&cancel_consumer)))];
+        Self {
+            process,
+            proxy,
+            cancel_consumer,
+            before_kill: None,
+            consumers_have_connections: false,
+            stoppages,
+        }
     }
 
     /// Says that each consumer has a connection of its own: [`Broker::consumers_have_connections`].
     #[must_use]
     pub fn with_connection_per_consumer(mut self) -> Self {
         self.consumers_have_connections = true;
+        self
+    }
+
+    /// Says how registrations can stop consuming: [`Broker::stoppages`]. It is that a consumer is cancelled otherwise.
+    #[must_use]
+    pub fn with_stoppages(mut self, stoppages: impl IntoIterator<Item = Arc<dyn Stoppage>>) -> Self {
+        self.stoppages = stoppages.into_iter().collect();
         self
     }
 
@@ -85,6 +101,10 @@ impl Broker for OwnBroker {
         (self.cancel_consumer)(subscriber.clone()).await
     }
 
+    fn stoppages(&self) -> &[Arc<dyn Stoppage>] {
+        &self.stoppages
+    }
+
     fn consumers_have_connections(&self) -> bool {
         self.consumers_have_connections
     }
@@ -99,6 +119,24 @@ impl Broker for OwnBroker {
 
     fn connection_attempts(&self) -> usize {
         self.proxy.connection_attempts()
+    }
+}
+
+/// The broker cancels a consumer.
+struct Cancelled(CancelConsumer);
+
+#[async_trait]
+impl Stoppage for Cancelled {
+    fn name(&self) -> &'static str {
+        "the consumer is cancelled"
+    }
+
+    async fn begin(&self, _command: &ServiceAddress, subscriber: &ServiceAddress) -> Result<()> {
+        (self.0)(subscriber.clone()).await
+    }
+
+    async fn end(&self) -> Result<()> {
+        Ok(())
     }
 }
 

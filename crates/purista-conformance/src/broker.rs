@@ -1,4 +1,4 @@
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use purista_core::{Result, ServiceAddress};
@@ -42,6 +42,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Why it could not; also if there is no such consumer.
     async fn cancel_consumer(&self, subscriber: &ServiceAddress) -> Result<()>;
 
+    /// Returns the ways in which registrations can stop consuming here while their bridge stays connected.
+    fn stoppages(&self) -> &[Arc<dyn Stoppage>] {
+        &[]
+    }
+
     /// Returns whether a consumer has a connection of its own, which
     /// [`cancel_consumer`](Self::cancel_consumer) ends with it.
     fn consumers_have_connections(&self) -> bool {
@@ -56,6 +61,28 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
     /// Returns how many connections to the broker were tried so far, successful or not.
     fn connection_attempts(&self) -> usize;
+}
+
+/// A way in which registrations stop consuming while their bridge stays connected: a right that is withdrawn, a queue
+/// that is deleted, a quota that is reached.
+#[async_trait]
+pub trait Stoppage: Send + Sync + 'static {
+    /// Returns what happens, such as `the queue is deleted`.
+    fn name(&self) -> &'static str;
+
+    /// Makes it happen to this command, this subscriber, or both; returns when the broker has done so.
+    ///
+    /// # Errors
+    ///
+    /// Why the broker did not do so.
+    async fn begin(&self, command: &ServiceAddress, subscriber: &ServiceAddress) -> Result<()>;
+
+    /// Takes it back, as far as that is for an operator to do; returns when the broker has done so.
+    ///
+    /// # Errors
+    ///
+    /// Why the broker did not do so.
+    async fn end(&self) -> Result<()>;
 }
 
 /// A way to break the network. What says *until mended* applies to new connections too.

@@ -139,6 +139,7 @@ pub const ROWS: &[Row] = &[
     trial("ERR-3", "a panic of a command is answered"),
     trial("HLT-1", "health tells the truth"),
     trial("HLT-2", "a consumer that is gone is unhealthy"),
+    trial("HLT-3", "whatever stops a registration from consuming is told, and ends by itself"),
     trial("PAY-1", "empty payloads of each kind stay what they are"),
     trial("PAY-2", "text of every script arrives"),
     trial("PAY-3", "payloads up to the limit arrive, above they are refused"),

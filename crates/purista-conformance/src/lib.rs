@@ -38,7 +38,9 @@ mod stage;
 mod traffic;
 mod worker;
 
-pub use broker::{Broker, BrokerCertificate, ClientCertificate, Login, NetworkFault, SECRET, Security};
+pub use broker::{
+    Broker, BrokerCertificate, ClientCertificate, Login, NetworkFault, SECRET, Security, Stoppage,
+};
 pub use ledger::{Ledger, LedgerReport};
 pub use probe::{Collector, Latch, on_command, on_event};
 pub use profile::{BrokerReport, CloudEventForm, Deployment, DeploymentOptions, Profile};

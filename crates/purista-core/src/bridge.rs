@@ -56,7 +56,7 @@ use crate::{
 ///     pending, gives back what was not started, and never hangs. (`LIF-1` `LIF-4` `LIF-7` `LIF-8` `LIF-9` `LIF-10`)
 /// 13. **A lost connection comes back** by itself with all its consumers, and [`health`](Self::health) tells the truth
 ///     meanwhile.
-///     (`HLT-1` `HLT-2` `NET-1` `NET-2` `NET-3` `NET-4` `NET-6` `NET-7` `NET-8` `NET-9`)
+///     (`HLT-1` `HLT-2` `HLT-3` `NET-1` `NET-2` `NET-3` `NET-4` `NET-6` `NET-7` `NET-8` `NET-9`)
 /// 14. **Bad input is counted and survived**, and names from users are never wildcards, separators or headers.
 ///     (`SEC-3` `SEC-4` `SEC-5` `SEC-6`)
 /// 15. **The trace goes along** with each message. (`OBS-1`)

@@ -25,6 +25,7 @@ mod restarts;
 mod secrets;
 mod security;
 mod shutdown;
+mod stoppages;
 mod timeouts;
 
 use crate::case::Case;
@@ -55,6 +56,7 @@ const THEMES: &[&[Case]] = &[
     secrets::CASES,
     security::CASES,
     shutdown::CASES,
+    stoppages::CASES,
     timeouts::CASES,
 ];
 

@@ -361,7 +361,9 @@ impl EventBridge for WrongBridge {
                 Health::new(BridgeState::Started, true, Vec::new())
             }
             (Fault::HidesSilence, state) => Health::new(state, true, health.not_consuming),
-            (Fault::HidesDeadConsumers, state) => Health::new(state, health.connected, Vec::new()),
+            (Fault::HidesDeadConsumers | Fault::HidesStoppages, state) => {
+                Health::new(state, health.connected, Vec::new())
+            }
             _ => health,
         }
     }

@@ -109,6 +109,7 @@ faults! {
         BlocksThreads, "blocks a thread while its broker reads nothing", caught by "LIM-3";
         AcknowledgesCommandsTooEarly, "acknowledges commands that may not get lost before their handler is done", caught by "CMD-1";
         HidesDeadConsumers, "does not tell which consumers are gone", caught by "HLT-2";
+        HidesStoppages, "is healthy while its registrations consume nothing", caught by "HLT-3";
         HidesRefusedCertificates, "takes a refused certificate for an outage", caught by "SEC-1";
         HidesRefusedLogins, "takes a refused login for an outage", caught by "SEC-2";
         TellsSecrets, "tells the password in an error", caught by "SEC-9";

@@ -38,7 +38,12 @@ impl Outage {
 
     /// Goes wrong when something happens to the right bridge.
     pub(super) fn watch(self: &Arc<Self>, mut events: BridgeEvents) {
-        let faults = [Fault::LosesSubscriptions, Fault::LosesCancelledConsumers, Fault::LeaksTasksOfOutages];
+        let faults = [
+            Fault::LosesSubscriptions,
+            Fault::LosesCancelledConsumers,
+            Fault::HidesStoppages,
+            Fault::LeaksTasksOfOutages,
+        ];
         if !faults.contains(&self.fault) {
             return;
         }
@@ -47,7 +52,10 @@ impl Outage {
             while let Some(event) = events.next().await {
                 match (outage.fault, event) {
                     (Fault::LosesSubscriptions, BridgeEvent::Disconnected(_))
-                    | (Fault::LosesCancelledConsumers, BridgeEvent::ConsumerDown(_)) => {
+                    | (
+                        Fault::LosesCancelledConsumers | Fault::HidesStoppages,
+                        BridgeEvent::ConsumerDown(_),
+                    ) => {
                         outage.is_deaf.store(true, Ordering::Release);
                     }
                     (Fault::LeaksTasksOfOutages, BridgeEvent::Disconnected(_)) => {

@@ -38,6 +38,7 @@ pub(crate) struct DaprProfile {
 
 const ANSWERS: &str = "an answer is the HTTP response to its call, and nobody else can give it";
 const CONSUMERS: &str = "a sidecar does not tell when its component consumes no more";
+const STOPPAGES: &str = "how registrations stop beside a sidecar is not written down yet";
 const OWN_EVENTS: &str = "the component delivers only what its own sidecar publishes";
 const ONE_BY_ONE: &str = "the component delivers the events of a topic one after the other";
 const NO_SESSION: &str = "what is kept is kept behind the sidecar, which does not tell when that is gone";
@@ -50,6 +51,7 @@ impl DaprProfile {
         is_durable: false,
         not_applicable: &[
             ("SEC-6", ANSWERS),
+            ("HLT-3", STOPPAGES),
             ("LIM-2", NO_QUEUE),
             ("LIM-5", ONE_BY_ONE),
             ("ACK-10", OWN_EVENTS),
@@ -79,6 +81,7 @@ impl DaprProfile {
         not_applicable: &[
             ("SEC-6", ANSWERS),
             ("HLT-2", CONSUMERS),
+            ("HLT-3", STOPPAGES),
             ("NET-7", CONSUMERS),
             ("NET-6", NO_SESSION),
         ],
