@@ -6,7 +6,7 @@ use purista_core::{ErrorKind, Result};
 use tokio::sync::watch;
 
 use crate::{
-    channels::ConsumerChannel,
+    channels::OpenChannel,
     error::{error, from_lapin},
 };
 
@@ -14,7 +14,7 @@ use crate::{
 /// to the broker are acknowledged together.
 #[derive(Debug)]
 pub(crate) struct Acks {
-    channel: ConsumerChannel,
+    channel: OpenChannel,
     state: Mutex<State>,
     /// Whether nothing is on its way to the broker.
     is_idle: watch::Sender<bool>,
@@ -43,7 +43,7 @@ struct Frame {
 }
 
 impl Acks {
-    pub(crate) fn new(channel: ConsumerChannel) -> Arc<Self> {
+    pub(crate) fn new(channel: OpenChannel) -> Arc<Self> {
         let state = State { next: 1, ..State::default() };
         Arc::new(Self { channel, state: Mutex::new(state), is_idle: watch::Sender::new(true) })
     }
@@ -58,7 +58,7 @@ impl Acks {
         self.state.lock().outstanding
     }
 
-    pub(crate) fn channel(&self) -> &ConsumerChannel {
+    pub(crate) fn channel(&self) -> &OpenChannel {
         &self.channel
     }
 

@@ -15,7 +15,7 @@ use purista_core::{Error, ErrorKind, Id, Result, adapter::Backoff};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    channels::ConsumerChannel,
+    channels::OpenChannel,
     error::{error, from_lapin, soft_error},
     session::Session,
     topology::{Binding, Gate, Plan, QueueSpec},
@@ -39,7 +39,7 @@ pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
     /// With the names that the queues have on this connection.
     pub(crate) plans: Arc<[Plan]>,
-    pub(crate) channel: ConsumerChannel,
+    pub(crate) channel: OpenChannel,
     pub(crate) consumers: Vec<Consumer>,
     /// Whether a queue that should have waited for us was not there.
     pub(crate) was_forgotten: bool,

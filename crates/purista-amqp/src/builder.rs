@@ -145,7 +145,7 @@ impl AmqpBridgeBuilder {
     }
 
     /// Limits payload and parameter together, in bytes; by default the 16 MiB that RabbitMQ 4 takes, less room for the
-    /// envelope. A broker with a lower `max_message_size` needs a lower value.
+    /// envelope. A lower `max_message_size` of the broker is learned from its first refusal.
     pub fn max_payload(self, bytes: usize) -> Self {
         self.set(|config| config.max_payload = bytes)
     }

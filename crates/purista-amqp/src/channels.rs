@@ -1,4 +1,10 @@
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use lapin::Channel;
 use purista_core::{Id, Result};
@@ -8,20 +14,23 @@ use crate::{
     config::{Config, Server},
     connect::connect,
     error::{from_lapin, soft_error},
+    session::close,
     watch::Watch,
 };
 
 /// How many channels one connection has. The client looks at all of them for each frame that it sends.
 const CHANNELS: usize = 32;
 
-/// The channels to consume, on as many connections to one server as they need.
+/// Channels of one purpose, on as many connections to one server as they need.
 #[derive(Debug)]
 pub(crate) struct Channels {
     config: Config,
     server: Server,
     instance_id: Id,
+    /// What the connections are for.
+    role: &'static str,
     watch: Watch,
-    connections: Mutex<Vec<Shared>>,
+    connections: Mutex<Vec<Arc<Shared>>>,
 }
 
 /// A connection with room for further channels.
@@ -29,16 +38,21 @@ pub(crate) struct Channels {
 struct Shared {
     connection: Arc<lapin::Connection>,
     room: Arc<Semaphore>,
+    size: usize,
+    /// Whether all its numbers of channels are used up.
+    is_worn: AtomicBool,
+    /// Follows the connection; dropped when we end it.
+    watch: Watch,
 }
 
-/// A channel to consume, which is closed with its last clone.
+/// A channel that is closed with its last clone.
 #[derive(Clone, Debug)]
-pub(crate) struct ConsumerChannel {
+pub(crate) struct OpenChannel {
     channel: Channel,
     _place: Arc<OwnedSemaphorePermit>,
 }
 
-impl Deref for ConsumerChannel {
+impl Deref for OpenChannel {
     type Target = Channel;
 
     fn deref(&self) -> &Channel {
@@ -52,12 +66,14 @@ impl Channels {
         config: &Config,
         server: &Server,
         instance_id: &Id,
+        role: &'static str,
         watch: &Watch,
     ) -> Result<Self> {
         let mut channels = Self {
             config: config.clone(),
             server: server.clone(),
             instance_id: instance_id.clone(),
+            role,
             watch: watch.clone(),
             connections: Mutex::default(),
         };
@@ -67,48 +83,84 @@ impl Channels {
     }
 
     /// Opens a channel. Cancel safe.
-    pub(crate) async fn channel(&self) -> Result<ConsumerChannel> {
-        let (connection, place) = self.place().await?;
-        let mut created = connection.create_channel().await;
-        for _number in 0..connection.configuration().channel_max() {
-            match &created {
-                // Opening is never refused like this: the client has given a number again whose channel had failed, and
-                // repeats that failure.
-                Err(cause) if soft_error(cause).is_some() => created = connection.create_channel().await,
-                _ => break,
+    pub(crate) async fn channel(&self) -> Result<OpenChannel> {
+        loop {
+            let (shared, place) = self.place().await?;
+            match shared.open().await {
+                Ok(channel) => return Ok(OpenChannel { channel, _place: Arc::new(place) }),
+                Err(cause) if shared.is_used_up(&cause) => shared.is_worn.store(true, Ordering::Release),
+                Err(cause) => return Err(from_lapin(cause, "register")),
             }
         }
-        let channel = created.map_err(|cause| from_lapin(cause, "register"))?;
-        Ok(ConsumerChannel { channel, _place: Arc::new(place) })
     }
 
-    async fn place(&self) -> Result<(Arc<lapin::Connection>, OwnedSemaphorePermit)> {
+    async fn place(&self) -> Result<(Arc<Shared>, OwnedSemaphorePermit)> {
         let mut connections = self.connections.lock().await;
+        connections.retain(|shared| !shared.end_if_useless());
         loop {
-            for Shared { connection, room } in connections.iter() {
-                if let Ok(place) = Arc::clone(room).try_acquire_owned() {
-                    return Ok((Arc::clone(connection), place));
+            for shared in connections.iter().filter(|shared| !shared.is_worn()) {
+                if let Ok(place) = Arc::clone(&shared.room).try_acquire_owned() {
+                    return Ok((Arc::clone(shared), place));
                 }
             }
             connections.push(self.connect().await?);
         }
     }
 
-    async fn connect(&self) -> Result<Shared> {
-        let connection = connect(&self.config, &self.server, &self.instance_id, "consumes").await?;
+    async fn connect(&self) -> Result<Arc<Shared>> {
+        let connection = connect(&self.config, &self.server, &self.instance_id, self.role).await?;
         let connection = Arc::new(connection);
-        self.watch.follow(&connection);
-        let room = match usize::from(connection.configuration().channel_max()) {
+        let watch = self.watch.one_of_several();
+        watch.follow(&connection);
+        let size = match usize::from(connection.configuration().channel_max()) {
             0 => CHANNELS,
             // The connection itself counts as one, and so do those that are being closed.
             max => (max / 2).clamp(1, CHANNELS),
         };
-        Ok(Shared { connection, room: Arc::new(Semaphore::new(room)) })
+        let room = Arc::new(Semaphore::new(size));
+        Ok(Arc::new(Shared { connection, room, size, is_worn: AtomicBool::new(false), watch }))
     }
 
     /// Returns the connections that are open.
     pub(crate) async fn connections(&self) -> Vec<Arc<lapin::Connection>> {
         let connections = self.connections.lock().await;
         connections.iter().map(|shared| Arc::clone(&shared.connection)).collect()
+    }
+}
+
+impl Shared {
+    /// Opens a channel. The client gives the number again of a channel that the broker has closed, and repeats that
+    /// failure for it, for ever: such numbers are passed over.
+    async fn open(&self) -> lapin::Result<Channel> {
+        let mut created = self.connection.create_channel().await;
+        for _number in 0..self.connection.configuration().channel_max() {
+            match &created {
+                // To open a channel is never refused like this.
+                Err(cause) if soft_error(cause).is_some() => created = self.connection.create_channel().await,
+                _ => break,
+            }
+        }
+        created
+    }
+
+    /// Returns whether opening failed as no number is left that can be used, while others may still be in use.
+    fn is_used_up(&self, cause: &lapin::Error) -> bool {
+        let is_limit = matches!(cause.kind(), lapin::ErrorKind::ChannelsLimitReached);
+        self.connection.status().connected() && (is_limit || soft_error(cause).is_some())
+    }
+
+    fn is_worn(&self) -> bool {
+        self.is_worn.load(Ordering::Acquire)
+    }
+
+    /// Ends a connection on which no channel is, and none can be opened. Returns whether it does.
+    fn end_if_useless(&self) -> bool {
+        let is_useless = self.is_worn() && self.room.available_permits() == self.size;
+        if is_useless {
+            self.watch.end_this_one();
+            let connection = Arc::clone(&self.connection);
+            tokio::spawn(async move { close(&connection).await });
+        }
+        is_useless
     }
 }

@@ -16,7 +16,8 @@ use crate::{
     codec::Reply,
     config::Config,
     error::{error, from_lapin, soft_error},
-    publisher::Verdict,
+    outlet::Way,
+    publisher::{Post, Verdict},
     replies::Replies,
     session::Session,
     topology::{QueueSpec, Route, Topology},
@@ -102,22 +103,22 @@ impl Connection {
     ) -> Result<()> {
         let route = self.topology.route(message, reply);
         let payload = message.encode();
-        let is_response = message.message_type().is_response();
+        let way = match (must_route, message.message_type().is_response()) {
+            (true, _) => Way::OneByOne,
+            (false, true) => Way::Responses,
+            (false, false) => Way::Events,
+        };
         let mut has_no_room = false;
         let taken = async {
             let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
             loop {
                 let session = self.can_send().await?;
-                let (route, payload) = (route.clone(), payload.clone());
-                let verdict = match (must_route, is_response) {
-                    (true, _) => session.one_by_one.lock().await.publish(route, payload, true).await,
-                    (false, true) => session.responses.publish(route, payload, false).await,
-                    (false, false) => session.events.publish(route, payload, false).await,
-                };
-                match verdict {
+                let post = Post { route: route.clone(), payload: payload.clone(), mandatory: must_route };
+                match session.outlet.publish(way, post).await {
                     Ok(Verdict::Taken) => return Ok(()),
                     Ok(Verdict::Returned(_)) => return Err(error(ErrorKind::Unroutable, "emit")),
                     Ok(Verdict::Refused) => has_no_room = true,
+                    Ok(Verdict::NoExchange) => {}
                     Err(cause) if cause.kind() == ErrorKind::Unavailable => {}
                     Err(cause) => return Err(cause),
                 }
@@ -136,10 +137,9 @@ impl Connection {
     /// Publishes to one queue, and returns whether it is there.
     pub(crate) async fn publish_to_queue(&self, route: Route, payload: Bytes) -> Result<bool> {
         let session = self.can_send().await?;
-        let verdict = session.one_by_one.lock().await.publish(route, payload, true).await?;
-        match verdict {
+        match session.outlet.publish(Way::OneByOne, Post { route, payload, mandatory: true }).await? {
             Verdict::Taken => Ok(true),
-            Verdict::Returned(_) => Ok(false),
+            Verdict::Returned(_) | Verdict::NoExchange => Ok(false),
             Verdict::Refused => Err(error(ErrorKind::Backpressure, "send").context("the queue has no room")),
         }
     }

@@ -1,48 +1,50 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use lapin::{
-    Channel, Confirmation,
+    Confirmation, PublisherConfirm,
     message::BasicReturnMessage,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
+    options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
 };
 use parking_lot::{Mutex, RwLock};
-use purista_core::{ErrorKind, Id, Result};
-use tokio::sync::Semaphore;
+use purista_core::{Id, Result};
 
 use crate::{
-    error::{error, from_lapin},
+    channels::{Channels, OpenChannel},
+    error::from_lapin,
     topology::Route,
 };
 
-/// By how many bytes the room for what is not confirmed is counted.
-const UNIT: usize = 1_024;
-
-/// A channel on which everything that is published is confirmed.
-pub(crate) struct Publisher {
-    connection: Arc<lapin::Connection>,
-    channel: RwLock<Option<Arc<ConfirmChannel>>>,
-    opening: tokio::sync::Mutex<()>,
-    room: Arc<Room>,
+/// A message on its way to the broker.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    pub(crate) route: Route,
+    pub(crate) payload: Bytes,
+    /// Whether it comes back if no queue gets it.
+    pub(crate) mandatory: bool,
 }
 
-struct ConfirmChannel {
-    channel: Channel,
+/// A channel on which everything that is published is confirmed; opened anew after the broker has closed it.
+pub(crate) struct Publisher {
+    channels: Arc<Channels>,
+    channel: RwLock<Option<Arc<ConfirmChannel>>>,
+    opening: tokio::sync::Mutex<()>,
+}
+
+pub(crate) struct ConfirmChannel {
+    channel: OpenChannel,
     /// The client numbers a message and queues it in two steps: who is in between keeps others out, as the broker
     /// numbers them as they come.
     in_order: Mutex<()>,
-}
-
-/// How much may be on its way to the broker without a confirm.
-#[derive(Debug)]
-pub(crate) struct Room {
-    permits: Arc<Semaphore>,
-    size: usize,
+    is_mourned: AtomicBool,
 }
 
 /// What became of a message.
@@ -55,6 +57,8 @@ pub(crate) enum Verdict {
     /// Nobody wants it, or another one that was published about the same time and has this message id: the client does
     /// not tell them apart.
     Returned(Returned),
+    /// There is no such exchange.
+    NoExchange,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,46 +68,13 @@ pub(crate) struct Returned {
     pub(crate) is_taken: bool,
 }
 
-impl Room {
-    pub(crate) fn new(bytes: usize) -> Arc<Self> {
-        let size = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
-        Arc::new(Self { permits: Arc::new(Semaphore::new(size)), size })
-    }
-}
-
 impl Publisher {
-    pub(crate) fn new(connection: Arc<lapin::Connection>, room: Arc<Room>) -> Self {
-        Self { connection, channel: RwLock::default(), opening: tokio::sync::Mutex::default(), room }
-    }
-
-    /// Publishes a message, and waits for the broker's word. What was begun goes on to its end when this is dropped.
-    pub(crate) async fn publish(&self, route: Route, payload: Bytes, mandatory: bool) -> Result<Verdict> {
-        self.publish_and(route, payload, mandatory, |verdict| verdict).await
-    }
-
-    /// Publishes a message, and has something done with the broker's word before it is returned, also if this was dropped.
-    pub(crate) async fn publish_and(
-        &self,
-        route: Route,
-        payload: Bytes,
-        mandatory: bool,
-        settle: impl FnOnce(Verdict) -> Verdict + Send + 'static,
-    ) -> Result<Verdict> {
-        let units = (payload.len() / UNIT).clamp(1, self.room.size);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let permits = Arc::clone(&self.room.permits).acquire_many_owned(units).await;
-        let permits = permits.map_err(|_| error(ErrorKind::ShutDown, "send"))?;
-        let channel = self.channel().await?;
-        let outcome = ToTheEnd(Some(Box::pin(async move {
-            let confirmation = channel.publish(route, &payload, mandatory).await;
-            drop(permits);
-            confirmation.map(|confirmation| settle(verdict(confirmation)))
-        })));
-        outcome.await.map_err(|cause| from_lapin(cause, "send"))
+    pub(crate) fn new(channels: Arc<Channels>) -> Self {
+        Self { channels, channel: RwLock::default(), opening: tokio::sync::Mutex::default() }
     }
 
     /// Returns the channel, which is opened anew after the broker has closed it.
-    async fn channel(&self) -> Result<Arc<ConfirmChannel>> {
+    pub(crate) async fn channel(&self) -> Result<Arc<ConfirmChannel>> {
         if let Some(channel) = self.usable() {
             return Ok(channel);
         }
@@ -111,12 +82,14 @@ impl Publisher {
         if let Some(channel) = self.usable() {
             return Ok(channel);
         }
-        let open = async {
-            let channel = self.connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            Ok(Arc::new(ConfirmChannel { channel, in_order: Mutex::default() }))
-        };
-        let channel = open.await.map_err(|cause: lapin::Error| from_lapin(cause, "send"))?;
+        // What is left of the old one frees its place first.
+        *self.channel.write() = None;
+        let channel = self.channels.channel().await?;
+        let confirms = channel.confirm_select(ConfirmSelectOptions::default()).await;
+        confirms.map_err(|cause| from_lapin(cause, "send"))?;
+        let channel =
+            ConfirmChannel { channel, in_order: Mutex::default(), is_mourned: AtomicBool::new(false) };
+        let channel = Arc::new(channel);
         *self.channel.write() = Some(Arc::clone(&channel));
         Ok(channel)
     }
@@ -128,37 +101,61 @@ impl Publisher {
 }
 
 impl ConfirmChannel {
-    async fn publish(&self, route: Route, payload: &[u8], mandatory: bool) -> lapin::Result<Confirmation> {
-        let Route { exchange, routing_key, properties } = route;
-        let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-        let sent = self.channel.basic_publish(exchange, routing_key, options, payload, properties);
+    /// Sends a message. What is to be done when its place among others is certain is done as soon as it is.
+    pub(crate) async fn send(&self, post: &Post, in_line: impl FnOnce()) -> lapin::Result<PublisherConfirm> {
+        let Route { exchange, routing_key, properties } = post.route.clone();
+        let options = BasicPublishOptions { mandatory: post.mandatory, ..BasicPublishOptions::default() };
+        let sent = self.channel.basic_publish(exchange, routing_key, options, &post.payload, properties);
         let mut sent = std::pin::pin!(sent);
-        let mut is_queued = false;
-        let confirm = poll_fn(|cx| {
-            let _turn = (!is_queued).then(|| self.in_order.lock());
-            is_queued = true;
-            sent.as_mut().poll(cx)
-        });
-        confirm.await?.await
+        let mut in_line = Some(in_line);
+        poll_fn(|cx| {
+            let Some(in_line) = in_line.take() else { return sent.as_mut().poll(cx) };
+            let polled = {
+                let _turn = self.in_order.lock();
+                sent.as_mut().poll(cx)
+            };
+            in_line();
+            polled
+        })
+        .await
+    }
+
+    /// Waits until the broker has looked at all that was sent before: it answers in order, and what it refuses closes the
+    /// channel instead.
+    pub(crate) async fn is_looked_at(&self) -> lapin::Result<()> {
+        self.channel.basic_qos(0, BasicQosOptions::default()).await
+    }
+
+    /// Returns whether this is the first one to hear that the channel was closed.
+    pub(crate) fn mourn(&self) -> bool {
+        !self.is_mourned.swap(true, Ordering::AcqRel)
     }
 }
 
-fn verdict(confirmation: Confirmation) -> Verdict {
-    let returned = |message: Box<BasicReturnMessage>, is_taken| {
-        let correlation_id = message.properties.correlation_id().as_ref().map(|id| Id::from(id.as_str()));
-        Verdict::Returned(Returned { correlation_id, is_taken })
-    };
-    match confirmation {
-        Confirmation::Ack(None) | Confirmation::NotRequested => Verdict::Taken,
-        Confirmation::Nack(None) => Verdict::Refused,
-        Confirmation::Ack(Some(message)) => returned(Box::new(message), true),
-        Confirmation::Nack(Some(message)) => returned(Box::new(message), false),
+impl From<Confirmation> for Verdict {
+    fn from(confirmation: Confirmation) -> Self {
+        let returned = |message: Box<BasicReturnMessage>, is_taken| {
+            let correlation_id = message.properties.correlation_id().as_ref().map(|id| Id::from(id.as_str()));
+            Self::Returned(Returned { correlation_id, is_taken })
+        };
+        match confirmation {
+            Confirmation::Ack(None) | Confirmation::NotRequested => Self::Taken,
+            Confirmation::Nack(None) => Self::Refused,
+            Confirmation::Ack(Some(message)) => returned(Box::new(message), true),
+            Confirmation::Nack(Some(message)) => returned(Box::new(message), false),
+        }
     }
 }
 
 /// A future that goes on in the background when nobody waits for it any more: the client would keep what belongs to it
 /// for ever otherwise.
-struct ToTheEnd<F: Future + Send + 'static>(Option<Pin<Box<F>>>);
+pub(crate) struct ToTheEnd<F: Future + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future + Send + 'static> ToTheEnd<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
 
 impl<F: Future + Send + 'static> Future for ToTheEnd<F> {
     type Output = F::Output;
@@ -185,6 +182,6 @@ impl<F: Future + Send + 'static> Drop for ToTheEnd<F> {
 
 impl std::fmt::Debug for Publisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Publisher").field("room", &self.room).finish_non_exhaustive()
+        f.debug_struct("Publisher").finish_non_exhaustive()
     }
 }

@@ -10,11 +10,10 @@ use purista_core::{ErrorKind, Id, Result};
 use tokio::time::timeout;
 
 use crate::{
-    channels::{Channels, ConsumerChannel},
+    channels::{Channels, OpenChannel},
     config::{Config, Server},
-    connect::connect,
     error::{error, from_lapin},
-    publisher::{Publisher, Room},
+    outlet::Outlet,
     topology::{ExchangeSpec, Topology},
     watch::Watch,
 };
@@ -26,13 +25,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// memory: acknowledgements must come through then. It lives until the first of them is lost.
 #[derive(Debug)]
 pub(crate) struct Session {
-    publishing: Arc<Connection>,
+    pub(crate) outlet: Outlet,
     consuming: Channels,
-    pub(crate) events: Publisher,
-    pub(crate) commands: Publisher,
-    pub(crate) responses: Publisher,
-    /// For one message at a time, whose return cannot be taken for that of another.
-    pub(crate) one_by_one: tokio::sync::Mutex<Publisher>,
     watch: Watch,
 }
 
@@ -64,27 +58,19 @@ impl Session {
         instance_id: &Id,
     ) -> Result<Self> {
         let watch = Watch::default();
-        let publishing = Arc::new(connect(config, server, instance_id, "publishes").await?);
-        // From here on the session ends what follows its connections.
-        let consuming = Channels::open(config, server, instance_id, &watch).await?;
-        watch.follow(&publishing);
-        let room = Room::new(config.max_unconfirmed_bytes);
-        let publisher = || Publisher::new(Arc::clone(&publishing), Arc::clone(&room));
-        let session = Self {
-            events: publisher(),
-            commands: publisher(),
-            responses: publisher(),
-            one_by_one: tokio::sync::Mutex::new(publisher()),
-            publishing,
-            consuming,
-            watch,
-        };
+        // What follows connections ends with this, also if it is not finished.
+        let ending = watch.ends_when_dropped();
+        let open = async |role| Channels::open(config, server, instance_id, role, &watch).await;
+        let (publishing, consuming) = (open("publishes").await?, open("consumes").await?);
+        drop(ending.disarm());
+        let outlet = Outlet::new(publishing, config.max_unconfirmed_bytes);
+        let session = Self { outlet, consuming, watch };
         session.declare_exchanges(&topology.exchanges()).await?;
         Ok(session)
     }
 
     /// Opens a channel to consume. Cancel safe.
-    pub(crate) async fn channel(&self) -> Result<ConsumerChannel> {
+    pub(crate) async fn channel(&self) -> Result<OpenChannel> {
         self.consuming.channel().await
     }
 
@@ -101,7 +87,7 @@ impl Session {
     pub(crate) async fn close(&self) {
         self.watch.end();
         // Answers and acknowledgements of the last moment go first.
-        close(&self.publishing).await;
+        join_all(self.outlet.channels().connections().await.iter().map(close)).await;
         join_all(self.consuming.connections().await.iter().map(close)).await;
     }
 
@@ -134,7 +120,8 @@ impl Drop for Session {
     }
 }
 
-async fn close(connection: &Arc<Connection>) {
+/// Ends a connection politely.
+pub(crate) async fn close(connection: &Arc<Connection>) {
     if connection.status().connected() {
         let closed = timeout(CLOSING, connection.close(200, "the bridge shut down".into())).await;
         tracing::debug!(?closed, "connection closed");

@@ -14,7 +14,8 @@ use crate::{
     connection::Connection,
     consumer::AmqpConsumer,
     error::error,
-    publisher::{Returned, Verdict},
+    outlet::Way,
+    publisher::{Post, Returned, Verdict},
     queue_consumer::QueueConsumer,
     topology::Route,
 };
@@ -66,8 +67,16 @@ impl AmqpTransport {
     }
 
     async fn send_response(&self, response: &Message, reply: &Reply) -> Result<()> {
-        let deadline = Instant::now() + RESPONSE_PATIENCE;
-        self.connection()?.publish_until_taken(response, reply, false, deadline).await
+        let (connection, deadline) = (self.connection()?, Instant::now() + RESPONSE_PATIENCE);
+        let send = async |response| connection.publish_until_taken(response, reply, false, deadline).await;
+        match send(response).await {
+            // Only now it is known that the broker takes less than we do; the caller must not wait for it.
+            Err(error) if matches!(error.kind(), ErrorKind::PayloadTooLarge { .. }) => {
+                tracing::warn!(%error, "an answer is too large");
+                send(&response.too_large()).await
+            }
+            sent => sent,
+        }
     }
 }
 
@@ -117,8 +126,10 @@ impl Transport for AmqpTransport {
             }
             verdict => verdict,
         };
-        match session.commands.publish_and(route, command.encode(), true, settle).await? {
+        let post = Post { route, payload: command.encode(), mandatory: true };
+        match session.outlet.publish_and(Way::Commands, post, settle).await? {
             Verdict::Taken => Ok(()),
+            Verdict::NoExchange => Err(error(ErrorKind::Unavailable, "invoke")),
             Verdict::Refused => {
                 Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room"))
             }

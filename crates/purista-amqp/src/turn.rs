@@ -9,7 +9,7 @@ use purista_core::{Result, adapter::Backoff};
 use tokio::{runtime::Handle, time::sleep};
 
 use crate::{
-    channels::ConsumerChannel,
+    channels::OpenChannel,
     error::{from_lapin, soft_error},
     session::Session,
 };
@@ -20,7 +20,7 @@ const EXPIRES_MS: i32 = 10_000;
 /// The turn to look at something at the broker, and to change it. One instance has it at a time: it is an
 /// exclusive queue, which the broker lets no other connection declare.
 pub(crate) struct Turn {
-    channel: ConsumerChannel,
+    channel: OpenChannel,
     queue: ShortString,
 }
 

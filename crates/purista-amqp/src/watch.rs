@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt as _;
 use lapin::{Connection, Event};
 use tokio::{sync::watch, time::interval};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How often the state of a connection is compared with what its events told.
 const RECONCILE: Duration = Duration::from_secs(1);
@@ -13,9 +13,16 @@ const RECONCILE: Duration = Duration::from_secs(1);
 pub(crate) struct Watch {
     is_blocked: watch::Sender<bool>,
     lost: CancellationToken,
+    /// Cancelled when we end one connection, and the session goes on.
+    ended: CancellationToken,
 }
 
 impl Watch {
+    /// Returns a watch for one connection, which can end alone.
+    pub(crate) fn one_of_several(&self) -> Self {
+        Self { ended: CancellationToken::new(), ..self.clone() }
+    }
+
     /// Follows what the broker and the client tell of a connection, until it or the session is over.
     pub(crate) fn follow(&self, connection: &Arc<Connection>) {
         tokio::spawn(follow(Arc::clone(connection), self.clone()));
@@ -46,6 +53,16 @@ impl Watch {
     pub(crate) fn end(&self) {
         self.lost.cancel();
     }
+
+    /// Ends the session unless the guard is disarmed.
+    pub(crate) fn ends_when_dropped(&self) -> DropGuard {
+        self.lost.clone().drop_guard()
+    }
+
+    /// Says that the connection which this follows ends, and the session goes on.
+    pub(crate) fn end_this_one(&self) {
+        self.ended.cancel();
+    }
 }
 
 async fn follow(connection: Arc<Connection>, watch: Watch) {
@@ -53,6 +70,7 @@ async fn follow(connection: Arc<Connection>, watch: Watch) {
     let mut reconcile = interval(RECONCILE);
     loop {
         let event = tokio::select! {
+            () = watch.ended.cancelled() => return,
             () = watch.lost() => break,
             event = events.next() => event,
             _tick = reconcile.tick() => None,

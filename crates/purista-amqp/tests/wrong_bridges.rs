@@ -6,5 +6,5 @@ mod profile;
 use purista_conformance::faults::{self, Fault};
 
 fn main() -> std::process::ExitCode {
-    faults::main(profile::AmqpProfile::NATIVE, &[Fault::AcknowledgesCommandsTooEarly])
+    faults::main(profile::AmqpProfile::NATIVE, &[Fault::AcknowledgesCommandsTooEarly, Fault::FailsNeighbours])
 }

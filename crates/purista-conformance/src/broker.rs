@@ -162,7 +162,12 @@ pub enum Login {
     MayNotPublish,
     /// They are right, but do not allow to subscribe to commands.
     MayNotSubscribe,
+    /// They are right, but do not allow to publish [`FORBIDDEN_EVENT`].
+    MayNotPublishOneEvent,
 }
+
+/// The name of the event that [`Login::MayNotPublishOneEvent`] forbids.
+pub const FORBIDDEN_EVENT: &str = "forbidden";
 
 /// A text that is part of every password and token of a secured deployment, and must not be shown anywhere.
 pub const SECRET: &str = "m4rked-s3cret";

@@ -147,6 +147,7 @@ pub const ROWS: &[Row] = &[
     trial("PAY-6", "deep nesting is refused"),
     trial("IDN-1", "no message crosses tenants"),
     trial("IDN-3", "names of every length arrive or are refused"),
+    trial("ISO-1", "one caller's forbidden or oversized publish fails only itself"),
     trial("SEC-1", "certificates are checked"),
     trial("SEC-2", "bad credentials are refused"),
     trial("SEC-3", "hostile names reach their exact address only"),

@@ -39,7 +39,8 @@ mod traffic;
 mod worker;
 
 pub use broker::{
-    Broker, BrokerCertificate, ClientCertificate, Login, NetworkFault, SECRET, Security, Stoppage,
+    Broker, BrokerCertificate, ClientCertificate, FORBIDDEN_EVENT, Login, NetworkFault, SECRET, Security,
+    Stoppage,
 };
 pub use ledger::{Ledger, LedgerReport};
 pub use probe::{Collector, Latch, on_command, on_event};

@@ -47,6 +47,8 @@ pub struct DeploymentOptions {
     pub dead_letter_capacity: Option<usize>,
     /// The largest payload in bytes.
     pub max_payload: Option<usize>,
+    /// The largest message in bytes that the broker takes; bridges are not configured for it.
+    pub max_broker_message: Option<usize>,
     /// Whether the trial needs a broker of its own, to break it: [`Deployment::broker`].
     pub own_broker: bool,
     /// Within which time a bridge and its broker notice that the other one is silent; within twice that, they act.
@@ -117,6 +119,18 @@ pub trait Deployment: Send + Sync + 'static {
     /// Returns whether the broker can keep somebody from publishing events alone, and not from all publishing.
     fn can_forbid_events_alone(&self) -> bool {
         true
+    }
+
+    /// Returns whether the broker can keep somebody from publishing one event: [`Login::MayNotPublishOneEvent`].
+    ///
+    /// [`Login::MayNotPublishOneEvent`]: crate::Login::MayNotPublishOneEvent
+    fn can_forbid_one_event(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the broker can refuse large messages: [`DeploymentOptions::max_broker_message`].
+    fn can_limit_messages(&self) -> bool {
+        false
     }
 
     /// Counts the connections that bridges open and close as they need them, each with its task: none where a bridge has

@@ -74,6 +74,23 @@ impl Management {
         self.put(path(["permissions", vhost, user]), body).await
     }
 
+    /// Sets what a user may publish to a topic exchange, and read from it: patterns of routing keys.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or refuses.
+    pub async fn set_topic_permissions(
+        &self,
+        vhost: &str,
+        user: &str,
+        exchange: &str,
+        write: &str,
+        read: &str,
+    ) -> anyhow::Result<()> {
+        let body = json!({ "exchange": exchange, "write": write, "read": read });
+        self.put(path(["topic-permissions", vhost, user]), body).await
+    }
+
     /// Returns the queues of a virtual host.
     ///
     /// # Errors

@@ -229,6 +229,14 @@ impl Deployment for AmqpDeployment {
         !self.place.is_typescript
     }
 
+    fn can_forbid_one_event(&self) -> bool {
+        !self.place.is_typescript
+    }
+
+    fn can_limit_messages(&self) -> bool {
+        true
+    }
+
     async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let name = dead_letters(&self.place.prefix);
         let all = self.management()?.queues(&self.place.vhost).await.map_err(unavailable)?;

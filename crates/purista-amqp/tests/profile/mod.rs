@@ -55,7 +55,10 @@ impl Profile for AmqpProfile {
             return Ok(Arc::new(AmqpDeployment::new(place, None, Some(server))));
         }
         let security = options.security.map(Secured::new).transpose()?;
-        let config = RabbitConfig::default();
+        let config = match options.max_broker_message {
+            Some(bytes) => RabbitConfig::default().with_lines(format!("max_message_size = {bytes}")),
+            None => RabbitConfig::default(),
+        };
         let config = match &security {
             Some(security) => security.configure_server(config),
             None => config,

@@ -1,5 +1,5 @@
 use purista_amqp::AmqpBridgeBuilder;
-use purista_conformance::{BrokerCertificate, ClientCertificate, Login, SECRET, Security};
+use purista_conformance::{BrokerCertificate, ClientCertificate, FORBIDDEN_EVENT, Login, SECRET, Security};
 use purista_core::Result;
 use purista_integration_tests::{
     Certificates,
@@ -47,7 +47,13 @@ impl Secured {
         };
         management.put_user(USER, &password()).await.map_err(unavailable)?;
         let set = management.set_permissions(DEFAULT_VHOST, USER, &configure, &write, &all).await;
-        set.map_err(unavailable)
+        set.map_err(unavailable)?;
+        if *login == Login::MayNotPublishOneEvent {
+            let (exchange, write) = (format!("{prefix}.events"), format!("^(?!event-{FORBIDDEN_EVENT}$)"));
+            let set = management.set_topic_permissions(DEFAULT_VHOST, USER, &exchange, &write, &all).await;
+            set.map_err(unavailable)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn configure_bridge(&self, builder: AmqpBridgeBuilder) -> AmqpBridgeBuilder {

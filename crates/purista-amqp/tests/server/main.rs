@@ -8,6 +8,8 @@ mod at_once;
 #[cfg(test)]
 mod attempts;
 #[cfg(test)]
+mod bad_publish;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod changed;

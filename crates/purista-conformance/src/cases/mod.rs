@@ -16,6 +16,7 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod matching;
+mod neighbours;
 mod network;
 mod observe;
 mod order;
@@ -47,6 +48,7 @@ const THEMES: &[&[Case]] = &[
     lifecycle::CASES,
     limits::CASES,
     matching::CASES,
+    neighbours::CASES,
     network::CASES,
     observe::CASES,
     order::CASES,

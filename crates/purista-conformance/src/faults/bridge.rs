@@ -26,6 +26,8 @@ pub(super) struct WrongBridge {
     inner: Arc<dyn EventBridge>,
     fault: Fault,
     emitted: Mutex<u64>,
+    /// How many emits the broker has refused, and what the last one was told.
+    refused: Mutex<(u64, Option<Error>)>,
     held_event: Mutex<Option<EventDraft>>,
     held_answer: Mutex<Option<Arc<Message>>>,
     forgotten_calls: Mutex<usize>,
@@ -47,6 +49,7 @@ impl WrongBridge {
             inner,
             fault,
             emitted: Mutex::default(),
+            refused: Mutex::default(),
             held_event: Mutex::default(),
             held_answer: Mutex::default(),
             forgotten_calls: Mutex::default(),
@@ -238,6 +241,25 @@ impl EventBridge for WrongBridge {
             Fault::IgnoresEmitLimits => {
                 let patient = options.with_timeout(options.timeout.saturating_mul(3));
                 return self.inner.emit_message(draft, &patient).await;
+            }
+            Fault::FailsNeighbours => {
+                let before = self.refused.lock().0;
+                let sent = self.inner.emit_message(draft, options).await;
+                let mut refused = self.refused.lock();
+                match sent {
+                    Err(error) => {
+                        *refused = (refused.0 + 1, Some(error.clone()));
+                        return Err(error);
+                    }
+                    // It was on its way at that time.
+                    Ok(_) if refused.0 > before => {
+                        return Err(refused
+                            .1
+                            .clone()
+                            .unwrap_or_else(|| Error::new(ErrorKind::Unexpected, "emit")));
+                    }
+                    Ok(message) => return Ok(message),
+                }
             }
             Fault::BlocksThreads => {
                 return self.outage.block(self.inner.emit_message(draft, options)).await;

@@ -109,6 +109,7 @@ faults! {
         BlocksThreads, "blocks a thread while its broker reads nothing", caught by "LIM-3";
         AcknowledgesCommandsTooEarly, "acknowledges commands that may not get lost before their handler is done", caught by "CMD-1";
         HidesDeadConsumers, "does not tell which consumers are gone", caught by "HLT-2";
+        FailsNeighbours, "fails what it sends beside something that the broker refuses", caught by "ISO-1";
         HidesStoppages, "is healthy while its registrations consume nothing", caught by "HLT-3";
         HidesRefusedCertificates, "takes a refused certificate for an outage", caught by "SEC-1";
         HidesRefusedLogins, "takes a refused login for an outage", caught by "SEC-2";
@@ -207,6 +208,14 @@ impl Deployment for WrongDeployment {
 
     fn refuses_when_full(&self) -> bool {
         self.inner.refuses_when_full()
+    }
+
+    fn can_forbid_one_event(&self) -> bool {
+        self.inner.can_forbid_one_event()
+    }
+
+    fn can_limit_messages(&self) -> bool {
+        self.inner.can_limit_messages()
     }
 
     async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {

@@ -58,6 +58,21 @@ impl Message {
         self.unhandled_error(instance_id, StatusCode::SERVICE_UNAVAILABLE)
     }
 
+    /// Makes of this answer the one which says that it was too large; for adapters that learn from their broker how much
+    /// it takes.
+    #[must_use]
+    pub fn too_large(&self) -> Self {
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        let error = ErrorPayload {
+            status,
+            message: status.reason().to_owned(),
+            data: None,
+            trace_id: self.trace_id.clone(),
+        };
+        let body = Body::CommandErrorResponse { handled: false, payload: Payload::json(&error).ok() };
+        Self { body, event_name: None, timestamp: now(), ..self.clone() }
+    }
+
     fn error(
         &self,
         instance_id: &Id,

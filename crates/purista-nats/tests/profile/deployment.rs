@@ -247,6 +247,14 @@ impl Deployment for NatsDeployment {
         }
     }
 
+    fn can_forbid_one_event(&self) -> bool {
+        true
+    }
+
+    fn can_limit_messages(&self) -> bool {
+        true
+    }
+
     async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         let context = jetstream::new(self.client().await?.clone());
         let Ok(stream) = context.get_stream(stream(&self.place.prefix, "dead-letters")).await else {

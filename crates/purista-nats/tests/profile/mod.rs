@@ -61,6 +61,9 @@ impl Profile for NatsProfile {
             return Ok(Arc::new(NatsDeployment::new(place, None, Some(server))));
         }
         let mut config = if self.has_jetstream { NatsConfig::jetstream() } else { NatsConfig::core() };
+        if let Some(bytes) = options.max_broker_message {
+            config = config.with_lines(format!("max_payload: {bytes}"));
+        }
         let security = options.security.map(|security| Secured::new(security, &place.prefix)).transpose()?;
         if let Some(security) = &security {
             config = security.configure_server(config);

@@ -1,4 +1,4 @@
-use purista_conformance::{BrokerCertificate, ClientCertificate, Login, SECRET, Security};
+use purista_conformance::{BrokerCertificate, ClientCertificate, FORBIDDEN_EVENT, Login, SECRET, Security};
 use purista_core::Result;
 use purista_integration_tests::{Certificates, nats::NatsConfig};
 use purista_nats::NatsBridgeBuilder;
@@ -26,6 +26,11 @@ impl Secured {
                 // Not to subscribe to a command at all would also forbid subscriptions that see commands among others.
                 let permissions = match login {
                     Login::MayNotPublish => format!("publish: {{ deny: \"{prefix}.custom_message.>\" }}"),
+                    Login::MayNotPublishOneEvent => {
+                        format!(
+                            "publish: {{ deny: \"{prefix}.custom_message.*.*.*.*.*.*.{FORBIDDEN_EVENT}.>\" }}"
+                        )
+                    }
                     Login::MayNotSubscribe => {
                         format!("subscribe: {{ deny: \"{prefix}.command.*.*.*.*.*.*.*.*.*.*.echo\" }}")
                     }
