@@ -1,12 +1,13 @@
 //! Messages with what travels beside them.
 
-use std::time::Duration;
-
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use purista_core::{Id, MAX_TIMEOUT, Message, MessageType};
+use purista_core::{
+    Id, Message, MessageType,
+    adapter::{deadline_after, milliseconds_left},
+};
 use tokio::time::Instant;
 
 use crate::address::MAX_SHORT_STRING;
@@ -53,7 +54,7 @@ pub(crate) fn properties(message: &Message, reply: &Reply, mut headers: FieldTab
         properties = properties.with_correlation_id(id);
     }
     if let Some(deadline) = reply.deadline {
-        properties = properties.with_expiration(milliseconds_left(deadline).into());
+        properties = properties.with_expiration(milliseconds_left(deadline).to_string().into());
     }
     if reply.refuses {
         headers.insert(REFUSED.into(), AMQPValue::Boolean(true));
@@ -66,16 +67,9 @@ fn short_id(id: &Id) -> Option<ShortString> {
     id.with_str(|id| (id.len() <= MAX_SHORT_STRING).then(|| id.into()))
 }
 
-fn milliseconds_left(deadline: Instant) -> String {
-    let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000).max(1);
-    left.to_string()
-}
-
 /// Returns when a command's caller stops waiting, if it says so.
 pub(crate) fn deadline(properties: &BasicProperties, arrived: Instant) -> Option<Instant> {
-    let left = properties.expiration().as_ref()?.as_str().parse().ok()?;
-    // No caller waits longer, whatever a foreign peer says.
-    Some(arrived + Duration::from_millis(left).min(MAX_TIMEOUT))
+    deadline_after(properties.expiration().as_ref()?.as_str(), arrived)
 }
 
 /// Returns whether a response is a refusal.
@@ -145,12 +139,14 @@ pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn time_limits_are_counted_from_the_receipt_and_never_rounded_to_nothing() {
         for (limit, expected) in [(1, 1), (499_000, 499), (499_001, 500), (0, 1)] {
-            let text = milliseconds_left(Instant::now() + Duration::from_micros(limit));
+            let text = milliseconds_left(Instant::now() + Duration::from_micros(limit)).to_string();
             let properties = BasicProperties::default().with_expiration(text.into());
             let arrived = Instant::now() + Duration::from_secs(3_600);
             let deadline = deadline(&properties, arrived).unwrap();

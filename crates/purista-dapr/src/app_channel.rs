@@ -16,8 +16,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use purista_core::{
-    ErrorKind, MAX_TIMEOUT, Message, MessageType, Result,
-    adapter::{Backoff, Link},
+    ErrorKind, Message, MessageType, Result,
+    adapter::{Backoff, Link, deadline_after},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
@@ -200,8 +200,7 @@ async fn command(
 
 /// Counts from the receipt, as clocks of two machines are not compared.
 fn deadline(headers: &HeaderMap) -> Option<Instant> {
-    let limit = headers.get(TIME_LIMIT)?.to_str().ok()?.parse().ok().map(Duration::from_millis)?;
-    Some(Instant::now() + limit.min(MAX_TIMEOUT))
+    deadline_after(headers.get(TIME_LIMIT)?.to_str().ok()?, Instant::now())
 }
 
 async fn event(

@@ -1,13 +1,14 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
     ErrorKind, Message, Result,
-    adapter::{Backoff, Connectivity, Link, Reconnect, keep_connected},
+    adapter::{Backoff, Connectivity, Link, Reconnect, Throttle, keep_connected},
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -15,11 +16,14 @@ use crate::{
     app_channel::{App, AppChannel},
     cloud_event::{self, Destination},
     config::Config,
-    error::error,
+    error::{error, lost},
     routes::Routes,
     sidecar::{Failure, Metadata, Sidecar},
     transport::NAME,
 };
+
+/// How long before the end of its time limit a caller is told why an event was not taken.
+const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// The sidecar beside this process, as long as the bridge runs.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Connection {
     suspicion: Arc<Notify>,
     /// Copies for the topic of all messages that nobody waits for.
     copies: TaskTracker,
+    /// For those of them that fail.
+    throttle: Throttle,
 }
 
 /// A sidecar that knows what is registered, and is watched.
@@ -86,6 +92,7 @@ impl Connection {
             channel: Mutex::new(None),
             suspicion: Arc::default(),
             copies: TaskTracker::new(),
+            throttle: Throttle::default(),
         }))
     }
 
@@ -182,8 +189,14 @@ impl Connection {
         self.suspicion.notify_one();
     }
 
-    /// Publishes a message to each of its topics; again if a connection is lost.
-    pub(crate) async fn publish(&self, message: &Message, operation: &'static str) -> Result<()> {
+    /// Publishes a message to each of its topics; again, as long as the caller waits, if a connection is lost or the
+    /// component does not take it at this moment.
+    pub(crate) async fn publish(
+        &self,
+        message: &Message,
+        operation: &'static str,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
         if message.event_name.is_none() && self.config.all_messages_topic.is_none() {
             return Ok(());
         }
@@ -191,13 +204,19 @@ impl Connection {
         let event = message.event_name.as_ref().map(|name| self.config.topic(name));
         let for_one = async {
             match &event {
-                Some(topic) => self.publish_until_taken(message, &envelope, topic, false, operation).await,
+                Some(topic) => {
+                    let event = cloud_event::cloud_event(message, &envelope, self.destination(topic, false));
+                    self.publish_until_taken(topic, event, operation, deadline).await
+                }
                 None => Ok(()),
             }
         };
         let for_all = async {
             match &self.config.all_messages_topic {
-                Some(topic) => self.publish_until_taken(message, &envelope, topic, true, operation).await,
+                Some(topic) => {
+                    let event = cloud_event::cloud_event(message, &envelope, self.destination(topic, true));
+                    self.publish_until_taken(topic, event, operation, deadline).await
+                }
                 None => Ok(()),
             }
         };
@@ -206,30 +225,40 @@ impl Connection {
 
     async fn publish_until_taken(
         &self,
-        message: &Message,
-        envelope: &[u8],
         topic: &str,
-        is_for_all: bool,
+        event: Bytes,
         operation: &'static str,
+        deadline: Option<Instant>,
     ) -> Result<()> {
-        let event = cloud_event::cloud_event(message, envelope, self.destination(topic, is_for_all));
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             self.ready().await?;
-            let reason = match self.sidecar.publish(topic, event.clone(), operation).await {
+            let failed = match self.sidecar.publish(topic, event.clone(), operation).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Lost(reason)) => reason,
+                Err(Failure::Lost(reason)) => {
+                    self.suspect();
+                    lost(operation).context(reason)
+                }
                 // A sidecar that ends closes its components before it stops to answer.
                 Err(Failure::Refused(error))
                     if error.kind() == ErrorKind::InvalidConfig && self.component_type.is_some() =>
                 {
-                    error.to_string()
+                    self.suspect();
+                    error
                 }
+                Err(Failure::Refused(error)) if error.kind().is_temporary() => error,
                 Err(Failure::Refused(error)) => return Err(error),
             };
-            tracing::debug!(reason, "an event is published again");
-            self.suspect();
-            sleep(backoff.next_delay()).await;
+            tracing::debug!(error = %failed, "an event is published again");
+            let again = Instant::now() + backoff.next_delay();
+            match deadline.map(|deadline| deadline - LAST_WORD) {
+                // Who waits is told why, and not only that its time is over.
+                Some(last) if last <= again => {
+                    sleep_until(last).await;
+                    return Err(failed);
+                }
+                _ => sleep_until(again).await,
+            }
         }
     }
 
@@ -239,7 +268,7 @@ impl Connection {
     }
 
     /// Lets subscriptions to everything see a message that does not travel by a topic itself.
-    pub(crate) fn copy_for_all(self: &Arc<Self>, message: &Arc<Message>) {
+    pub(crate) fn copy_for_all(self: &Arc<Self>, message: &Arc<Message>, deadline: Instant) {
         if self.config.all_messages_topic.is_none() {
             return;
         }
@@ -248,9 +277,11 @@ impl Connection {
             let closing = connection.connectivity.closing();
             tokio::select! {
                 () = closing.cancelled() => {}
-                published = connection.publish(&message, "invoke") => {
+                published = connection.publish(&message, "invoke", Some(deadline)) => {
                     if let Err(error) = published {
-                        tracing::warn!(%error, "no subscription sees a command");
+                        connection.throttle.log(|suppressed| {
+                            tracing::warn!(%error, suppressed, "no subscription sees a command");
+                        });
                     }
                 }
             }

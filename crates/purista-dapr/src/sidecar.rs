@@ -13,7 +13,7 @@ use url::Url;
 use crate::{
     cloud_event::CLOUD_EVENT,
     config::Config,
-    error::{SidecarError, error, lost},
+    error::{Refusal, error, lost},
 };
 
 /// The header in which tokens travel, in both directions.
@@ -134,7 +134,7 @@ impl Sidecar {
     pub(crate) async fn metadata(&self) -> Result<Metadata, Failure> {
         let (status, body) = self.ask(&["v1.0", "metadata"]).await?;
         if !status.is_success() {
-            return Err(Failure::Refused(SidecarError::read(&body).into_error(status, "start")));
+            return Err(Failure::Refused(Refusal::read(status, &body).into_error("start", 0, 0)));
         }
         serde_json::from_slice(&body).map_err(|cause| {
             let unreadable = error(ErrorKind::Unexpected, "start").source(cause);
@@ -150,7 +150,13 @@ impl Sidecar {
     /// Calls its app through it; returns what is in the way, if it does not reach that.
     pub(crate) async fn unreached_app(&self, app_id: &str) -> Result<Option<Error>, Failure> {
         let (status, body) = self.ask(&["v1.0", "invoke", app_id, "method", "healthz"]).await?;
-        Ok((!status.is_success()).then(|| SidecarError::read(&body).into_error(status, "start")))
+        Ok((!status.is_success()).then(|| Refusal::read(status, &body).into_error("start", 0, 0)))
+    }
+
+    /// Returns whether it has the API for calls: without it, no path of that is known.
+    pub(crate) async fn can_call(&self) -> bool {
+        let asked = self.ask(&["v1.0", "invoke", "nobody"]).await;
+        asked.is_ok_and(|(status, body)| Refusal::read(status, &body).is_of_sidecar())
     }
 
     /// Calls a method of an app.
@@ -179,10 +185,13 @@ impl Sidecar {
         let mut url = self.url(["v1.0", "publish", &self.pubsub_name, topic]);
         // Otherwise the sidecar reads it and writes it anew.
         url.set_query(Some("metadata.rawPayload=true"));
+        let size = event.len();
         let request = self.client().post(url).header(CONTENT_TYPE, CLOUD_EVENT).body(event);
         match self.send(request).await? {
             (status, _) if status.is_success() => Ok(()),
-            (status, body) => Err(Failure::Refused(SidecarError::read(&body).into_error(status, operation))),
+            (status, body) => {
+                Err(Failure::Refused(Refusal::read(status, &body).into_error(operation, size, self.max_body)))
+            }
         }
     }
 

@@ -1,9 +1,7 @@
 //! Messages with what travels beside them.
 
-use std::time::Duration;
-
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
-use purista_core::MAX_TIMEOUT;
+use purista_core::adapter::{deadline_after, milliseconds_left};
 use tokio::time::Instant;
 
 /// How many milliseconds after its receipt a command's caller stops waiting. The original sends none.
@@ -29,15 +27,12 @@ pub(crate) fn timeout_headers(deadline: Instant) -> HeaderMap {
 }
 
 fn insert_timeout(headers: &mut HeaderMap, deadline: Instant) {
-    let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000).max(1);
-    headers.insert(TIMEOUT, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
+    headers.insert(TIMEOUT, HeaderValue::from(milliseconds_left(deadline)));
 }
 
 /// Returns when a command's caller stops waiting, if it says so.
 pub(crate) fn deadline(message: &Message, arrived: Instant) -> Option<Instant> {
-    let left = message.headers.as_ref()?.get(TIMEOUT)?.as_str().parse().ok()?;
-    // No caller waits longer, whatever a foreign peer says.
-    Some(arrived + Duration::from_millis(left).min(MAX_TIMEOUT))
+    deadline_after(message.headers.as_ref()?.get(TIMEOUT)?.as_str(), arrived)
 }
 
 /// Marks a refusal.
@@ -102,6 +97,8 @@ pub(crate) fn delivery_info(reply_to: &str) -> Option<DeliveryInfo> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn with(headers: HeaderMap) -> Message {

@@ -9,6 +9,8 @@ mod events;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod shutdown;
