@@ -35,7 +35,7 @@ use crate::{
     config::Config,
     error::error,
     routes::Routes,
-    sidecar::TOKEN,
+    sidecar::{REACH, TOKEN},
     subscription_consumer::Settled,
 };
 
@@ -127,6 +127,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/dapr/subscribe", get(subscriptions))
         .route("/purista/command/{command}", post(command))
         .route("/purista/subscription/{topic}", post(event))
+        .route(REACH, get(async || StatusCode::NO_CONTENT))
         .route(HEALTHZ, get(health))
         .fallback(async || status(StatusCode::NOT_FOUND))
         .layer(DefaultBodyLimit::max(app.config.max_body()))

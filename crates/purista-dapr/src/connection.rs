@@ -15,10 +15,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     app_channel::{App, AppChannel},
     cloud_event::{self, Destination},
+    component_health::ComponentHealth,
     config::Config,
     error::{error, lost},
     routes::Routes,
-    sidecar::{Failure, Metadata, Sidecar},
+    session::Session,
+    sidecar::{Failure, Metadata, Reach, Sidecar},
     transport::NAME,
 };
 
@@ -42,30 +44,7 @@ pub(crate) struct Connection {
     copies: TaskTracker,
     /// For those of them that fail.
     throttle: Throttle,
-}
-
-/// A sidecar that knows what is registered, and is watched.
-#[derive(Debug)]
-pub(crate) struct Session {
-    sidecar: Sidecar,
-    pubsub_name: String,
-    has_component: bool,
-    topics: Vec<String>,
-    pause: Duration,
-    suspicion: Arc<Notify>,
-}
-
-impl Session {
-    /// Says what the sidecar lacks of what it had, or should have by now.
-    fn missing(&self, metadata: &Metadata) -> Option<String> {
-        if self.has_component && metadata.component_type(&self.pubsub_name).is_none() {
-            return Some(format!("the sidecar has no component {} any more", self.pubsub_name));
-        }
-        let is_missing = |topic: &&String| !metadata.is_subscribed(&self.pubsub_name, topic);
-        let topic = self.topics.iter().find(is_missing)?;
-        // It may have asked an app that ran here before; or it is told to ask as soon as we are well.
-        Some(format!("the sidecar has not subscribed to {topic}: does it need a restart?"))
-    }
+    component: Arc<ComponentHealth>,
 }
 
 impl Connection {
@@ -73,6 +52,9 @@ impl Connection {
     pub(crate) async fn open(config: &Config, sidecar: &Sidecar, link: Link) -> Result<Arc<Self>> {
         let metadata = found(config, sidecar).await?;
         let wrong = |context: String| Err(error(ErrorKind::InvalidConfig, "start").context(context));
+        if let Some(reason) = metadata.unusable() {
+            return wrong(reason);
+        }
         if let Some(app_id) = config.app_id.as_ref().filter(|app_id| **app_id != metadata.app_id) {
             return wrong(format!("the sidecar's app id is {}, and not {app_id}", metadata.app_id));
         }
@@ -93,6 +75,7 @@ impl Connection {
             suspicion: Arc::default(),
             copies: TaskTracker::new(),
             throttle: Throttle::default(),
+            component: Arc::default(),
         }))
     }
 
@@ -133,10 +116,15 @@ impl Connection {
     fn watched(&self) -> Session {
         Session {
             sidecar: self.sidecar.clone(),
+            app_id: self.app_id.clone(),
             pubsub_name: self.config.pubsub_name.clone(),
-            has_component: self.component_type.is_some(),
+            component_type: self.component_type.clone(),
             topics: self.routes.topics(),
-            pause: self.config.keep_alive / 2,
+            has_app: self.app_port.is_some(),
+            routes: Arc::clone(&self.routes),
+            component: Arc::clone(&self.component),
+            health_topic: self.config.health_topic(self.component_type.as_deref()).map(str::to_owned),
+            keep_alive: self.config.keep_alive,
             suspicion: Arc::clone(&self.suspicion),
         }
     }
@@ -154,19 +142,33 @@ impl Connection {
                 format!("the sidecar's app id is {} now", metadata.app_id),
             );
         }
+        // First what no waiting helps against.
+        let reach = match self.app_port {
+            Some(_) => self.sidecar.reach(&self.app_id).await?,
+            None => Reach::Reached,
+        };
+        let unreached = match reach {
+            Reach::Reached => None,
+            Reach::Unreached(error) if error.kind().is_temporary() => Some(error),
+            Reach::Unreached(error) => return Err(Failure::Refused(error)),
+            // Nobody finds what is served, either.
+            Reach::Unknown(error)
+                if error.kind() == ErrorKind::InvalidConfig && self.routes.has_commands() =>
+            {
+                return Err(Failure::Refused(error));
+            }
+            Reach::Unknown(error) => {
+                tracing::debug!(%error, "whether the sidecar reaches us cannot be told");
+                None
+            }
+        };
         if let Some(missing) = session.missing(&metadata) {
             return fails(ErrorKind::Unavailable, missing);
         }
         if !is_ready {
             return fails(ErrorKind::Unavailable, "the sidecar is not ready".to_owned());
         }
-        if self.app_port.is_some()
-            && let Some(cause) = self.sidecar.unreached_app(&self.app_id).await?
-        {
-            let unreached = error(ErrorKind::Unavailable, "start").context("the sidecar does not reach us");
-            return Err(Failure::Refused(unreached.source(cause)));
-        }
-        Ok(session)
+        unreached.map_or(Ok(session), |error| Err(Failure::Refused(error)))
     }
 
     /// Returns the link to the engine.
@@ -234,7 +236,10 @@ impl Connection {
         loop {
             self.ready().await?;
             let failed = match self.sidecar.publish(topic, event.clone(), operation).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.component.works();
+                    return Ok(());
+                }
                 Err(Failure::Lost(reason)) => {
                     self.suspect();
                     lost(operation).context(reason)
@@ -246,7 +251,10 @@ impl Connection {
                     self.suspect();
                     error
                 }
-                Err(Failure::Refused(error)) if error.kind().is_temporary() => error,
+                Err(Failure::Refused(error)) if error.kind().is_temporary() => {
+                    self.component.fails(error.to_string());
+                    error
+                }
                 Err(Failure::Refused(error)) => return Err(error),
             };
             tracing::debug!(error = %failed, "an event is published again");
@@ -336,24 +344,13 @@ impl Reconnect for Connection {
 
     async fn restore(&self) -> Result<Arc<Session>> {
         self.sidecar.connect_again()?;
-        self.session().await.map(Arc::new).map_err(|failure| failure.into_error("start"))
+        let session = self.session().await.map_err(|failure| failure.into_error("start"))?;
+        self.routes.tell(None, None);
+        Ok(Arc::new(session))
     }
 
     async fn lost(session: &Session) -> String {
-        loop {
-            tokio::select! {
-                () = sleep(session.pause) => {}
-                () = session.suspicion.notified() => {}
-            }
-            match session.sidecar.metadata().await {
-                Ok(metadata) => match session.missing(&metadata) {
-                    None => {}
-                    Some(missing) => return missing,
-                },
-                Err(Failure::Lost(reason)) => return reason,
-                Err(Failure::Refused(error)) => return error.to_string(),
-            }
-        }
+        session.lost().await
     }
 
     fn is_lost(_session: &Session) -> bool {

@@ -121,10 +121,15 @@ fn is_ready(
     address: SocketAddr,
 ) -> impl Fn() -> anyhow::Result<()> + Send + Sync + 'static {
     move || {
-        let about = about(&public)?;
-        ensure!(about.id == app_id, "address already in use: {} answers", about.id);
-        // It calls itself healthy also while it loads components, and before it ends as it cannot.
-        ensure!(!about.components.is_empty(), "the component is not ready");
+        match about(&public) {
+            Ok(about) => {
+                ensure!(about.id == app_id, "address already in use: {} answers", about.id);
+                // It calls itself healthy also while it loads components, and before it ends as it cannot.
+                ensure!(!about.components.is_empty(), "the component is not ready");
+            }
+            // Its configuration may forbid to ask who it is.
+            Err(error) => ensure!(error.to_string().contains(": 404"), "{error:#}"),
+        }
         public.get("healthz/outbound")?;
         accepts(address).map(drop)
     }
