@@ -65,6 +65,16 @@ impl Sidecar {
         tokio::task::spawn_blocking(move || about(&public).map(|about| about.version)).await?
     }
 
+    /// Returns whether it has a component.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer.
+    pub async fn has_component(&self) -> anyhow::Result<bool> {
+        let public = self.public.clone();
+        tokio::task::spawn_blocking(move || about(&public).map(|about| !about.components.is_empty())).await?
+    }
+
     /// Returns its process, to end it and to start it again.
     #[must_use]
     pub const fn process(&self) -> &Process {
