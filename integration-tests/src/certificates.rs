@@ -16,7 +16,6 @@ use tempfile::TempDir;
 #[derive(Clone, Debug)]
 pub struct Certificates {
     folder: Arc<TempDir>,
-    broker: BrokerCertificate,
     client: ClientCertificate,
 }
 
@@ -38,18 +37,7 @@ impl Certificates {
     /// If the files cannot be written.
     pub fn create(broker: BrokerCertificate, client: ClientCertificate) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("purista-certificates-").context("temporary folder")?;
-        let certificates = Self { folder: Arc::new(folder), broker, client };
-        certificates.renew()?;
-        Ok(certificates)
-    }
-
-    /// Writes other certificates of the same kinds into the same files, of other authorities.
-    ///
-    /// # Errors
-    ///
-    /// If the files cannot be written.
-    pub fn renew(&self) -> anyhow::Result<()> {
-        let (certificates, broker, client) = (self, self.broker, self.client);
+        let certificates = Self { folder: Arc::new(folder), client };
         let trusted = Authority::new("trusted authority")?;
         let other = Authority::new("other authority")?;
         fs::write(certificates.authority(), &trusted.pem)?;
@@ -81,7 +69,7 @@ impl Certificates {
             (ClientCertificate::NotAsked | ClientCertificate::Missing, None) => {}
             (unknown, _) => bail!("no certificate for {unknown:?}"),
         }
-        Ok(())
+        Ok(certificates)
     }
 
     /// Returns the file of the authority that bridges trust.

@@ -1,13 +1,12 @@
 //! Messages with what travels beside them.
 
+use std::time::Duration;
+
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use purista_core::{
-    Id, Message, MessageType,
-    adapter::{deadline_after, milliseconds_left},
-};
+use purista_core::{Id, MAX_TIMEOUT, Message, MessageType};
 use tokio::time::Instant;
 
 use crate::address::MAX_SHORT_STRING;
@@ -54,7 +53,7 @@ pub(crate) fn properties(message: &Message, reply: &Reply, mut headers: FieldTab
         properties = properties.with_correlation_id(id);
     }
     if let Some(deadline) = reply.deadline {
-        properties = properties.with_expiration(milliseconds_left(deadline).to_string().into());
+        properties = properties.with_expiration(milliseconds_left(deadline).into());
     }
     if reply.refuses {
         headers.insert(REFUSED.into(), AMQPValue::Boolean(true));
@@ -67,9 +66,16 @@ fn short_id(id: &Id) -> Option<ShortString> {
     id.with_str(|id| (id.len() <= MAX_SHORT_STRING).then(|| id.into()))
 }
 
+fn milliseconds_left(deadline: Instant) -> String {
+    let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000).max(1);
+    left.to_string()
+}
+
 /// Returns when a command's caller stops waiting, if it says so.
 pub(crate) fn deadline(properties: &BasicProperties, arrived: Instant) -> Option<Instant> {
-    deadline_after(properties.expiration().as_ref()?.as_str(), arrived)
+    let left = properties.expiration().as_ref()?.as_str().parse().ok()?;
+    // No caller waits longer, whatever a foreign peer says.
+    Some(arrived + Duration::from_millis(left).min(MAX_TIMEOUT))
 }
 
 /// Returns whether a response is a refusal.
@@ -127,6 +133,37 @@ pub(crate) fn given_back(properties: &BasicProperties, failed_attempts: u32) -> 
     properties.clone().with_headers(headers.into())
 }
 
+/// Returns how many bytes the properties need in their frame, or a few more.
+pub(crate) fn size_of(properties: &BasicProperties) -> usize {
+    const FIXED: usize = 64;
+    let texts = [
+        properties.correlation_id(),
+        properties.reply_to(),
+        properties.expiration(),
+        properties.message_id(),
+        properties.kind(),
+    ];
+    let texts = texts.into_iter().flatten().map(|text| 1 + text.as_str().len());
+    let headers = properties.headers().iter().flat_map(|headers| headers.inner());
+    let headers = headers.map(|(name, value)| 1 + name.as_str().len() + size_of_value(value));
+    FIXED + texts.sum::<usize>() + headers.sum::<usize>()
+}
+
+fn size_of_value(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => 5 + text.as_bytes().len(),
+        AMQPValue::FieldArray(array) => 5 + array.as_slice().iter().map(size_of_value).sum::<usize>(),
+        AMQPValue::FieldTable(table) => {
+            let all =
+                table.inner().iter().map(|(name, value)| 1 + name.as_str().len() + size_of_value(value));
+            5 + all.sum::<usize>()
+        }
+        AMQPValue::ByteArray(bytes) => 5 + bytes.as_slice().len(),
+        // Numbers and the like.
+        _ => 17,
+    }
+}
+
 /// Returns the properties of a dead letter.
 pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
@@ -139,14 +176,12 @@ pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn time_limits_are_counted_from_the_receipt_and_never_rounded_to_nothing() {
         for (limit, expected) in [(1, 1), (499_000, 499), (499_001, 500), (0, 1)] {
-            let text = milliseconds_left(Instant::now() + Duration::from_micros(limit)).to_string();
+            let text = milliseconds_left(Instant::now() + Duration::from_micros(limit));
             let properties = BasicProperties::default().with_expiration(text.into());
             let arrived = Instant::now() + Duration::from_secs(3_600);
             let deadline = deadline(&properties, arrived).unwrap();

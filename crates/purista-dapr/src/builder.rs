@@ -7,7 +7,7 @@ use purista_core::{
 
 use crate::{
     DaprBridge,
-    config::{AppIds, Config, HealthTopic},
+    config::{AppIds, Config},
     transport::DaprTransport,
 };
 
@@ -124,20 +124,6 @@ impl DaprBridgeBuilder {
         self.set(|config| config.dead_letter_topic = topic.into())
     }
 
-    /// Publishes a small event to this topic twice in each [`keep_alive`](Self::keep_alive), as no sidecar tells whether
-    /// its component works; subscriptions count as not consuming while that fails. By default it is `purista-health`
-    /// with RabbitMQ, which drops what nobody subscribes to, and none with other components, which may keep it: then
-    /// only what else is published tells.
-    pub fn health_topic(self, topic: impl Into<String>) -> Self {
-        let topic = HealthTopic::Named(topic.into());
-        self.set(|config| config.health_topic = topic)
-    }
-
-    /// Publishes nothing to see whether the component works.
-    pub fn no_health_topic(self) -> Self {
-        self.set(|config| config.health_topic = HealthTopic::None)
-    }
-
     /// Shows this token to the sidecar.
     pub fn api_token(self, token: impl Into<String>) -> Self {
         let token = Some(token.into().into());
@@ -230,8 +216,6 @@ mod tests {
             builder().all_messages_topic("a/b"),
             builder().all_messages_topic("purista-dead-letter"),
             builder().dead_letter_topic(""),
-            builder().health_topic("a/b"),
-            builder().health_topic("purista-dead-letter"),
             builder().connect_timeout(Duration::ZERO),
             builder().max_payload(0),
             builder().max_payload(usize::MAX),

@@ -1,7 +1,9 @@
 //! Messages with what travels beside them.
 
+use std::time::Duration;
+
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
-use purista_core::adapter::{deadline_after, milliseconds_left};
+use purista_core::MAX_TIMEOUT;
 use tokio::time::Instant;
 
 /// How many milliseconds after its receipt a command's caller stops waiting. The original sends none.
@@ -27,12 +29,15 @@ pub(crate) fn timeout_headers(deadline: Instant) -> HeaderMap {
 }
 
 fn insert_timeout(headers: &mut HeaderMap, deadline: Instant) {
-    headers.insert(TIMEOUT, HeaderValue::from(milliseconds_left(deadline)));
+    let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000).max(1);
+    headers.insert(TIMEOUT, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
 }
 
 /// Returns when a command's caller stops waiting, if it says so.
 pub(crate) fn deadline(message: &Message, arrived: Instant) -> Option<Instant> {
-    deadline_after(message.headers.as_ref()?.get(TIMEOUT)?.as_str(), arrived)
+    let left = message.headers.as_ref()?.get(TIMEOUT)?.as_str().parse().ok()?;
+    // No caller waits longer, whatever a foreign peer says.
+    Some(arrived + Duration::from_millis(left).min(MAX_TIMEOUT))
 }
 
 /// Marks a refusal.
@@ -97,8 +102,6 @@ pub(crate) fn delivery_info(reply_to: &str) -> Option<DeliveryInfo> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn with(headers: HeaderMap) -> Message {
