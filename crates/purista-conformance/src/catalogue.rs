@@ -145,6 +145,7 @@ pub const ROWS: &[Row] = &[
     trial("PAY-3", "payloads up to the limit arrive, above they are refused"),
     trial("PAY-4", "an answer that is too large is an error for the caller"),
     trial("PAY-6", "deep nesting is refused"),
+    trial("PAY-7", "numbers arrive bit for bit, and what JSON cannot say is refused"),
     trial("IDN-1", "no message crosses tenants"),
     trial("IDN-3", "names of every length arrive or are refused"),
     trial("ISO-1", "one caller's forbidden or oversized publish fails only itself"),

@@ -26,7 +26,7 @@ use crate::{
 /// The same on every adapter. The rows of the conformance suite that prove a rule stand behind it.
 ///
 /// 1. **Stamped by the bridge.** Id, timestamp and the sender's instance id are the bridge's, and a message arrives as
-///    it was sent, to the digit. (`ENV-1` `ENV-2` `ENV-4` `PAY-1` `PAY-2`)
+///    it was sent, to the digit. (`ENV-1` `ENV-2` `ENV-4` `PAY-1` `PAY-2` `PAY-7`)
 /// 2. **One instance answers.** A command reaches exactly one instance of its address, and its answer reaches exactly
 ///    its caller: a result, a handled error as the service gave it, or an unhandled error that tells nothing of its
 ///    cause. (`RPC-1` `RPC-2` `RPC-3` `GRP-7` `ERR-1` `ERR-2` `ERR-3`)

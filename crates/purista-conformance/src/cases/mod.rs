@@ -18,6 +18,7 @@ mod limits;
 mod matching;
 mod neighbours;
 mod network;
+mod numbers;
 mod observe;
 mod order;
 mod payload;
@@ -50,6 +51,7 @@ const THEMES: &[&[Case]] = &[
     matching::CASES,
     neighbours::CASES,
     network::CASES,
+    numbers::CASES,
     observe::CASES,
     order::CASES,
     payload::CASES,

@@ -69,6 +69,10 @@ impl WrongBridge {
                 Some(payload) => draft.with_payload(payload),
                 None => draft,
             },
+            (Fault::RoundsNumbers, Some(payload), _) => match rounded(payload) {
+                Ok(payload) => draft.with_payload(payload),
+                Err(_) => draft,
+            },
             (Fault::LosesNull, Some(payload), _) if payload.get() == "null" => {
                 let bare = EventDraft::custom(&message.sender.address);
                 match &message.event_name {
@@ -170,6 +174,28 @@ fn normalise(name: &Name) -> Name {
 fn as_floating_point(payload: &Payload) -> Option<Payload> {
     let value: serde_json::Value = payload.deserialize().ok()?;
     Payload::json(&value).ok()
+}
+
+/// Writes floating-point numbers with one digit less than it takes.
+fn rounded(payload: &Payload) -> Result<Payload> {
+    let is_part = |part: char| part.is_ascii_digit() || "+-.eE".contains(part);
+    let (mut json, mut rest) = (String::new(), payload.get());
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|part| !is_part(part)).unwrap_or(rest.len()));
+        let digits = number.parse::<f64>().map(|double| format!("{double:.16e}")).unwrap_or_default();
+        match digits.split_once('e') {
+            Some((digits, exponent)) if number.contains('.') => {
+                json.push_str(&digits[..digits.len() - 1]);
+                json.push('e');
+                json.push_str(exponent);
+            }
+            _ => json.push_str(number),
+        }
+        let text = after.find(is_part).unwrap_or(after.len());
+        json.push_str(&after[..text]);
+        rest = &after[text..];
+    }
+    Payload::from_json_text(json)
 }
 
 #[async_trait]

@@ -87,6 +87,7 @@ faults! {
         LeaksCauses, "tells callers the cause of unhandled errors", caught by "ERR-2";
         ReadyTooEarly, "is ready before it is started", caught by "HLT-1";
         LosesNull, "takes `null` for absent", caught by "PAY-1";
+        RoundsNumbers, "rounds the last digits of floating-point numbers", caught by "PAY-7";
         UnderstatesPayload, "takes larger payloads than it says", caught by "PAY-3";
         IgnoresTenant, "ignores the tenant in filters", caught by "IDN-1";
         AcceptsForgedResponses, "accepts a response from anybody", caught by "SEC-6";

@@ -2,6 +2,7 @@
 
 mod address;
 mod draft;
+mod finite;
 mod id;
 mod message_type;
 mod name;

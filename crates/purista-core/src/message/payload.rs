@@ -4,6 +4,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
+use super::finite::Finite;
 use crate::error::{Error, ErrorKind};
 
 /// How deep arrays and objects may nest in a payload.
@@ -18,15 +19,15 @@ pub const MAX_DEPTH: usize = 127;
 pub struct Payload(ByteString);
 
 impl Payload {
-    /// Encodes a value as JSON.
+    /// Encodes a value as JSON. Every number decodes to the same bits.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidMessage`] if the value has no form in JSON (a map whose keys are not strings), or nests
-    /// deeper than [`MAX_DEPTH`].
+    /// [`ErrorKind::InvalidMessage`] if the value has no form in JSON (a map whose keys are not strings, a number that is
+    /// NaN or infinite), or nests deeper than [`MAX_DEPTH`]. A [`serde_json::Value`] says `null` itself for such a number.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        let text =
-            serde_json::to_string(value).map_err(|error| invalid("the value cannot be encoded", error))?;
+        let text = serde_json::to_string(&Finite(value))
+            .map_err(|error| invalid("the value cannot be encoded", error))?;
         Self::checked(text.into())
     }
 
