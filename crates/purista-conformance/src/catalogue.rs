@@ -115,6 +115,7 @@ pub const ROWS: &[Row] = &[
     trial("LIM-3", "a broker that stops reading becomes back-pressure"),
     trial("LIM-4", "handlers that emit much through small queues do not lock up"),
     trial("LIM-5", "a stuck subscription does not hold up others"),
+    trial("LIM-6", "a handler that computes delays nobody"),
     trial("LIF-1", "use before start and after shutdown is refused"),
     trial("LIF-2", "registering works before and after the start"),
     trial("LIF-3", "a registration is live when it returns"),

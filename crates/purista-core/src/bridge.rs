@@ -51,7 +51,7 @@ use crate::{
 /// 10. **Order** of one sender's messages is kept at concurrency 1, but for a message that is tried again: the next ones
 ///     do not wait for it. (`ORD-1` `ACK-6`)
 /// 11. **Everything is bounded**: handlers, calls, queues, payloads, names, waits.
-///     (`LIM-1` `LIM-3` `LIM-4` `LIM-5` `NET-10` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
+///     (`LIM-1` `LIM-3` `LIM-4` `LIM-5` `LIM-6` `NET-10` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
 /// 12. **A shutdown loses nothing.** It takes nothing new, lets handlers finish and emit, answers or fails what is
 ///     pending, gives back what was not started, and never hangs. (`LIF-1` `LIF-4` `LIF-7` `LIF-8` `LIF-9` `LIF-10`)
 /// 13. **A lost connection comes back** by itself with all its consumers, and [`health`](Self::health) tells the truth

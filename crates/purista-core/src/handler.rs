@@ -22,9 +22,9 @@ use crate::{
 pub trait CommandHandler: Send + Sync + 'static {
     /// Executes the command and returns its result.
     ///
-    /// Runs until it first waits where its message came in, then on a task of its own; a panic is caught and counts as
-    /// a failure. If the bridge shuts down and its grace
-    /// period has passed, [`Context::cancelled`] completes, and shortly after the future is dropped.
+    /// Runs on a task of its own; a panic is caught and counts as a failure. It may compute or block as long as the
+    /// runtime has another thread: nobody else waits for it. If the bridge shuts down and its grace period has passed,
+    /// [`Context::cancelled`] completes, and shortly after the future is dropped.
     async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError>;
 }
 
@@ -37,7 +37,7 @@ pub trait SubscriptionHandler: Send + Sync + 'static {
     /// Handles a message. A failure is retried as the subscription's
     /// [`RetryPolicy`](crate::RetryPolicy) says; then the message becomes a dead letter.
     ///
-    /// Runs on a task of its own, otherwise like [`CommandHandler::handle`]. A message may come again after a crash: handlers should tell by
+    /// Runs like [`CommandHandler::handle`]. A message may come again after a crash: handlers should tell by
     /// [`Message::id`](crate::Message) what they have done.
     async fn handle(&self, context: Context) -> Result<(), HandlerError>;
 }

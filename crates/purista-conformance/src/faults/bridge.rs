@@ -11,7 +11,10 @@ use purista_core::{
     Result, RetryPolicy, ServiceAddress, Sharing, ShutdownReport, Stats, Subscription, SubscriptionHandler,
     TraceContext,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use super::{
     Fault,
@@ -34,6 +37,8 @@ pub(super) struct WrongBridge {
     registrations: Mutex<HashMap<ServiceAddress, Registration>>,
     any_response: Arc<AnyResponse>,
     outage: Arc<Outage>,
+    /// One permit for each handler that may run.
+    turn: Arc<Semaphore>,
 }
 
 /// The last response that anybody sent.
@@ -56,6 +61,10 @@ impl WrongBridge {
             registrations: Mutex::default(),
             any_response: Arc::default(),
             outage: Arc::new(Outage::new(fault)),
+            turn: Arc::new(Semaphore::new(match fault {
+                Fault::RunsHandlersInTurn => 1,
+                _ => Semaphore::MAX_PERMITS,
+            })),
         }
     }
 
@@ -375,7 +384,7 @@ impl EventBridge for WrongBridge {
         if let (Fault::ReplacesRegistrations, Some(known)) = (self.fault, known) {
             return Ok(known);
         }
-        let handler = Arc::new(WrongCommand { fault: self.fault, handler });
+        let handler = Arc::new(WrongCommand { fault: self.fault, handler, turn: Arc::clone(&self.turn) });
         let registration = self.inner.register_command(command, handler).await?;
         self.registrations.lock().insert(registration.address().clone(), registration.clone());
         Ok(self.wrong_registration(registration))
@@ -396,6 +405,7 @@ impl EventBridge for WrongBridge {
             handler,
             registered_at: Instant::now(),
             outage: Arc::clone(&self.outage),
+            turn: Arc::clone(&self.turn),
         });
         let registration = self.inner.register_subscription(subscription, handler).await?;
         self.registrations.lock().insert(registration.address().clone(), registration.clone());

@@ -78,6 +78,7 @@ faults! {
         Duplicates, "emits each event twice", caught by "GRP-4";
         Reorders, "swaps neighbouring events", caught by "ORD-1";
         IgnoresConcurrency, "runs twice as many handlers as may", caught by "LIM-1";
+        RunsHandlersInTurn, "runs a handler where its message came in, and the next one after it", caught by "LIM-6";
         RegistersTooEarly, "returns from a registration before it is live", caught by "LIF-3";
         ReplacesRegistrations, "accepts a second registration of an address", caught by "LIF-5";
         IgnoresUnregister, "goes on delivering after unregistering", caught by "LIF-6";

@@ -99,9 +99,6 @@ impl<T: Transport> Intake<T> {
     }
 
     /// Has a delivery handled, on a task of its own.
-    ///
-    /// A command's handler is polled once right here before that, so that one which needs no waiting costs no task.
-    /// Call it where a handler may run: never on the task that polls a connection.
     pub fn deliver(&self, slot: Slot, delivery: Delivery<T::ReplyTo>) {
         dispatch::start(&self.0, slot, delivery);
     }
