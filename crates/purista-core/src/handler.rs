@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bridge::EventBridge,
     error::{Error, HandlerError, InvokeError},
-    message::{CommandDraft, EventDraft, Message, Name, Payload, Receiver, ServiceAddress},
+    message::{CommandDraft, EventDraft, Message, Misfit, Name, Payload, Receiver, ServiceAddress, fit},
     options::{EmitOptions, InvokeOptions},
 };
 
@@ -164,7 +164,11 @@ impl Context {
 pub(crate) fn decode_or_null<T: DeserializeOwned>(payload: Option<&Payload>) -> Result<T, Error> {
     match payload {
         Some(payload) => payload.deserialize(),
-        None => serde_json::from_str("null")
-            .map_err(|error| Error::invalid_message("a payload is needed").source(error)),
+        None => serde_json::from_str("null").map_err(|_| Error::invalid_message("a payload is needed")),
     }
+}
+
+/// Decodes a payload, or tells where it does not fit; an absent one counts as `null`.
+pub(crate) fn fit_or_null<T: DeserializeOwned>(payload: Option<&Payload>) -> Result<T, Misfit> {
+    fit(payload.map_or("null", Payload::get))
 }

@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::finite::Finite;
+use super::{finite::Finite, misfit::fit};
 use crate::error::{Error, ErrorKind};
 
 /// How deep arrays and objects may nest in a payload.
@@ -53,10 +53,12 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidMessage`] if the JSON does not fit the type.
+    /// [`ErrorKind::InvalidMessage`] if the JSON does not fit the type. It names the field, and tells no value.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.0)
-            .map_err(|error| invalid("the payload does not fit the expected type", error))
+        fit(&self.0).map_err(|misfit| {
+            let context = format!("the payload does not fit the expected type: {misfit}");
+            Error::new(ErrorKind::InvalidMessage, "payload").context(context)
+        })
     }
 
     /// Returns the JSON text.
