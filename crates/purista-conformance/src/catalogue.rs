@@ -126,6 +126,7 @@ pub const ROWS: &[Row] = &[
     trial("LIF-8", "what was not started goes to the other instance"),
     trial("LIF-9", "pending calls get their answers during a shutdown"),
     trial("LIF-10", "a handler that outlives the grace period is cancelled, and that is no attempt"),
+    trial("LIF-11", "a bridge whose runtime is gone says so at once"),
     trial("NET-1", "a restart of the broker is survived"),
     trial("NET-2", "a kill of the broker is survived"),
     trial("NET-3", "cuts in the stream are survived"),

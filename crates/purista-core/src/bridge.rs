@@ -54,6 +54,8 @@ use crate::{
 ///     (`LIM-1` `LIM-3` `LIM-4` `LIM-5` `LIM-6` `NET-10` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
 /// 12. **A shutdown loses nothing.** It takes nothing new, lets handlers finish and emit, answers or fails what is
 ///     pending, gives back what was not started, and never hangs. (`LIF-1` `LIF-4` `LIF-7` `LIF-8` `LIF-9` `LIF-10`)
+///     A bridge whose runtime is gone, or that was copied by a fork, fails everything with
+///     [`ShutDown`](crate::ErrorKind::ShutDown) at once, and is unhealthy. (`LIF-11`)
 /// 13. **A lost connection comes back** by itself with all its consumers, and [`health`](Self::health) tells the truth
 ///     meanwhile.
 ///     (`HLT-1` `HLT-2` `HLT-3` `NET-1` `NET-2` `NET-3` `NET-4` `NET-6` `NET-7` `NET-8` `NET-9`)

@@ -25,6 +25,7 @@ mod order;
 mod payload;
 mod pressure;
 mod restarts;
+mod runtime;
 mod secrets;
 mod security;
 mod shutdown;
@@ -59,6 +60,7 @@ const THEMES: &[&[Case]] = &[
     payload::CASES,
     pressure::CASES,
     restarts::CASES,
+    runtime::CASES,
     secrets::CASES,
     security::CASES,
     shutdown::CASES,

@@ -418,6 +418,9 @@ impl EventBridge for WrongBridge {
             (Fault::ReadyTooEarly, BridgeState::Created) => {
                 Health::new(BridgeState::Started, true, Vec::new())
             }
+            (Fault::HidesLostRuntimes, BridgeState::ShutDown) => {
+                Health::new(BridgeState::Started, true, Vec::new())
+            }
             (Fault::HidesSilence, state) => Health::new(state, true, health.not_consuming),
             (Fault::HidesDeadConsumers | Fault::HidesStoppages, state) => {
                 Health::new(state, health.connected, Vec::new())

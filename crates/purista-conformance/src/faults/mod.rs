@@ -84,6 +84,7 @@ faults! {
         IgnoresUnregister, "goes on delivering after unregistering", caught by "LIF-6";
         ShutsDownAtOnce, "does not wait for handlers at a shutdown", caught by "LIF-7";
         IgnoresShutdown, "reports a shutdown and goes on", caught by "LEK-3";
+        HidesLostRuntimes, "stays healthy when its runtime is gone", caught by "LIF-11";
         LosesErrorData, "loses the data of handled errors", caught by "ERR-1";
         LeaksCauses, "tells callers the cause of unhandled errors", caught by "ERR-2";
         ReadyTooEarly, "is ready before it is started", caught by "HLT-1";

@@ -34,11 +34,12 @@ pub(super) fn start<T: Transport>(
         place: Some(slot.handler),
         _in_hand: registered.in_hand.enter(),
     };
+    let home = &registered.shared.home;
     // Always a task: a handler that computes where its message came in would hold up the messages after it, or the other
     // calls of its caller.
     match &registered.endpoint {
-        Endpoint::Command(..) => drop(tokio::spawn(work.command(delivery))),
-        Endpoint::Subscription(..) => drop(tokio::spawn(work.subscription(delivery))),
+        Endpoint::Command(..) => drop(home.spawn(work.command(delivery))),
+        Endpoint::Subscription(..) => drop(home.spawn(work.subscription(delivery))),
     }
 }
 

@@ -23,6 +23,7 @@ mod reconnect;
 mod redelivery;
 mod registered;
 mod registration;
+mod runtime;
 mod shutdown;
 mod sync;
 mod throttle;
