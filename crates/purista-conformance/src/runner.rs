@@ -187,7 +187,7 @@ fn play(profile: &Arc<dyn Profile>, id: &str, run: Run, seed: u64) -> Outcome {
     let measures_time = cases::measures_time(id);
     let _alone = measures_time.then(|| MACHINE.write());
     let _shared = (!measures_time).then(|| MACHINE.read());
-    block_on(async {
+    block_on_threads(cases::threads(id), async {
         let stage = Stage::new(Arc::clone(profile), id, seed).await?;
         let trial = tokio::time::timeout(TIME_LIMIT, run(stage));
         trial.await.with_context(|| format!("not done within {TIME_LIMIT:?}"))?
@@ -195,7 +195,11 @@ fn play(profile: &Arc<dyn Profile>, id: &str, run: Run, seed: u64) -> Outcome {
 }
 
 pub(crate) fn block_on<R>(future: impl Future<Output = anyhow::Result<R>>) -> anyhow::Result<R> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    block_on_threads(2, future)
+}
+
+fn block_on_threads<R>(threads: usize, future: impl Future<Output = anyhow::Result<R>>) -> anyhow::Result<R> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     result

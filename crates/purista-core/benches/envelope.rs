@@ -76,9 +76,37 @@ fn encode(criterion: &mut Criterion) {
     }
 }
 
+/// What a payload that is full of numbers costs in the typed API, beside bare `serde_json`.
+fn numbers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("envelope/numbers");
+    let measured: Vec<f64> = (1..=64_u32).map(|number| f64::from(number).sqrt() * 1e3).collect();
+    let prices: Vec<f64> = (1..=64_u32).map(|number| f64::from(number * 1_999) / 100.0).collect();
+    for (name, values) in [("64 measured values", measured), ("64 prices", prices)] {
+        let payload = Payload::json(&values).unwrap();
+        group.bench_function(format!("{name}, encode"), |bencher| {
+            bencher.iter(|| Payload::json(black_box(&values)).unwrap());
+        });
+        group.bench_function(format!("{name}, encode by serde_json"), |bencher| {
+            bencher.iter(|| serde_json::to_string(black_box(&values)).unwrap());
+        });
+        group.bench_function(format!("{name}, decode"), |bencher| {
+            bencher.iter(|| black_box(&payload).deserialize::<Vec<f64>>().unwrap());
+        });
+    }
+    let payload = payload();
+    let user: Value = payload.deserialize().unwrap();
+    group.bench_function("user, encode", |bencher| bencher.iter(|| Payload::json(black_box(&user)).unwrap()));
+    group.bench_function("user, encode by serde_json", |bencher| {
+        bencher.iter(|| serde_json::to_string(black_box(&user)).unwrap());
+    });
+    group.bench_function("user, decode", |bencher| {
+        bencher.iter(|| black_box(&payload).deserialize::<Value>().unwrap());
+    });
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = decode, encode
+    targets = decode, encode, numbers
 }
 criterion_main!(benches);

@@ -26,7 +26,7 @@ use crate::{
 /// The same on every adapter. The rows of the conformance suite that prove a rule stand behind it.
 ///
 /// 1. **Stamped by the bridge.** Id, timestamp and the sender's instance id are the bridge's, and a message arrives as
-///    it was sent, to the digit. (`ENV-1` `ENV-2` `ENV-4` `PAY-1` `PAY-2`)
+///    it was sent, to the digit. (`ENV-1` `ENV-2` `ENV-4` `PAY-1` `PAY-2` `PAY-7`)
 /// 2. **One instance answers.** A command reaches exactly one instance of its address, and its answer reaches exactly
 ///    its caller: a result, a handled error as the service gave it, or an unhandled error that tells nothing of its
 ///    cause. (`RPC-1` `RPC-2` `RPC-3` `GRP-7` `ERR-1` `ERR-2` `ERR-3`)
@@ -51,9 +51,11 @@ use crate::{
 /// 10. **Order** of one sender's messages is kept at concurrency 1, but for a message that is tried again: the next ones
 ///     do not wait for it. (`ORD-1` `ACK-6`)
 /// 11. **Everything is bounded**: handlers, calls, queues, payloads, names, waits.
-///     (`LIM-1` `LIM-3` `LIM-4` `LIM-5` `NET-10` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
+///     (`LIM-1` `LIM-3` `LIM-4` `LIM-5` `LIM-6` `NET-10` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
 /// 12. **A shutdown loses nothing.** It takes nothing new, lets handlers finish and emit, answers or fails what is
 ///     pending, gives back what was not started, and never hangs. (`LIF-1` `LIF-4` `LIF-7` `LIF-8` `LIF-9` `LIF-10`)
+///     A bridge whose runtime is gone, or that was copied by a fork, fails everything with
+///     [`ShutDown`](crate::ErrorKind::ShutDown) at once, and is unhealthy. (`LIF-11`)
 /// 13. **A lost connection comes back** by itself with all its consumers, and [`health`](Self::health) tells the truth
 ///     meanwhile.
 ///     (`HLT-1` `HLT-2` `HLT-3` `NET-1` `NET-2` `NET-3` `NET-4` `NET-6` `NET-7` `NET-8` `NET-9`)

@@ -62,7 +62,8 @@ pub trait EventBridgeExt: EventBridge {
     ///
     /// # Errors
     ///
-    /// Those of the first registration that failed, or of the start. What was registered before stays registered.
+    /// Those of the first registration that failed, or of the start. What this call registered is unregistered then, so
+    /// that it can be called again; on a bridge that was started already and cannot unregister, it stays.
     ///
     /// # Cancel safety
     ///
@@ -74,10 +75,20 @@ pub trait EventBridgeExt: EventBridge {
         let services: Vec<Service> = services.into_iter().collect();
         async move {
             let mut registrations = Vec::new();
-            for service in services {
-                registrations.extend(service.register(self).await?);
+            let served = async {
+                for service in services {
+                    service.register(self, &mut registrations).await?;
+                }
+                self.start().await
+            };
+            if let Err(failed) = served.await {
+                for registration in registrations.iter().rev() {
+                    if let Err(error) = registration.unregister().await {
+                        tracing::warn!(%error, address = %registration.address(), "a registration stays");
+                    }
+                }
+                return Err(failed);
             }
-            self.start().await?;
             Ok(registrations)
         }
     }

@@ -2,7 +2,12 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
-use crate::{capability::Capability, message::Payload, status::StatusCode};
+use crate::{
+    capability::Capability,
+    causes::{WithCauses, write_causes},
+    message::Payload,
+    status::StatusCode,
+};
 
 type Source = Arc<dyn StdError + Send + Sync>;
 
@@ -100,7 +105,7 @@ impl fmt::Display for ErrorKind {
 
 /// The failure of a bridge's operation.
 ///
-/// Displays as one line without the source, which [`std::error::Error::source`] returns.
+/// Displays as one line with its causes, which [`std::error::Error::source`] returns too.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -149,6 +154,13 @@ impl Error {
         self
     }
 
+    fn without_causes(&self) -> String {
+        let Inner { kind, operation, bridge, context, .. } = &*self.0;
+        let bridge = bridge.map(|bridge| format!(" on the {bridge} bridge")).unwrap_or_default();
+        let context = context.as_ref().map(|context| format!(" ({context})")).unwrap_or_default();
+        format!("{operation}{bridge}: {kind}{context}")
+    }
+
     /// Returns why it failed.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
@@ -164,22 +176,15 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, operation, bridge, context, .. } = &*self.0;
-        write!(f, "{operation}")?;
-        if let Some(bridge) = bridge {
-            write!(f, " on the {bridge} bridge")?;
-        }
-        write!(f, ": {kind}")?;
-        if let Some(context) = context {
-            write!(f, " ({context})")?;
-        }
-        Ok(())
+        let told = self.without_causes();
+        f.write_str(&told)?;
+        write_causes(f, told, StdError::source(self))
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
+        f.write_str(&self.without_causes())?;
         let mut source = StdError::source(self);
         while let Some(cause) = source {
             write!(f, "\n  caused by: {cause}")?;
@@ -362,7 +367,7 @@ impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Handled(error) => fmt::Display::fmt(error, f),
-            Self::Unhandled(error) => fmt::Display::fmt(error, f),
+            Self::Unhandled(error) => fmt::Display::fmt(&WithCauses(&**error), f),
         }
     }
 }
@@ -376,12 +381,5 @@ mod tests {
         let inner = InvokeError::Handled(HandledError::not_found("no such user"));
         assert!(matches!(HandlerError::from(inner), HandlerError::Handled(_)));
         assert!(matches!(HandlerError::from(fmt::Error), HandlerError::Unhandled(_)));
-    }
-
-    #[test]
-    fn display_leaves_the_source_to_debug() {
-        let error = Error::new(ErrorKind::Unavailable, "start").bridge("test").source(fmt::Error);
-        assert_eq!(error.to_string(), "start on the test bridge: the broker cannot be reached");
-        assert!(format!("{error:?}").contains("caused by"), "{error:?}");
     }
 }

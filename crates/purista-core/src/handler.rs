@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bridge::EventBridge,
     error::{Error, HandlerError, InvokeError},
-    message::{CommandDraft, EventDraft, Message, Name, Payload, Receiver, ServiceAddress},
+    message::{CommandDraft, EventDraft, Message, Misfit, Name, Payload, Receiver, ServiceAddress, fit},
     options::{EmitOptions, InvokeOptions},
 };
 
@@ -22,9 +22,9 @@ use crate::{
 pub trait CommandHandler: Send + Sync + 'static {
     /// Executes the command and returns its result.
     ///
-    /// Runs until it first waits where its message came in, then on a task of its own; a panic is caught and counts as
-    /// a failure. If the bridge shuts down and its grace
-    /// period has passed, [`Context::cancelled`] completes, and shortly after the future is dropped.
+    /// Runs on a task of its own; a panic is caught and counts as a failure. It may compute or block as long as the
+    /// runtime has another thread: nobody else waits for it. If the bridge shuts down and its grace period has passed,
+    /// [`Context::cancelled`] completes, and shortly after the future is dropped.
     async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError>;
 }
 
@@ -37,7 +37,7 @@ pub trait SubscriptionHandler: Send + Sync + 'static {
     /// Handles a message. A failure is retried as the subscription's
     /// [`RetryPolicy`](crate::RetryPolicy) says; then the message becomes a dead letter.
     ///
-    /// Runs on a task of its own, otherwise like [`CommandHandler::handle`]. A message may come again after a crash: handlers should tell by
+    /// Runs like [`CommandHandler::handle`]. A message may come again after a crash: handlers should tell by
     /// [`Message::id`](crate::Message) what they have done.
     async fn handle(&self, context: Context) -> Result<(), HandlerError>;
 }
@@ -164,7 +164,11 @@ impl Context {
 pub(crate) fn decode_or_null<T: DeserializeOwned>(payload: Option<&Payload>) -> Result<T, Error> {
     match payload {
         Some(payload) => payload.deserialize(),
-        None => serde_json::from_str("null")
-            .map_err(|error| Error::invalid_message("a payload is needed").source(error)),
+        None => serde_json::from_str("null").map_err(|_| Error::invalid_message("a payload is needed")),
     }
+}
+
+/// Decodes a payload, or tells where it does not fit; an absent one counts as `null`.
+pub(crate) fn fit_or_null<T: DeserializeOwned>(payload: Option<&Payload>) -> Result<T, Misfit> {
+    fit(payload.map_or("null", Payload::get))
 }

@@ -61,6 +61,7 @@ pub mod adapter;
 mod bridge;
 mod bridge_ext;
 mod capability;
+mod causes;
 mod error;
 mod events;
 mod grant;

@@ -6,16 +6,17 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     bridge::{EventBridge, Registration},
     error::{HandledError, HandlerError, Result},
-    handler::{CommandHandler, Context, SubscriptionHandler, decode_or_null},
+    handler::{CommandHandler, Context, SubscriptionHandler, decode_or_null, fit_or_null},
     matcher::Filter,
-    message::{Message, Name, Payload, ServiceAddress},
+    message::{Name, Payload, ServiceAddress},
     options::{Command, CommandOptions, Subscription, SubscriptionOptions},
 };
 
 /// A service: commands and subscriptions under one name and version, independent of the bridge that will carry them.
 ///
 /// A handler is an `async fn` or a closure that takes a [`Context`] and the decoded payload. Input that does not fit
-/// the type is answered with a handled error of status 400 by a command, and is a failure of a subscription.
+/// the type is answered with a handled error of status 400 by a command, which names the field, and is a failure of a
+/// subscription.
 ///
 /// ```
 /// use purista_core::{Context, Filter, HandledError, HandlerError, MessageType, Service, ErrorPayload};
@@ -122,9 +123,12 @@ impl Service {
         ServiceAddress::new(self.name.clone(), self.version.clone(), target)
     }
 
-    /// Registers everything with a bridge.
-    pub(crate) async fn register<B: EventBridge + ?Sized>(self, bridge: &B) -> Result<Vec<Registration>> {
-        let mut registrations = Vec::with_capacity(self.endpoints.len());
+    /// Registers everything with a bridge, and adds the registrations as they come about.
+    pub(crate) async fn register<B: EventBridge + ?Sized>(
+        self,
+        bridge: &B,
+        registrations: &mut Vec<Registration>,
+    ) -> Result<()> {
         for endpoint in self.endpoints {
             registrations.push(match endpoint {
                 Endpoint::Command(command, handler) => bridge.register_command(command, handler).await?,
@@ -133,7 +137,7 @@ impl Service {
                 }
             });
         }
-        Ok(registrations)
+        Ok(())
     }
 }
 
@@ -158,10 +162,6 @@ impl<F, In> Typed<F, In> {
     }
 }
 
-fn input_of<In: DeserializeOwned>(message: &Message) -> Result<In> {
-    decode_or_null(message.payload())
-}
-
 #[async_trait]
 impl<F, In, Out, Fut> CommandHandler for Typed<F, In>
 where
@@ -171,8 +171,10 @@ where
     Out: Serialize + Send + 'static,
 {
     async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError> {
-        let input = input_of(context.message())
-            .map_err(|_| HandledError::bad_request("the payload does not fit what the command expects"))?;
+        let input = fit_or_null(context.message().payload()).map_err(|misfit| {
+            tracing::debug!(address = %context.address(), %misfit, "a payload does not fit");
+            HandledError::bad_request(format!("the payload does not fit what the command expects: {misfit}"))
+        })?;
         let output = (self.function)(context, input).await?;
         Ok(Some(Payload::json(&output)?))
     }
@@ -186,7 +188,7 @@ where
     In: DeserializeOwned + Send + 'static,
 {
     async fn handle(&self, context: Context) -> Result<(), HandlerError> {
-        let input = input_of(context.message())?;
+        let input = decode_or_null(context.message().payload())?;
         (self.function)(context, input).await
     }
 }

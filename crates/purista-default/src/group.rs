@@ -221,10 +221,21 @@ impl Group {
     }
 
     fn pump(self: &Arc<Self>, state: &mut State) {
-        if !state.is_pumped {
-            state.is_pumped = true;
-            tokio::spawn(Arc::clone(self).empty_backlog());
+        if state.is_pumped {
+            return;
         }
+        // On the runtime of a member: that of who sends may end before the message is delivered.
+        if let Some(member) = state.members.iter().find(|member| member.intake.is_live()) {
+            let pump = member.intake.spawn(Arc::clone(self).pump_until_empty());
+            // It is, if that runtime has just gone.
+            state.is_pumped = !pump.is_finished();
+        }
+    }
+
+    async fn pump_until_empty(self: Arc<Self>) {
+        let mut pumping = Pumping { group: Arc::clone(&self), is_interrupted: true };
+        self.empty_backlog().await;
+        pumping.is_interrupted = false;
     }
 
     async fn empty_backlog(self: Arc<Self>) {
@@ -268,6 +279,20 @@ impl Group {
                 },
                 () = changed => {}
             }
+        }
+    }
+}
+
+/// Notes it when the runtime goes on which the backlog is emptied: the next message finds a member on another one.
+struct Pumping {
+    group: Arc<Group>,
+    is_interrupted: bool,
+}
+
+impl Drop for Pumping {
+    fn drop(&mut self) {
+        if self.is_interrupted {
+            self.group.state.lock().is_pumped = false;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod acknowledge;
+mod blocking;
 mod cloud_events;
 mod consumers;
 mod crashes;
@@ -18,11 +19,13 @@ mod limits;
 mod matching;
 mod neighbours;
 mod network;
+mod numbers;
 mod observe;
 mod order;
 mod payload;
 mod pressure;
 mod restarts;
+mod runtime;
 mod secrets;
 mod security;
 mod shutdown;
@@ -34,6 +37,7 @@ use crate::case::Case;
 const THEMES: &[&[Case]] = &[
     access::CASES,
     acknowledge::CASES,
+    blocking::CASES,
     cloud_events::CASES,
     consumers::CASES,
     crashes::CASES,
@@ -50,11 +54,13 @@ const THEMES: &[&[Case]] = &[
     matching::CASES,
     neighbours::CASES,
     network::CASES,
+    numbers::CASES,
     observe::CASES,
     order::CASES,
     payload::CASES,
     pressure::CASES,
     restarts::CASES,
+    runtime::CASES,
     secrets::CASES,
     security::CASES,
     shutdown::CASES,
@@ -67,6 +73,14 @@ const MEASURE_TIME: &[&str] = &[
     "ACK-4", "ACK-6", "LIF-1", "LIF-10", "LIM-3", "LIM-5", "NET-4", "NET-10", "RPC-4", "TMO-1", "TMO-2",
     "TMO-3", "TMO-4",
 ];
+
+/// Rows whose trials hold threads, and how many the runtime then has.
+const HOLD_THREADS: &[(&str, usize)] = &[("LIM-6", 8)];
+
+/// Returns how many threads the runtime of a trial has.
+pub(crate) fn threads(row: &str) -> usize {
+    HOLD_THREADS.iter().find(|(id, _)| *id == row).map_or(2, |(_, threads)| *threads)
+}
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     THEMES.iter().copied().flatten()

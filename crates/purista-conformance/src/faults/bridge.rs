@@ -11,7 +11,10 @@ use purista_core::{
     Result, RetryPolicy, ServiceAddress, Sharing, ShutdownReport, Stats, Subscription, SubscriptionHandler,
     TraceContext,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use super::{
     Fault,
@@ -34,6 +37,8 @@ pub(super) struct WrongBridge {
     registrations: Mutex<HashMap<ServiceAddress, Registration>>,
     any_response: Arc<AnyResponse>,
     outage: Arc<Outage>,
+    /// One permit for each handler that may run.
+    turn: Arc<Semaphore>,
 }
 
 /// The last response that anybody sent.
@@ -56,6 +61,10 @@ impl WrongBridge {
             registrations: Mutex::default(),
             any_response: Arc::default(),
             outage: Arc::new(Outage::new(fault)),
+            turn: Arc::new(Semaphore::new(match fault {
+                Fault::RunsHandlersInTurn => 1,
+                _ => Semaphore::MAX_PERMITS,
+            })),
         }
     }
 
@@ -68,6 +77,10 @@ impl WrongBridge {
             (Fault::LosesDigits, Some(payload), _) => match as_floating_point(payload) {
                 Some(payload) => draft.with_payload(payload),
                 None => draft,
+            },
+            (Fault::RoundsNumbers, Some(payload), _) => match rounded(payload) {
+                Ok(payload) => draft.with_payload(payload),
+                Err(_) => draft,
             },
             (Fault::LosesNull, Some(payload), _) if payload.get() == "null" => {
                 let bare = EventDraft::custom(&message.sender.address);
@@ -170,6 +183,28 @@ fn normalise(name: &Name) -> Name {
 fn as_floating_point(payload: &Payload) -> Option<Payload> {
     let value: serde_json::Value = payload.deserialize().ok()?;
     Payload::json(&value).ok()
+}
+
+/// Writes floating-point numbers with one digit less than it takes.
+fn rounded(payload: &Payload) -> Result<Payload> {
+    let is_part = |part: char| part.is_ascii_digit() || "+-.eE".contains(part);
+    let (mut json, mut rest) = (String::new(), payload.get());
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|part| !is_part(part)).unwrap_or(rest.len()));
+        let digits = number.parse::<f64>().map(|double| format!("{double:.16e}")).unwrap_or_default();
+        match digits.split_once('e') {
+            Some((digits, exponent)) if number.contains('.') => {
+                json.push_str(&digits[..digits.len() - 1]);
+                json.push('e');
+                json.push_str(exponent);
+            }
+            _ => json.push_str(number),
+        }
+        let text = after.find(is_part).unwrap_or(after.len());
+        json.push_str(&after[..text]);
+        rest = &after[text..];
+    }
+    Payload::from_json_text(json)
 }
 
 #[async_trait]
@@ -349,7 +384,7 @@ impl EventBridge for WrongBridge {
         if let (Fault::ReplacesRegistrations, Some(known)) = (self.fault, known) {
             return Ok(known);
         }
-        let handler = Arc::new(WrongCommand { fault: self.fault, handler });
+        let handler = Arc::new(WrongCommand { fault: self.fault, handler, turn: Arc::clone(&self.turn) });
         let registration = self.inner.register_command(command, handler).await?;
         self.registrations.lock().insert(registration.address().clone(), registration.clone());
         Ok(self.wrong_registration(registration))
@@ -370,6 +405,7 @@ impl EventBridge for WrongBridge {
             handler,
             registered_at: Instant::now(),
             outage: Arc::clone(&self.outage),
+            turn: Arc::clone(&self.turn),
         });
         let registration = self.inner.register_subscription(subscription, handler).await?;
         self.registrations.lock().insert(registration.address().clone(), registration.clone());
@@ -380,6 +416,9 @@ impl EventBridge for WrongBridge {
         let health = self.inner.health();
         match (self.fault, health.state) {
             (Fault::ReadyTooEarly, BridgeState::Created) => {
+                Health::new(BridgeState::Started, true, Vec::new())
+            }
+            (Fault::HidesLostRuntimes, BridgeState::ShutDown) => {
                 Health::new(BridgeState::Started, true, Vec::new())
             }
             (Fault::HidesSilence, state) => Health::new(state, true, health.not_consuming),

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use purista_core::{
     CommandHandler, Context, HandledError, HandlerError, Payload, StatusCode, SubscriptionHandler,
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Fault, outage::Outage};
 
@@ -15,11 +15,13 @@ use super::{Fault, outage::Outage};
 pub(super) struct WrongCommand {
     pub(super) fault: Fault,
     pub(super) handler: Arc<dyn CommandHandler>,
+    pub(super) turn: Arc<Semaphore>,
 }
 
 #[async_trait]
 impl CommandHandler for WrongCommand {
     async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError> {
+        let _turn = self.turn.acquire().await;
         match (self.fault, self.handler.handle(context).await) {
             (Fault::LosesErrorData, Err(HandlerError::Handled(error))) => {
                 Err(HandledError::new(error.status(), error.message()).into())
@@ -38,11 +40,13 @@ pub(super) struct WrongSubscription {
     pub(super) handler: Arc<dyn SubscriptionHandler>,
     pub(super) registered_at: Instant,
     pub(super) outage: Arc<Outage>,
+    pub(super) turn: Arc<Semaphore>,
 }
 
 #[async_trait]
 impl SubscriptionHandler for WrongSubscription {
     async fn handle(&self, context: Context) -> Result<(), HandlerError> {
+        let _turn = self.turn.acquire().await;
         match self.fault {
             Fault::RegistersTooEarly if self.registered_at.elapsed() < Duration::from_millis(5) => Ok(()),
             _ if self.outage.is_deaf() => Ok(()),

@@ -78,15 +78,18 @@ faults! {
         Duplicates, "emits each event twice", caught by "GRP-4";
         Reorders, "swaps neighbouring events", caught by "ORD-1";
         IgnoresConcurrency, "runs twice as many handlers as may", caught by "LIM-1";
+        RunsHandlersInTurn, "runs a handler where its message came in, and the next one after it", caught by "LIM-6";
         RegistersTooEarly, "returns from a registration before it is live", caught by "LIF-3";
         ReplacesRegistrations, "accepts a second registration of an address", caught by "LIF-5";
         IgnoresUnregister, "goes on delivering after unregistering", caught by "LIF-6";
         ShutsDownAtOnce, "does not wait for handlers at a shutdown", caught by "LIF-7";
         IgnoresShutdown, "reports a shutdown and goes on", caught by "LEK-3";
+        HidesLostRuntimes, "stays healthy when its runtime is gone", caught by "LIF-11";
         LosesErrorData, "loses the data of handled errors", caught by "ERR-1";
         LeaksCauses, "tells callers the cause of unhandled errors", caught by "ERR-2";
         ReadyTooEarly, "is ready before it is started", caught by "HLT-1";
         LosesNull, "takes `null` for absent", caught by "PAY-1";
+        RoundsNumbers, "rounds the last digits of floating-point numbers", caught by "PAY-7";
         UnderstatesPayload, "takes larger payloads than it says", caught by "PAY-3";
         IgnoresTenant, "ignores the tenant in filters", caught by "IDN-1";
         AcceptsForgedResponses, "accepts a response from anybody", caught by "SEC-6";

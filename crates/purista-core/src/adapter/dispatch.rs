@@ -1,24 +1,12 @@
-//! From a delivery to its acknowledgement: one straight line for commands, one for subscriptions.
+//! From a delivery to its acknowledgement: one straight line for commands; the one of subscriptions is beside.
 
-use std::{
-    any::Any,
-    cell::Cell,
-    convert::Infallible,
-    fmt::Display,
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context as TaskContext, Waker},
-    time::Duration,
-};
+use std::{fmt::Display, future::Future, pin::pin, sync::Arc};
 
-use futures_util::FutureExt as _;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use tracing::{Instrument as _, Span};
 
 use super::{
-    Acknowledgement, Backoff, DeadLetter, Delivery, Engine, Pass, Slot, Transport,
+    Acknowledgement, Delivery, Engine, Pass, Slot, Transport,
+    attempt::Outcome,
     limits::check_message,
     registered::{Endpoint, Registered},
 };
@@ -26,32 +14,19 @@ use crate::{
     bridge::EventBridge,
     error::{Error, HandlerError, Result},
     handler::Context,
-    message::{Message, Name, Payload, now},
+    message::{Message, Name, Payload},
     options::Acknowledge,
     stats::Counters,
     status::StatusCode,
 };
 
-/// How long a handler may react to its cancellation before it is dropped.
-const CANCELLATION_PATIENCE: Duration = Duration::from_millis(60);
-
-/// How deep commands may call each other on one stack before they get tasks of their own.
-const MAX_NESTING: u32 = 8;
-
-/// How one attempt of a handler ended.
-enum Outcome<R> {
-    Succeeded(R),
-    Failed(HandlerError),
-    /// The bridge's grace period is over; this was no attempt.
-    Cancelled,
-}
-
 pub(super) fn start<T: Transport>(
     registered: &Arc<Registered<T>>,
     slot: Slot,
-    delivery: Delivery<T::ReplyTo>,
+    mut delivery: Delivery<T::ReplyTo>,
 ) {
     let Some(engine) = registered.engine.upgrade() else { return };
+    delivery.acknowledgement = delivery.acknowledgement.map(|held| registered.leases.hold(held));
     let work = Work {
         engine,
         registered: Arc::clone(registered),
@@ -59,45 +34,28 @@ pub(super) fn start<T: Transport>(
         place: Some(slot.handler),
         _in_hand: registered.in_hand.enter(),
     };
+    let home = &registered.shared.home;
+    // Always a task: a handler that computes where its message came in would hold up the messages after it, or the other
+    // calls of its caller.
     match &registered.endpoint {
-        Endpoint::Command(..) => poll_once_or_spawn(Box::pin(work.command(delivery))),
-        Endpoint::Subscription(..) => {
-            tokio::spawn(work.subscription(delivery));
-        }
-    }
-}
-
-/// Polls the future here, and gives it a task of its own if it is not ready at once.
-fn poll_once_or_spawn(mut future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-    thread_local! {
-        static NESTING: Cell<u32> = const { Cell::new(0) };
-    }
-    let nesting = NESTING.get();
-    let mut ready = false;
-    if nesting < MAX_NESTING {
-        NESTING.set(nesting + 1);
-        // Nothing unwinds past the counter: the panics of handlers are caught in there.
-        ready = future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_ready();
-        NESTING.set(nesting);
-    }
-    if !ready {
-        tokio::spawn(future);
+        Endpoint::Command(..) => drop(home.spawn(work.command(delivery))),
+        Endpoint::Subscription(..) => drop(home.spawn(work.subscription(delivery))),
     }
 }
 
 /// The handling of one delivery.
-struct Work<T: Transport> {
-    engine: Arc<Engine<T>>,
-    registered: Arc<Registered<T>>,
+pub(super) struct Work<T: Transport> {
+    pub(super) engine: Arc<Engine<T>>,
+    pub(super) registered: Arc<Registered<T>>,
     /// Held until the handler starts.
-    starting: Option<Pass>,
+    pub(super) starting: Option<Pass>,
     /// The place of a running handler; given up while the message waits for its next attempt.
-    place: Option<OwnedSemaphorePermit>,
+    pub(super) place: Option<OwnedSemaphorePermit>,
     /// `None` if the registration stopped meanwhile, in which case no handler starts.
     _in_hand: Option<Pass>,
 }
 
-type Acknowledging = Option<Box<dyn Acknowledgement>>;
+pub(super) type Acknowledging = Option<Box<dyn Acknowledgement>>;
 
 impl<T: Transport> Work<T> {
     async fn command(mut self, mut delivery: Delivery<T::ReplyTo>) {
@@ -124,9 +82,8 @@ impl<T: Transport> Work<T> {
             }
             let context = self.context(&delivery, delivery.attempt);
             // Called in there, as it may panic before there is a future.
-            let acknowledgement = delivery.acknowledgement.as_deref();
             let handled = async { handler.handle(context).await };
-            let outcome = self.attempt(&span, starting, acknowledgement, handled).await;
+            let outcome = self.attempt(&span, starting, handled).await;
             if !matches!(outcome, Outcome::Cancelled) {
                 counters.executed.increment();
             }
@@ -194,123 +151,14 @@ impl<T: Transport> Work<T> {
     }
 
     /// Checks the names and ids of a message, which a foreign peer may not bound.
-    fn is_beyond_limits(&self, message: &Message) -> Option<Error> {
+    pub(super) fn is_beyond_limits(&self, message: &Message) -> Option<Error> {
         let error = check_message(message, self.engine.config.max_identity_len).err()?;
         self.counters().malformed.increment();
         self.warn(&error, "a message is beyond the limits");
         Some(error)
     }
 
-    async fn subscription(mut self, mut delivery: Delivery<T::ReplyTo>) {
-        let registered = Arc::clone(&self.registered);
-        let Endpoint::Subscription(definition, handler) = &registered.endpoint else { return };
-        let granted = registered.granted();
-        let message = Arc::clone(&delivery.message);
-        let first_attempt_at = now();
-        let mut starting = self.starting.take();
-
-        self.counters().delivered.increment();
-        if !definition.filter.matches(&message) {
-            self.counters().filtered.increment();
-            return self.accept(delivery.acknowledgement).await;
-        }
-        if registered.stopping.is_cancelled() {
-            return self.release(delivery.acknowledgement, delivery.attempt - 1).await;
-        }
-        if !self.accept_on_receive(&mut delivery).await {
-            return;
-        }
-        let mut attempt = delivery.attempt;
-        let beyond_limits = self.is_beyond_limits(&message);
-        let reason = loop {
-            if let Some(error) = beyond_limits {
-                break error.to_string();
-            }
-            if attempt > granted.retry.max_attempts {
-                attempt -= 1;
-                // It was delivered so often that its handlers must have died with their process.
-                break "its attempts were used up without an outcome".to_owned();
-            }
-            if registered.stopping.is_cancelled() {
-                return self.release(delivery.acknowledgement, attempt - 1).await;
-            }
-            let context = self.context(&delivery, attempt);
-            let handled = async { handler.handle(context).await };
-            let acknowledgement = delivery.acknowledgement.as_deref();
-            match self.attempt(&self.span(&message), starting.take(), acknowledgement, handled).await {
-                Outcome::Succeeded(()) => {
-                    self.counters().handled.increment();
-                    return self.accept(delivery.acknowledgement).await;
-                }
-                Outcome::Cancelled => return self.release(delivery.acknowledgement, attempt - 1).await,
-                Outcome::Failed(error) if attempt >= granted.retry.max_attempts => break error.to_string(),
-                Outcome::Failed(_) => {}
-            }
-            if !self.wait(granted.retry.delay_after(attempt), acknowledgement).await {
-                return self.release(delivery.acknowledgement, attempt).await;
-            }
-            attempt += 1;
-        };
-        if !granted.dead_letter {
-            self.counters().dropped.increment();
-            return self.accept(delivery.acknowledgement).await;
-        }
-        let letter = DeadLetter {
-            original: delivery.original.take().unwrap_or_else(|| message.encode()),
-            message_id: message.id.clone(),
-            subscriber: (*registered.address).clone(),
-            reason,
-            attempts: attempt,
-            first_attempt_at,
-            last_attempt_at: now(),
-        };
-        // Rare, and boxed so that it does not enlarge the future of every delivery.
-        Box::pin(self.bury(letter, delivery.acknowledgement)).await;
-    }
-
-    /// Keeps a dead letter. The message is not acknowledged before that succeeded.
-    async fn bury(mut self, letter: DeadLetter, acknowledgement: Acknowledging) {
-        let mut backoff = Backoff::default();
-        loop {
-            let kept = self.engine.transport.keep_dead_letter(letter.clone());
-            match self.engine.within_operation_timeout("dead letter", kept).await {
-                Ok(()) => {
-                    self.counters().dead_lettered.increment();
-                    return self.accept(acknowledgement).await;
-                }
-                Err(error) => {
-                    self.counters().dead_letter_failures.increment();
-                    self.warn(&error, "a dead letter could not be kept");
-                }
-            }
-            if !self.wait(backoff.next_delay(), acknowledgement.as_deref()).await {
-                return self.release(acknowledgement, letter.attempts).await;
-            }
-        }
-    }
-
-    /// Waits, without a running handler's place if there is room to wait elsewhere. Returns whether the registration
-    /// still takes work.
-    async fn wait(&mut self, delay: Duration, acknowledgement: Option<&dyn Acknowledgement>) -> bool {
-        let elsewhere = Arc::clone(&self.registered.waiting).try_acquire_owned();
-        if elsewhere.is_ok() {
-            self.place = None;
-        }
-        let its_turn = async {
-            tokio::time::sleep(delay).await;
-            if self.place.is_none() {
-                self.place = Arc::clone(&self.registered.handlers).acquire_owned().await.ok();
-            }
-        };
-        tokio::select! {
-            () = self.registered.stopping.cancelled() => return false,
-            () = its_turn => {}
-            never = extend_lease(acknowledgement) => match never {},
-        }
-        self.place.is_some()
-    }
-
-    fn context(&self, delivery: &Delivery<T::ReplyTo>, attempt: u32) -> Context {
+    pub(super) fn context(&self, delivery: &Delivery<T::ReplyTo>, attempt: u32) -> Context {
         Context {
             message: Arc::clone(&delivery.message),
             address: Arc::clone(&self.registered.address),
@@ -321,71 +169,7 @@ impl<T: Transport> Work<T> {
         }
     }
 
-    /// The span of one attempt, named by OpenTelemetry's conventions for messaging.
-    fn span(&self, message: &Message) -> Span {
-        let span = tracing::info_span!(
-            "process",
-            otel.kind = "consumer",
-            messaging.system = T::NAME,
-            messaging.operation.type = "process",
-            messaging.destination.name = %self.registered.address,
-            messaging.message.id = %message.id,
-        );
-        message.trace_context.adopt(&span);
-        span
-    }
-
-    /// Runs a handler once: isolated from its panics, within its time, and until some patience after the end of the
-    /// bridge's grace period.
-    async fn attempt<R>(
-        &self,
-        span: &Span,
-        starting: Option<Pass>,
-        acknowledgement: Option<&dyn Acknowledgement>,
-        handler: impl Future<Output = Result<R, HandlerError>> + Send,
-    ) -> Outcome<R> {
-        let cancellation = &self.engine.cancellation;
-        let end = self.registered.granted().handler_timeout.map(|limit| Instant::now() + limit);
-        drop(starting);
-        // The handler's future is dropped in there, which may panic as well.
-        let result = AssertUnwindSafe(async {
-            let out_of_time = async {
-                match end {
-                    // The timers are boxed: they are rare, and would make up half of the future.
-                    Some(end) => Box::pin(tokio::time::sleep_until(end)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let given_up = async {
-                cancellation.cancelled().await;
-                Box::pin(tokio::time::sleep(CANCELLATION_PATIENCE)).await;
-            };
-            tokio::select! {
-                biased;
-                result = handler.instrument(span.clone()) => Some(result),
-                () = out_of_time => Some(Err(HandlerError::unhandled("the handler ran out of its time"))),
-                () = given_up => None,
-                never = extend_lease(acknowledgement) => match never {},
-            }
-        });
-        let error = match result.catch_unwind().await {
-            Ok(Some(Ok(value))) => return Outcome::Succeeded(value),
-            Ok(None) => return Outcome::Cancelled,
-            Ok(Some(Err(_))) if cancellation.is_cancelled() => return Outcome::Cancelled,
-            Ok(Some(Err(error))) => error,
-            Err(panic) => {
-                self.counters().panicked.increment();
-                HandlerError::unhandled(format!("the handler panicked: {}", panic_message(&*panic)))
-            }
-        };
-        self.counters().failed_attempts.increment();
-        if let HandlerError::Unhandled(_) = error {
-            self.warn(&error, "a handler failed");
-        }
-        Outcome::Failed(error)
-    }
-
-    async fn accept(&self, acknowledgement: Acknowledging) {
+    pub(super) async fn accept(&self, acknowledgement: Acknowledging) {
         if let Some(acknowledgement) = acknowledgement {
             self.acknowledge(acknowledgement.accept()).await;
         }
@@ -393,7 +177,7 @@ impl<T: Transport> Work<T> {
 
     /// Acknowledges a delivery now if it is to be handled at most once. Returns whether it may be handled: if the
     /// broker does not know, it will deliver it again.
-    async fn accept_on_receive(&self, delivery: &mut Delivery<T::ReplyTo>) -> bool {
+    pub(super) async fn accept_on_receive(&self, delivery: &mut Delivery<T::ReplyTo>) -> bool {
         if self.registered.granted().acknowledge != Acknowledge::OnReceive {
             return true;
         }
@@ -403,7 +187,7 @@ impl<T: Transport> Work<T> {
         }
     }
 
-    async fn release(&self, acknowledgement: Acknowledging, failed_attempts: u32) {
+    pub(super) async fn release(&self, acknowledgement: Acknowledging, failed_attempts: u32) {
         self.counters().released.increment();
         if let Some(acknowledgement) = acknowledgement {
             self.acknowledge(acknowledgement.release(failed_attempts)).await;
@@ -419,34 +203,15 @@ impl<T: Transport> Work<T> {
         result.is_ok()
     }
 
-    fn counters(&self) -> &Counters {
+    pub(super) fn counters(&self) -> &Counters {
         &self.engine.shared.counters
     }
 
-    fn warn(&self, error: &dyn Display, what: &'static str) {
+    pub(super) fn warn(&self, error: &dyn Display, what: &'static str) {
         let address = &self.registered.address;
         self.engine
             .shared
             .handler_throttle
             .log(|suppressed| tracing::warn!(bridge = T::NAME, %address, %error, suppressed, "{what}"));
     }
-}
-
-/// Keeps the broker waiting while a message is in hand.
-async fn extend_lease(acknowledgement: Option<&dyn Acknowledgement>) -> Infallible {
-    let leased =
-        acknowledgement.and_then(|acknowledgement| Some((acknowledgement, acknowledgement.lease()?)));
-    let Some((acknowledgement, lease)) = leased else { return std::future::pending().await };
-    loop {
-        // Boxed, as most handlers are done before.
-        Box::pin(tokio::time::sleep(lease / 3)).await;
-        if let Err(error) = acknowledgement.extend().await {
-            tracing::debug!(%error, "a lease could not be extended");
-        }
-    }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }

@@ -6,10 +6,7 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -102,7 +99,7 @@ impl<T: Transport> Engine<T> {
             BridgeState::Created | BridgeState::Starting => {
                 Err(Self::error(ErrorKind::NotStarted, operation))
             }
-            BridgeState::ShutDown => Err(Self::error(ErrorKind::ShutDown, operation)),
+            BridgeState::ShutDown => Err(self.shared.explain(Self::error(ErrorKind::ShutDown, operation))),
         }
     }
 
@@ -121,7 +118,7 @@ impl<T: Transport> Engine<T> {
             // An answer, or the end of the bridge, may come before the broker has confirmed the command.
             answer = call.answer() => answer,
             // The timer is made in there, when there is something to wait for.
-            () = async { sleep_until(deadline).await } => {
+            () = async { self.shared.home.sleep_until(deadline).await } => {
                 self.shared.counters.timed_out.increment();
                 let refused = call.was_refused();
                 let kind = if refused { ErrorKind::NoHandler } else { ErrorKind::Timeout };
@@ -131,7 +128,7 @@ impl<T: Transport> Engine<T> {
         if answer.is_ok() {
             self.shared.counters.answered.increment();
         }
-        answer
+        answer.map_err(|error| self.shared.explain(error))
     }
 }
 
@@ -168,7 +165,12 @@ impl<T: Transport> EventBridge for Engine<T> {
         tokio::select! {
             biased;
             published = self.transport.publish(Arc::clone(&message), publish) => published?,
-            () = async { sleep_until(deadline).await } => return Err(Self::error(ErrorKind::Timeout, "emit")),
+            () = async { self.shared.home.gone().await } => {
+                return Err(self.shared.explain(Self::error(ErrorKind::ShutDown, "emit")));
+            }
+            () = async { self.shared.home.sleep_until(deadline).await } => {
+                return Err(Self::error(ErrorKind::Timeout, "emit"));
+            }
         }
         self.shared.counters.emitted.increment();
         Ok(message)

@@ -1,6 +1,9 @@
 use std::{fmt, sync::Arc};
 
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::{
+    sync::{OwnedSemaphorePermit, TryAcquireError},
+    task::JoinHandle,
+};
 
 use super::{Delivery, Pass, Transport, dispatch, registered::Registered};
 
@@ -66,11 +69,25 @@ impl<T: Transport> Intake<T> {
 
     fn enter(&self, handler: OwnedSemaphorePermit) -> Result<Slot, Busy> {
         // A bridge that was dropped without shutdown takes no more work either.
-        if self.0.engine.strong_count() == 0 {
+        if self.0.engine.strong_count() == 0 || self.0.shared.is_over() {
             return Err(Busy::Stopped);
         }
         let starting = self.0.starting.enter().ok_or(Busy::Stopped)?;
         Ok(Slot { handler, starting })
+    }
+
+    /// Returns whether the bridge of the registration is there to take something.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.0.engine.strong_count() > 0 && !self.0.shared.is_over()
+    }
+
+    /// Spawns a task on the runtime of the bridge, which outlives others that use it.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.0.shared.home.spawn(task)
     }
 
     /// Tells that the registration stopped consuming while the connection lives.
@@ -99,9 +116,6 @@ impl<T: Transport> Intake<T> {
     }
 
     /// Has a delivery handled, on a task of its own.
-    ///
-    /// A command's handler is polled once right here before that, so that one which needs no waiting costs no task.
-    /// Call it where a handler may run: never on the task that polls a connection.
     pub fn deliver(&self, slot: Slot, delivery: Delivery<T::ReplyTo>) {
         dispatch::start(&self.0, slot, delivery);
     }

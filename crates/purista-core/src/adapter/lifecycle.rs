@@ -10,6 +10,9 @@ use crate::{
 
 impl<T: Transport> Engine<T> {
     pub(super) async fn start_once(&self) -> Result<()> {
+        if self.shared.state() == BridgeState::Created {
+            self.shared.home.settle("start").map_err(|error| error.bridge(T::NAME))?;
+        }
         let started = self.change("start", async |engine: Arc<Self>| {
             if engine.shared.state() == BridgeState::Started {
                 return Ok(false);
@@ -28,8 +31,9 @@ impl<T: Transport> Engine<T> {
 
     async fn connect_and_open(&self) -> Result<()> {
         if self.shared.advance(BridgeState::Starting).is_none() {
-            return Err(Self::error(ErrorKind::ShutDown, "start"));
+            return Err(self.shared.explain(Self::error(ErrorKind::ShutDown, "start")));
         }
+        self.watch_runtime();
         let link = Link(Arc::clone(&self.shared));
         self.within_operation_timeout("start", self.transport.connect(link.clone())).await?;
         // From here on handlers run, and may emit and invoke.
@@ -59,6 +63,7 @@ impl<T: Transport> Engine<T> {
             tracing::debug!(%error, "a start that failed could not be undone");
         }
         Link(Arc::clone(&self.shared)).disconnected("the start failed");
+        self.shared.home.leave();
         self.shared.advance(BridgeState::Created);
     }
 
@@ -75,7 +80,14 @@ impl<T: Transport> Engine<T> {
     {
         let shut_down = move || Self::error(ErrorKind::ShutDown, operation);
         let engine = self.itself.upgrade().ok_or_else(shut_down)?;
-        let task = tokio::spawn(async move {
+        if self.shared.state() == BridgeState::ShutDown {
+            return Err(self.shared.explain(shut_down()));
+        }
+        if self.shared.state() == BridgeState::Created {
+            // Until the start, any runtime will do.
+            self.shared.home.settle(operation).map_err(|error| error.bridge(T::NAME))?;
+        }
+        let task = self.shared.home.spawn(async move {
             let alone = async {
                 let _alone = engine.changing.lock().await;
                 change(Arc::clone(&engine)).await
@@ -86,7 +98,11 @@ impl<T: Transport> Engine<T> {
                 result = alone => result,
             }
         });
-        task.await.unwrap_or_else(|error| Err(Self::error(ErrorKind::Unexpected, operation).source(error)))
+        task.await.unwrap_or_else(|error| match error.is_cancelled() {
+            // Only the end of the runtime does that.
+            true => Err(shut_down().context("the runtime of the bridge is gone")),
+            false => Err(Self::error(ErrorKind::Unexpected, operation).source(error)),
+        })
     }
 
     /// Runs an operation of the transport within its time. One that is ready at once needs no timer.

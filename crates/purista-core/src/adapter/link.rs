@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use super::{PendingCalls, ResponseVerdict, Throttle, registered::Key};
+use super::{PendingCalls, ResponseVerdict, Throttle, registered::Key, runtime::Home};
 use crate::{
     error::Error,
     events::{BridgeEvent, BridgeEvents},
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) throttle: Throttle,
     /// For handlers, apart from bad input, which must not hide them.
     pub(super) handler_throttle: Throttle,
+    /// Where its tasks run.
+    pub(super) home: Home,
     state: AtomicU8,
     connected: AtomicBool,
     not_consuming: Mutex<BTreeSet<Key>>,
@@ -56,6 +58,7 @@ impl Shared {
             counters,
             throttle: Throttle::default(),
             handler_throttle: Throttle::default(),
+            home: Home::default(),
             state: AtomicU8::new(BridgeState::Created as u8),
             connected: AtomicBool::new(false),
             not_consuming: Mutex::default(),
@@ -64,7 +67,15 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> BridgeState {
-        STATES[usize::from(self.state.load(Ordering::Acquire))]
+        match self.home.is_forked() {
+            true => BridgeState::ShutDown,
+            false => STATES[usize::from(self.state.load(Ordering::Acquire))],
+        }
+    }
+
+    /// Returns whether it takes no more work, ever.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.load(Ordering::Acquire) == BridgeState::ShutDown as u8
     }
 
     /// Moves on to a state, and returns the one before; a bridge that drains or is shut down never goes back.
@@ -80,7 +91,8 @@ impl Shared {
 
     pub(super) fn health(&self) -> Health {
         let not_consuming = self.not_consuming.lock().iter().map(|(_, address)| address.clone()).collect();
-        Health::new(self.state(), self.is_connected(), not_consuming)
+        let state = self.state();
+        Health::new(state, self.is_connected() && state != BridgeState::ShutDown, not_consuming)
     }
 
     pub(super) fn consumer_down(&self, key: Key) {
@@ -93,6 +105,12 @@ impl Shared {
     pub(super) fn consumer_up(&self, key: &Key) {
         if self.not_consuming.lock().remove(key) {
             self.raise(BridgeEvent::ConsumerUp(key.1.clone()));
+        }
+    }
+
+    pub(super) fn disconnected(&self, reason: impl Into<String>) {
+        if self.connected.swap(false, Ordering::AcqRel) {
+            self.raise(BridgeEvent::Disconnected(reason.into()));
         }
     }
 
@@ -176,9 +194,7 @@ impl Link {
 
     /// Tells that the connection is lost.
     pub fn disconnected(&self, reason: impl Into<String>) {
-        if self.0.connected.swap(false, Ordering::AcqRel) {
-            self.0.raise(BridgeEvent::Disconnected(reason.into()));
-        }
+        self.0.disconnected(reason);
     }
 
     /// Tells that the broker forgot the session.

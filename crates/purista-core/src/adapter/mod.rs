@@ -3,6 +3,7 @@
 //! An adapter implements [`Transport`], which maps messages onto its broker, and wraps an [`Engine`], which has all the
 //! rest: time limits, pending calls, dispatch with limits, retry and dead letters, drain, health and counters.
 
+mod attempt;
 mod backlog;
 mod backoff;
 mod config;
@@ -13,13 +14,16 @@ mod dispatch;
 mod engine;
 mod gate;
 mod intake;
+mod leases;
 mod lifecycle;
 mod limits;
 mod link;
 mod pending;
 mod reconnect;
+mod redelivery;
 mod registered;
 mod registration;
+mod runtime;
 mod shutdown;
 mod sync;
 mod throttle;

@@ -4,7 +4,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Engine, Gate, Stop, Transport, link::Shared};
+use super::{Consumer, Engine, Gate, Stop, Transport, leases::Leases, link::Shared};
 use crate::{
     capability::Capabilities,
     error::Result,
@@ -68,6 +68,8 @@ pub(super) struct Registered<T: Transport> {
     pub(super) starting: Arc<Gate>,
     /// Cancelled when no handler starts any more.
     pub(super) stopping: CancellationToken,
+    /// Those of what is in hand.
+    pub(super) leases: Arc<Leases>,
     consumer: Mutex<Option<Arc<T::Consumer>>>,
 }
 
@@ -90,6 +92,7 @@ impl<T: Transport> Registered<T> {
             in_hand: Gate::new(),
             starting: Gate::new(),
             stopping: CancellationToken::new(),
+            leases: Arc::default(),
             consumer: Mutex::new(None),
         })
     }
@@ -131,6 +134,7 @@ impl<T: Transport> Registered<T> {
         self.stopping.cancel();
         self.in_hand.close();
         self.handlers.close();
+        self.leases.close();
     }
 
     /// Ends the consumer after its last acknowledgement.

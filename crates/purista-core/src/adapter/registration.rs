@@ -84,7 +84,7 @@ impl<T: Transport> Engine<T> {
         }));
         let (Some(info), Ok(metadata)) = (info, metadata) else { return };
         let info = info.with_trace_id(Id::random()).with_payload(metadata).stamp(&self.shared.instance_id);
-        tokio::spawn(async move {
+        self.shared.home.spawn(async move {
             let deadline = Instant::now() + engine.config.operation_timeout;
             let publish = engine.transport.publish(Arc::new(info), Publish::new(deadline, false));
             if let Err(error) = engine.within_operation_timeout("announce", publish).await {
@@ -95,11 +95,16 @@ impl<T: Transport> Engine<T> {
 
     async fn unregister(&self, registered: &Arc<Registered<T>>) -> Result<()> {
         if self.shared.state() == BridgeState::ShutDown {
-            return Ok(());
+            return match self.shared.home.why_gone() {
+                Some(why) => Err(Self::error(ErrorKind::ShutDown, "unregister").context(why)),
+                None => Ok(()),
+            };
         }
         let registered = Arc::clone(registered);
         self.change("unregister", async move |engine: Arc<Self>| {
-            demand_for("unregister", true, Capability::Unregister, &engine.transport.capabilities())?;
+            // Before the start, nothing of it is at the broker.
+            let is_at_broker = engine.shared.state() != BridgeState::Created;
+            demand_for("unregister", is_at_broker, Capability::Unregister, &engine.transport.capabilities())?;
             let key = registered.endpoint.key();
             let is_it = |known: &Arc<Registered<T>>| Arc::ptr_eq(known, &registered);
             if !engine.registrations.lock().get(&key).is_some_and(is_it) {
@@ -113,7 +118,8 @@ impl<T: Transport> Engine<T> {
             };
             let stopped = engine.within_operation_timeout("unregister", stop).await;
             registered.halt();
-            tokio::spawn(engine.close_when_done(registered));
+            let home = Arc::clone(&engine.shared);
+            home.home.spawn(engine.close_when_done(registered));
             stopped
         })
         .await
@@ -151,7 +157,9 @@ impl<T: Transport> RegistrationControl for Handle<T> {
     async fn unregister(&self) -> Result<()> {
         match self.engine.upgrade() {
             Some(engine) => engine.unregister(&self.registered).await,
-            None => Ok(()),
+            None if self.registered.shared.is_over() => Ok(()),
+            None => Err(Engine::<T>::error(ErrorKind::ShutDown, "unregister")
+                .context("the bridge was dropped without a shutdown")),
         }
     }
 }

@@ -21,19 +21,27 @@ const PATIENCE: Duration = Duration::from_millis(240);
 
 impl<T: Transport> Engine<T> {
     pub(super) async fn shutdown_once(&self, grace: Duration) -> ShutdownReport {
+        let gone = |why: &str| ShutdownReport { errors: vec![why.to_owned()], ..ShutdownReport::default() };
+        if let Some(why) = self.shared.home.why_gone() {
+            return gone(why);
+        }
         if self.shutdown_begun.set(()).is_ok() {
             // In one step: a start at this moment either sees the shutdown or is seen by it.
             let connected = self.shared.advance(BridgeState::Draining) != Some(BridgeState::Created);
             self.shared.raise(BridgeEvent::Draining);
             self.closing.cancel();
             if let Some(engine) = self.itself.upgrade() {
-                tokio::spawn(async move { engine.end_of_life(grace, connected).await });
+                self.shared.home.spawn(async move { engine.end_of_life(grace, connected).await });
             }
         }
         let mut report = self.report.subscribe();
-        match report.wait_for(Option::is_some).await {
-            Ok(report) => report.clone().unwrap_or_default(),
-            Err(_) => ShutdownReport::default(),
+        tokio::select! {
+            biased;
+            report = report.wait_for(Option::is_some) => match report {
+                Ok(report) => report.clone().unwrap_or_default(),
+                Err(_) => ShutdownReport::default(),
+            },
+            () = self.shared.home.gone() => gone(self.shared.home.why_gone().unwrap_or_default()),
         }
     }
 
@@ -56,6 +64,7 @@ impl<T: Transport> Engine<T> {
         self.shared.advance(BridgeState::ShutDown);
         Link(Arc::clone(&self.shared)).disconnected("shut down");
         self.shared.raise(BridgeEvent::ShutDown);
+        self.shared.home.leave();
         self.report.send_replace(Some(report));
     }
 

@@ -2,8 +2,10 @@
 
 mod address;
 mod draft;
+mod finite;
 mod id;
 mod message_type;
+mod misfit;
 mod name;
 mod payload;
 mod response;
@@ -13,6 +15,7 @@ pub use address::{Receiver, Sender, ServiceAddress};
 pub use draft::{CommandDraft, EventDraft};
 pub use id::Id;
 pub use message_type::MessageType;
+pub(crate) use misfit::{Misfit, fit};
 pub use name::Name;
 pub use payload::{MAX_DEPTH, Payload};
 pub use response::ErrorPayload;

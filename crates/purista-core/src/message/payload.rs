@@ -4,6 +4,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
+use super::{finite::Finite, misfit::fit};
 use crate::error::{Error, ErrorKind};
 
 /// How deep arrays and objects may nest in a payload.
@@ -18,15 +19,15 @@ pub const MAX_DEPTH: usize = 127;
 pub struct Payload(ByteString);
 
 impl Payload {
-    /// Encodes a value as JSON.
+    /// Encodes a value as JSON. Every number decodes to the same bits.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidMessage`] if the value has no form in JSON (a map whose keys are not strings), or nests
-    /// deeper than [`MAX_DEPTH`].
+    /// [`ErrorKind::InvalidMessage`] if the value has no form in JSON (a map whose keys are not strings, a number that is
+    /// NaN or infinite), or nests deeper than [`MAX_DEPTH`]. A [`serde_json::Value`] says `null` itself for such a number.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        let text =
-            serde_json::to_string(value).map_err(|error| invalid("the value cannot be encoded", error))?;
+        let text = serde_json::to_string(&Finite(value))
+            .map_err(|error| invalid("the value cannot be encoded", error))?;
         Self::checked(text.into())
     }
 
@@ -52,10 +53,12 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidMessage`] if the JSON does not fit the type.
+    /// [`ErrorKind::InvalidMessage`] if the JSON does not fit the type. It names the field, and tells no value.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.0)
-            .map_err(|error| invalid("the payload does not fit the expected type", error))
+        fit(&self.0).map_err(|misfit| {
+            let context = format!("the payload does not fit the expected type: {misfit}");
+            Error::new(ErrorKind::InvalidMessage, "payload").context(context)
+        })
     }
 
     /// Returns the JSON text.

@@ -5,6 +5,8 @@ mod generated;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod numbers;
+#[cfg(test)]
 mod payload;
 #[cfg(test)]
 mod samples;

@@ -199,6 +199,7 @@ async fn only_handled_errors_tell_their_cause() {
     // Input that does not fit is the caller's fault, and is told so.
     let Err(InvokeError::Handled(error)) = invoke("7").await else { panic!("it was handled") };
     assert_eq!(error.status(), StatusCode::BAD_REQUEST);
+    assert!(error.message().ends_with("expects: invalid type, expected a boolean"), "{error}");
 }
 
 /// A handler of whole messages that returns nothing.

@@ -12,6 +12,10 @@ mod failures;
 #[cfg(test)]
 mod races;
 #[cfg(test)]
+mod runtime;
+#[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod slow;

@@ -25,6 +25,9 @@ pub(crate) struct State {
     pub(crate) consumers: AtomicUsize,
     /// How many registrations it still refuses.
     pub(crate) refusals: AtomicUsize,
+    pub(crate) connect_hangs: AtomicBool,
+    pub(crate) publish_hangs: AtomicBool,
+    pub(crate) publishing: AtomicUsize,
     /// Where it delivers to, by registration.
     pub(crate) intakes: Mutex<Vec<Intake<Slow>>>,
 }
@@ -37,6 +40,9 @@ impl Slow {
             connects: AtomicUsize::new(0),
             consumers: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
+            connect_hangs: AtomicBool::new(false),
+            publish_hangs: AtomicBool::new(false),
+            publishing: AtomicUsize::new(0),
             intakes: Mutex::default(),
         }))
     }
@@ -99,6 +105,9 @@ impl Transport for Slow {
 
     async fn connect(&self, _link: Link) -> Result<()> {
         self.step().await;
+        if self.0.connect_hangs.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.0.connected.store(true, SeqCst);
         self.0.connects.fetch_add(1, SeqCst);
         self.step().await;
@@ -106,6 +115,10 @@ impl Transport for Slow {
     }
 
     async fn publish(&self, _message: Arc<Message>, _publish: Publish) -> Result<()> {
+        self.0.publishing.fetch_add(1, SeqCst);
+        if self.0.publish_hangs.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.step().await;
         Ok(())
     }
