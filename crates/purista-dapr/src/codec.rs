@@ -4,8 +4,6 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use purista_core::{Id, Message, Payload, Result};
 
-use crate::cloud_event::invalid;
-
 /// The time that the caller of a command waits, in milliseconds.
 pub(crate) const TIME_LIMIT: &str = "purista-time-limit";
 
@@ -17,10 +15,10 @@ pub(crate) fn answer(command: &Message, status: StatusCode, body: Bytes) -> Resu
     if body.first() != Some(&b'"') {
         return Message::decode(body);
     }
-    let text: String = serde_json::from_slice(&body).map_err(|cause| invalid("no answer").source(cause))?;
-    match Message::decode(text.into_bytes()) {
-        Ok(message) => Ok(message),
-        Err(_) => bare(command, Some(std::str::from_utf8(&body).unwrap_or_default())),
+    let encoded_twice = serde_json::from_slice::<String>(&body).map(String::into_bytes);
+    match encoded_twice.map(Message::decode) {
+        Ok(Ok(message)) => Ok(message),
+        _ => bare(command, Some(std::str::from_utf8(&body).unwrap_or_default())),
     }
 }
 
@@ -61,13 +59,16 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
             "serviceName": to.service_name, "serviceVersion": to.service_version,
             "serviceTarget": to.service_target, "instanceId": sender.instance_id,
         },
-    });
-    if let (Some(payload), Some(fields)) = (payload, response.as_object_mut()) {
-        let value =
-            serde_json::from_str(payload.get()).map_err(|cause| invalid("no answer").source(cause))?;
-        fields.insert("payload".to_owned(), value);
+    })
+    .to_string();
+    if let Some(payload) = payload {
+        // As it is: read and written anew, half of a surrogate would be refused.
+        response.pop();
+        response.push_str(",\"payload\":");
+        response.push_str(payload.get());
+        response.push('}');
     }
-    Message::decode(response.to_string().into_bytes())
+    Message::decode(response.into_bytes())
 }
 
 #[cfg(test)]
@@ -88,6 +89,9 @@ mod tests {
         for body in [&once[..], &twice] {
             assert_eq!(read(StatusCode::OK, body).payload().unwrap().get(), "7");
         }
+        let odd = read(StatusCode::OK, b"\"\\u0041\\ud800\" ");
+        assert_eq!(odd.payload().unwrap().get(), "\"\\u0041\\ud800\"");
+        assert!(answer(&command, StatusCode::OK, Bytes::from_static(b"\"open")).is_err());
         let text = read(StatusCode::OK, b"\"just a string\"");
         assert_eq!(text.payload().unwrap().get(), "\"just a string\"");
         assert_eq!(
