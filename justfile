@@ -46,6 +46,11 @@ faults *args:
 quickstart *args:
     cargo run --locked --example quickstart -- "$@"
 
+# Fuzzes where foreign bytes are read: `just fuzz all`, or `just fuzz envelope` (needs: cargo install cargo-fuzz --locked)
+[positional-arguments]
+fuzz *args:
+    fuzz/run "$@"
+
 # The model checks of pending calls and drain
 loom:
     RUSTFLAGS="--cfg purista_loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p purista-core --test loom

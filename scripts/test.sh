@@ -96,8 +96,14 @@ need_daprd() {
     export PURISTA_DAPRD
 }
 
+# Gives a process another wall clock.
+need_faketime() {
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || apt_install faketime
+}
+
 need_c_compiler
 need_rust
+need_faketime
 need_nats_server
 need_rabbitmq_server
 need_mosquitto

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 #[derive(Clone, Debug)]
 pub struct Certificates {
     folder: Arc<TempDir>,
+    broker: BrokerCertificate,
     client: ClientCertificate,
 }
 
@@ -37,7 +38,18 @@ impl Certificates {
     /// If the files cannot be written.
     pub fn create(broker: BrokerCertificate, client: ClientCertificate) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("purista-certificates-").context("temporary folder")?;
-        let certificates = Self { folder: Arc::new(folder), client };
+        let certificates = Self { folder: Arc::new(folder), broker, client };
+        certificates.renew()?;
+        Ok(certificates)
+    }
+
+    /// Writes other certificates of the same kinds into the same files, of other authorities.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be written.
+    pub fn renew(&self) -> anyhow::Result<()> {
+        let (certificates, broker, client) = (self, self.broker, self.client);
         let trusted = Authority::new("trusted authority")?;
         let other = Authority::new("other authority")?;
         fs::write(certificates.authority(), &trusted.pem)?;
@@ -69,7 +81,7 @@ impl Certificates {
             (ClientCertificate::NotAsked | ClientCertificate::Missing, None) => {}
             (unknown, _) => bail!("no certificate for {unknown:?}"),
         }
-        Ok(certificates)
+        Ok(())
     }
 
     /// Returns the file of the authority that bridges trust.

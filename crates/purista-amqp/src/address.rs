@@ -98,8 +98,8 @@ impl Names {
     pub(crate) fn pattern(&self, filter: &Filter) -> String {
         let mut pattern = filter.routing_pattern(&self.prefix, &STYLE);
         while pattern.len() > MAX_SHORT_STRING {
-            // What is left out here is checked on receipt.
-            let longest = pattern.split('.').max_by_key(|token| token.len()).unwrap_or_default().to_owned();
+            // What is left out here is checked on receipt. The prefix stays, however long it is when it is escaped.
+            let Some(longest) = pattern.split('.').skip(1).max_by_key(|token| token.len()) else { break };
             pattern = pattern.replacen(&format!(".{longest}"), ".*", 1);
         }
         pattern
@@ -170,6 +170,21 @@ mod tests {
                 .stamp(&id);
             assert_eq!(names.address(&event).split('.').count(), 13);
             assert_eq!(names.pattern(&filter).split('.').count(), 13);
+        }
+    }
+
+    #[test]
+    fn patterns_fit_with_a_prefix_that_is_longer_when_it_is_escaped() {
+        for prefix in [" ".repeat(64), ".".repeat(64), "\u{65e5}".repeat(21)] {
+            let names = Names::new(&prefix);
+            let filter = Filter::event("e".repeat(64))
+                .with_principal_id("p".repeat(64))
+                .with_tenant_id("t".repeat(255))
+                .with_sender(("s".repeat(64), "1", "m"));
+            let pattern = names.pattern(&filter);
+            assert!(pattern.len() <= MAX_SHORT_STRING, "{} bytes: {pattern}", pattern.len());
+            assert_eq!(pattern.split('.').count(), 13);
+            assert!(pattern.starts_with(&names.pattern(&Filter::any())[..32]), "{pattern}");
         }
     }
 

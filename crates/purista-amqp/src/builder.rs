@@ -45,7 +45,7 @@ impl AmqpBridgeBuilder {
         Self::from_variables(&Variables::of_process())
     }
 
-    fn from_variables(variables: &Variables) -> Result<Self> {
+    pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
         let mut builder = Self::new(variables.required("PURISTA_AMQP_URL")?);
         if let Some((user, password)) = variables.pair("PURISTA_AMQP_USER", "PURISTA_AMQP_PASSWORD")? {
             builder = builder.user_and_password(user, password);
@@ -142,12 +142,6 @@ impl AmqpBridgeBuilder {
     /// Limits the pause between two attempts to connect again, which starts at 100 ms; 2 s by default.
     pub fn max_reconnect_delay(self, delay: Duration) -> Self {
         self.set(|config| config.max_reconnect_delay = delay)
-    }
-
-    /// Sets how often it is looked whether exchanges, bindings and consumers are still there, as RabbitMQ does not tell who
-    /// uses them; 2 s by default. What is gone is put back. A bridge looks at 25 registrations a second at the most.
-    pub fn check_interval(self, interval: Duration) -> Self {
-        self.set(|config| config.check_interval = interval)
     }
 
     /// Limits payload and parameter together, in bytes; by default the 16 MiB that RabbitMQ 4 takes, less room for the

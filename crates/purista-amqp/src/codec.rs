@@ -1,12 +1,13 @@
 //! Messages with what travels beside them.
 
-use std::time::Duration;
-
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use purista_core::{Id, MAX_TIMEOUT, Message, MessageType};
+use purista_core::{
+    Id, Message, MessageType,
+    adapter::{deadline_after, milliseconds_left},
+};
 use tokio::time::Instant;
 
 use crate::address::MAX_SHORT_STRING;
@@ -53,7 +54,7 @@ pub(crate) fn properties(message: &Message, reply: &Reply, mut headers: FieldTab
         properties = properties.with_correlation_id(id);
     }
     if let Some(deadline) = reply.deadline {
-        properties = properties.with_expiration(milliseconds_left(deadline).into());
+        properties = properties.with_expiration(milliseconds_left(deadline).to_string().into());
     }
     if reply.refuses {
         headers.insert(REFUSED.into(), AMQPValue::Boolean(true));
@@ -66,16 +67,9 @@ fn short_id(id: &Id) -> Option<ShortString> {
     id.with_str(|id| (id.len() <= MAX_SHORT_STRING).then(|| id.into()))
 }
 
-fn milliseconds_left(deadline: Instant) -> String {
-    let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000).max(1);
-    left.to_string()
-}
-
 /// Returns when a command's caller stops waiting, if it says so.
 pub(crate) fn deadline(properties: &BasicProperties, arrived: Instant) -> Option<Instant> {
-    let left = properties.expiration().as_ref()?.as_str().parse().ok()?;
-    // No caller waits longer, whatever a foreign peer says.
-    Some(arrived + Duration::from_millis(left).min(MAX_TIMEOUT))
+    deadline_after(properties.expiration().as_ref()?.as_str(), arrived)
 }
 
 /// Returns whether a response is a refusal.
@@ -103,6 +97,11 @@ pub(crate) struct FailedAttempts {
 impl FailedAttempts {
     pub(crate) const fn total(self) -> u32 {
         self.given_back.saturating_add(self.by_broker)
+    }
+
+    /// Returns which attempt the delivery is for. A foreign peer may have chosen any number.
+    pub(crate) const fn attempt(self) -> u32 {
+        self.total().saturating_add(1)
     }
 }
 
@@ -133,37 +132,6 @@ pub(crate) fn given_back(properties: &BasicProperties, failed_attempts: u32) -> 
     properties.clone().with_headers(headers.into())
 }
 
-/// Returns how many bytes the properties need in their frame, or a few more.
-pub(crate) fn size_of(properties: &BasicProperties) -> usize {
-    const FIXED: usize = 64;
-    let texts = [
-        properties.correlation_id(),
-        properties.reply_to(),
-        properties.expiration(),
-        properties.message_id(),
-        properties.kind(),
-    ];
-    let texts = texts.into_iter().flatten().map(|text| 1 + text.as_str().len());
-    let headers = properties.headers().iter().flat_map(|headers| headers.inner());
-    let headers = headers.map(|(name, value)| 1 + name.as_str().len() + size_of_value(value));
-    FIXED + texts.sum::<usize>() + headers.sum::<usize>()
-}
-
-fn size_of_value(value: &AMQPValue) -> usize {
-    match value {
-        AMQPValue::LongString(text) => 5 + text.as_bytes().len(),
-        AMQPValue::FieldArray(array) => 5 + array.as_slice().iter().map(size_of_value).sum::<usize>(),
-        AMQPValue::FieldTable(table) => {
-            let all =
-                table.inner().iter().map(|(name, value)| 1 + name.as_str().len() + size_of_value(value));
-            5 + all.sum::<usize>()
-        }
-        AMQPValue::ByteArray(bytes) => 5 + bytes.as_slice().len(),
-        // Numbers and the like.
-        _ => 17,
-    }
-}
-
 /// Returns the properties of a dead letter.
 pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
@@ -176,12 +144,14 @@ pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn time_limits_are_counted_from_the_receipt_and_never_rounded_to_nothing() {
         for (limit, expected) in [(1, 1), (499_000, 499), (499_001, 500), (0, 1)] {
-            let text = milliseconds_left(Instant::now() + Duration::from_micros(limit));
+            let text = milliseconds_left(Instant::now() + Duration::from_micros(limit)).to_string();
             let properties = BasicProperties::default().with_expiration(text.into());
             let arrived = Instant::now() + Duration::from_secs(3_600);
             let deadline = deadline(&properties, arrived).unwrap();
@@ -211,5 +181,22 @@ mod tests {
         assert_eq!(names, ["mine", FAILED_ATTEMPTS]);
         assert_eq!(failed_attempts(&again, false), FailedAttempts { given_back: 2, by_broker: 0 });
         assert_eq!(failed_attempts(&again, true).total(), 3);
+    }
+
+    #[test]
+    fn whatever_a_peer_counts_is_an_attempt() {
+        for (given_back, by_broker, attempt) in [
+            (0, 0, 1),
+            (3, 1, 5),
+            (u32::MAX.into(), 0, u32::MAX),
+            (u32::MAX.into(), i64::MAX, u32::MAX),
+            (-1, -1, 1),
+        ] {
+            let mut headers = FieldTable::default();
+            headers.insert(FAILED_ATTEMPTS.into(), AMQPValue::LongLongInt(given_back));
+            headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(by_broker));
+            let properties = BasicProperties::default().with_headers(headers);
+            assert_eq!(failed_attempts(&properties, false).attempt(), attempt, "{given_back} {by_broker}");
+        }
     }
 }

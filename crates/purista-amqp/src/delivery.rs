@@ -44,7 +44,7 @@ impl Unacknowledged {
             return Ok(());
         }
         // The broker counts a delivery that is given back, whatever the reason.
-        let counted_as = self.failed.total() + 1;
+        let counted_as = self.failed.attempt();
         let Some(queue) = self.queue.clone().filter(|_| failed_attempts != counted_as) else {
             return self.acks.requeue(self.tag).await;
         };

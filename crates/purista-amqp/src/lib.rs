@@ -3,7 +3,6 @@
 mod acks;
 mod address;
 mod attach;
-mod audit;
 mod bridge;
 mod builder;
 mod channels;
@@ -14,12 +13,14 @@ mod connection;
 mod consumer;
 mod delivery;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod native;
 mod options;
 mod outlet;
 mod publisher;
 mod queue_consumer;
-mod registration;
 mod replies;
 mod session;
 mod topology;

@@ -70,7 +70,9 @@ impl TraceContext {
     }
 
     fn fields(&self) -> Option<Fields> {
-        if self.is_empty() { None } else { serde_json::from_str(&self.0).ok() }
+        // A derived type takes an array of its fields' values as well.
+        let is_object = !self.is_empty() && self.0.trim_start().starts_with('{');
+        if is_object { serde_json::from_str(&self.0).ok() } else { None }
     }
 
     /// Returns whether there is no trace.
@@ -174,6 +176,8 @@ mod tests {
             assert!(context.child().is_empty(), "{otp}");
             assert_eq!(context.as_otp(), otp);
         }
+        let array = r#"["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",null,null]"#;
+        assert_eq!(TraceContext::from_otp(array).traceparent(), None);
         let zero_trace = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
         assert_eq!(TraceContext::from_traceparent(zero_trace), None);
     }

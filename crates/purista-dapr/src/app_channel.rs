@@ -16,8 +16,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use purista_core::{
-    ErrorKind, MAX_TIMEOUT, Message, MessageType, Result,
-    adapter::{Backoff, Link},
+    ErrorKind, Message, MessageType, Result,
+    adapter::{Backoff, Link, deadline_after},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
@@ -35,7 +35,7 @@ use crate::{
     config::Config,
     error::error,
     routes::Routes,
-    sidecar::TOKEN,
+    sidecar::{REACH, TOKEN},
     subscription_consumer::Settled,
 };
 
@@ -127,6 +127,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/dapr/subscribe", get(subscriptions))
         .route("/purista/command/{command}", post(command))
         .route("/purista/subscription/{topic}", post(event))
+        .route(REACH, get(async || StatusCode::NO_CONTENT))
         .route(HEALTHZ, get(health))
         .fallback(async || status(StatusCode::NOT_FOUND))
         .layer(DefaultBodyLimit::max(app.config.max_body()))
@@ -199,9 +200,8 @@ async fn command(
 }
 
 /// Counts from the receipt, as clocks of two machines are not compared.
-fn deadline(headers: &HeaderMap) -> Option<Instant> {
-    let limit = headers.get(TIME_LIMIT)?.to_str().ok()?.parse().ok().map(Duration::from_millis)?;
-    Some(Instant::now() + limit.min(MAX_TIMEOUT))
+pub(crate) fn deadline(headers: &HeaderMap) -> Option<Instant> {
+    deadline_after(headers.get(TIME_LIMIT)?.to_str().ok()?, Instant::now())
 }
 
 async fn event(

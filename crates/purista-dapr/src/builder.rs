@@ -7,7 +7,7 @@ use purista_core::{
 
 use crate::{
     DaprBridge,
-    config::{AppIds, Config},
+    config::{AppIds, Config, HealthTopic},
     transport::DaprTransport,
 };
 
@@ -44,7 +44,7 @@ impl DaprBridgeBuilder {
         Self::from_variables(&Variables::of_process())
     }
 
-    fn from_variables(variables: &Variables) -> Result<Self> {
+    pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
         let sidecar = match variables.number::<u16>("DAPR_HTTP_PORT")? {
             Some(port) => format!("dapr://127.0.0.1:{port}"),
             None => "dapr://127.0.0.1".to_owned(),
@@ -122,6 +122,20 @@ impl DaprBridgeBuilder {
     /// Publishes dead letters to this topic; `purista-dead-letter` by default.
     pub fn dead_letter_topic(self, topic: impl Into<String>) -> Self {
         self.set(|config| config.dead_letter_topic = topic.into())
+    }
+
+    /// Publishes a small event to this topic twice in each [`keep_alive`](Self::keep_alive), as no sidecar tells whether
+    /// its component works; subscriptions count as not consuming while that fails. By default it is `purista-health`
+    /// with RabbitMQ, which drops what nobody subscribes to, and none with other components, which may keep it: then
+    /// only what else is published tells.
+    pub fn health_topic(self, topic: impl Into<String>) -> Self {
+        let topic = HealthTopic::Named(topic.into());
+        self.set(|config| config.health_topic = topic)
+    }
+
+    /// Publishes nothing to see whether the component works.
+    pub fn no_health_topic(self) -> Self {
+        self.set(|config| config.health_topic = HealthTopic::None)
     }
 
     /// Shows this token to the sidecar.
@@ -216,6 +230,8 @@ mod tests {
             builder().all_messages_topic("a/b"),
             builder().all_messages_topic("purista-dead-letter"),
             builder().dead_letter_topic(""),
+            builder().health_topic("a/b"),
+            builder().health_topic("purista-dead-letter"),
             builder().connect_timeout(Duration::ZERO),
             builder().max_payload(0),
             builder().max_payload(usize::MAX),

@@ -4,8 +4,6 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use purista_core::{Id, Message, Payload, Result};
 
-use crate::cloud_event::invalid;
-
 /// The time that the caller of a command waits, in milliseconds.
 pub(crate) const TIME_LIMIT: &str = "purista-time-limit";
 
@@ -17,10 +15,10 @@ pub(crate) fn answer(command: &Message, status: StatusCode, body: Bytes) -> Resu
     if body.first() != Some(&b'"') {
         return Message::decode(body);
     }
-    let text: String = serde_json::from_slice(&body).map_err(|cause| invalid("no answer").source(cause))?;
-    match Message::decode(text.into_bytes()) {
-        Ok(message) => Ok(message),
-        Err(_) => bare(command, Some(std::str::from_utf8(&body).unwrap_or_default())),
+    let encoded_twice = serde_json::from_slice::<String>(&body).map(String::into_bytes);
+    match encoded_twice.map(Message::decode) {
+        Ok(Ok(message)) => Ok(message),
+        _ => bare(command, Some(std::str::from_utf8(&body).unwrap_or_default())),
     }
 }
 
@@ -45,7 +43,7 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
     // Whoever was asked: it does not say who it is.
     let asked = receiver.and_then(|receiver| receiver.instance_id.clone());
     let instance = asked.unwrap_or_else(|| Id::from("unknown"));
-    let response = serde_json::json!({
+    let mut response = serde_json::json!({
         "messageType": kind,
         "id": command.id,
         "correlationId": command.correlation_id,
@@ -61,11 +59,11 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
             "serviceName": to.service_name, "serviceVersion": to.service_version,
             "serviceTarget": to.service_target, "instanceId": sender.instance_id,
         },
-    });
-    let mut response = response.to_string();
+    })
+    .to_string();
     if let Some(payload) = payload {
-        // As the text it is: a parsed number may lose digits.
-        response.truncate(response.len() - 1);
+        // As it is: read and written anew, a number may lose digits, and half of a surrogate would be refused.
+        response.pop();
         response.push_str(",\"payload\":");
         response.push_str(payload.get());
         response.push('}');
@@ -94,6 +92,9 @@ mod tests {
         let exact = Payload::from_json_text("[1.10, 98765432109876543210987, 1e400]").unwrap();
         let bare = respond(&command, "commandSuccessResponse", Some(&exact)).unwrap();
         assert_eq!(bare.payload(), Some(&exact), "a number changed");
+        let odd = read(StatusCode::OK, b"\"\\u0041\\ud800\" ");
+        assert_eq!(odd.payload().unwrap().get(), "\"\\u0041\\ud800\"");
+        assert!(answer(&command, StatusCode::OK, Bytes::from_static(b"\"open")).is_err());
         let text = read(StatusCode::OK, b"\"just a string\"");
         assert_eq!(text.payload().unwrap().get(), "\"just a string\"");
         assert_eq!(

@@ -73,6 +73,14 @@ impl Served {
         self.is_stopped.store(true, Ordering::Release);
     }
 
+    /// Tells whether the sidecar can deliver to it.
+    pub(crate) fn tell(&self, consumes: bool) {
+        match consumes {
+            true => self.intake.consumer_up(),
+            false => self.intake.consumer_down(),
+        }
+    }
+
     /// Returns whether it takes no more commands.
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)

@@ -33,12 +33,15 @@ const KNOWN: [(&str, &[Capability]); 4] = [
         "pubsub.redis",
         &[Capability::SharedSubscriptions, Capability::DurableSubscriptions, Capability::BrokerConfirm],
     ),
-    ("pubsub.rabbitmq", &[Capability::SharedSubscriptions]),
+    (RABBITMQ, &[Capability::SharedSubscriptions]),
     (
         "pubsub.jetstream",
         &[Capability::BroadcastSubscriptions, Capability::BrokerConfirm, Capability::ManualAcknowledgement],
     ),
 ];
+
+/// The component that drops what nobody subscribes to, and tells whether its broker is there.
+pub(crate) const RABBITMQ: &str = "pubsub.rabbitmq";
 
 /// The component that has nothing to configure.
 const IN_MEMORY: &str = "pubsub.in-memory";

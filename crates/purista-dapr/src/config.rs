@@ -12,6 +12,9 @@ use crate::{
 /// The port of a sidecar that names none.
 const SIDECAR_PORT: u16 = 3_500;
 
+/// The topic that is ours to see whether a component works.
+const HEALTH_TOPIC: &str = "purista-health";
+
 /// What an envelope, or what a dead letter tells beside it, needs beside the payload at the most.
 pub(crate) const ENVELOPE: usize = 64 * 1_024;
 
@@ -27,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) component_gives: Vec<Capability>,
     pub(crate) all_messages_topic: Option<String>,
     pub(crate) dead_letter_topic: String,
+    pub(crate) health_topic: HealthTopic,
     pub(crate) api_token: Option<SecretString>,
     pub(crate) app_token: Option<SecretString>,
     pub(crate) connect_timeout: Duration,
@@ -34,6 +38,15 @@ pub(crate) struct Config {
     pub(crate) max_reconnect_delay: Duration,
     pub(crate) header_timeout: Duration,
     pub(crate) max_payload: usize,
+}
+
+/// By which topic it is seen whether the component works.
+#[derive(Clone, Debug)]
+pub(crate) enum HealthTopic {
+    /// By one of ours if it is known that the component keeps nothing of it.
+    ByComponent,
+    Named(String),
+    None,
 }
 
 /// Finds the app id of a service.
@@ -69,6 +82,7 @@ impl Config {
             component_gives: Vec::new(),
             all_messages_topic: None,
             dead_letter_topic: "purista-dead-letter".to_owned(),
+            health_topic: HealthTopic::ByComponent,
             api_token: None,
             app_token: None,
             connect_timeout: Duration::from_secs(5),
@@ -91,12 +105,17 @@ impl Config {
         if self.pubsub_name.is_empty() || self.app_id.as_ref().is_some_and(String::is_empty) {
             return Err(invalid("the names of a component and of an app are not empty"));
         }
-        let topics = self.all_messages_topic.iter().chain([&self.dead_letter_topic]);
+        let health_topic = match &self.health_topic {
+            HealthTopic::Named(topic) => Some(topic),
+            HealthTopic::ByComponent | HealthTopic::None => None,
+        };
+        let topics = self.all_messages_topic.iter().chain([&self.dead_letter_topic]).chain(health_topic);
         if !topics.into_iter().all(|topic| is_topic(topic)) {
             return Err(invalid("a topic has up to 127 letters, digits, dots, dashes and underscores"));
         }
-        if self.all_messages_topic.as_ref() == Some(&self.dead_letter_topic) {
-            return Err(invalid("dead letters and all messages need a topic each"));
+        let [all, dead] = [self.all_messages_topic.as_ref(), Some(&self.dead_letter_topic)];
+        if all == dead || (health_topic.is_some() && [all, dead].contains(&health_topic)) {
+            return Err(invalid("dead letters, all messages and health need a topic each"));
         }
         if !self.component_gives.iter().copied().all(component::is_configurable) {
             return Err(invalid("a component gives something that does not depend on it"));
@@ -107,7 +126,20 @@ impl Config {
     /// Returns the topic of an event.
     pub(crate) fn topic(&self, event_name: &str) -> String {
         let all_messages = self.all_messages_topic.as_deref().unwrap_or_default();
-        address::topic(event_name, &[all_messages, &self.dead_letter_topic])
+        let health = match &self.health_topic {
+            HealthTopic::Named(topic) => topic,
+            HealthTopic::ByComponent | HealthTopic::None => HEALTH_TOPIC,
+        };
+        address::topic(event_name, &[all_messages, &self.dead_letter_topic, health])
+    }
+
+    /// Returns the topic by which it is seen whether a component of a type works.
+    pub(crate) fn health_topic(&self, component_type: Option<&str>) -> Option<&str> {
+        match &self.health_topic {
+            HealthTopic::Named(topic) => Some(topic),
+            HealthTopic::ByComponent if component_type == Some(component::RABBITMQ) => Some(HEALTH_TOPIC),
+            HealthTopic::ByComponent | HealthTopic::None => None,
+        }
     }
 
     /// Returns the largest body that comes or goes: JSON may need two characters for one, and names stand in it twice.

@@ -1,25 +1,31 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
     ErrorKind, Message, Result,
-    adapter::{Backoff, Connectivity, Link, Reconnect, keep_connected},
+    adapter::{Backoff, Connectivity, Link, Reconnect, Throttle, keep_connected},
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app_channel::{App, AppChannel},
     cloud_event::{self, Destination},
+    component_health::ComponentHealth,
     config::Config,
-    error::error,
+    error::{error, lost},
     routes::Routes,
-    sidecar::{Failure, Metadata, Sidecar},
+    session::Session,
+    sidecar::{Failure, Metadata, Reach, Sidecar},
     transport::NAME,
 };
+
+/// How long before the end of its time limit a caller is told why an event was not taken.
+const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// The sidecar beside this process, as long as the bridge runs.
 #[derive(Debug)]
@@ -36,30 +42,9 @@ pub(crate) struct Connection {
     suspicion: Arc<Notify>,
     /// Copies for the topic of all messages that nobody waits for.
     copies: TaskTracker,
-}
-
-/// A sidecar that knows what is registered, and is watched.
-#[derive(Debug)]
-pub(crate) struct Session {
-    sidecar: Sidecar,
-    pubsub_name: String,
-    has_component: bool,
-    topics: Vec<String>,
-    pause: Duration,
-    suspicion: Arc<Notify>,
-}
-
-impl Session {
-    /// Says what the sidecar lacks of what it had, or should have by now.
-    fn missing(&self, metadata: &Metadata) -> Option<String> {
-        if self.has_component && metadata.component_type(&self.pubsub_name).is_none() {
-            return Some(format!("the sidecar has no component {} any more", self.pubsub_name));
-        }
-        let is_missing = |topic: &&String| !metadata.is_subscribed(&self.pubsub_name, topic);
-        let topic = self.topics.iter().find(is_missing)?;
-        // It may have asked an app that ran here before; or it is told to ask as soon as we are well.
-        Some(format!("the sidecar has not subscribed to {topic}: does it need a restart?"))
-    }
+    /// For those of them that fail.
+    throttle: Throttle,
+    component: Arc<ComponentHealth>,
 }
 
 impl Connection {
@@ -67,6 +52,9 @@ impl Connection {
     pub(crate) async fn open(config: &Config, sidecar: &Sidecar, link: Link) -> Result<Arc<Self>> {
         let metadata = found(config, sidecar).await?;
         let wrong = |context: String| Err(error(ErrorKind::InvalidConfig, "start").context(context));
+        if let Some(reason) = metadata.unusable() {
+            return wrong(reason);
+        }
         if let Some(app_id) = config.app_id.as_ref().filter(|app_id| **app_id != metadata.app_id) {
             return wrong(format!("the sidecar's app id is {}, and not {app_id}", metadata.app_id));
         }
@@ -86,6 +74,8 @@ impl Connection {
             channel: Mutex::new(None),
             suspicion: Arc::default(),
             copies: TaskTracker::new(),
+            throttle: Throttle::default(),
+            component: Arc::default(),
         }))
     }
 
@@ -126,10 +116,15 @@ impl Connection {
     fn watched(&self) -> Session {
         Session {
             sidecar: self.sidecar.clone(),
+            app_id: self.app_id.clone(),
             pubsub_name: self.config.pubsub_name.clone(),
-            has_component: self.component_type.is_some(),
+            component_type: self.component_type.clone(),
             topics: self.routes.topics(),
-            pause: self.config.keep_alive / 2,
+            has_app: self.app_port.is_some(),
+            routes: Arc::clone(&self.routes),
+            component: Arc::clone(&self.component),
+            health_topic: self.config.health_topic(self.component_type.as_deref()).map(str::to_owned),
+            keep_alive: self.config.keep_alive,
             suspicion: Arc::clone(&self.suspicion),
         }
     }
@@ -147,19 +142,33 @@ impl Connection {
                 format!("the sidecar's app id is {} now", metadata.app_id),
             );
         }
+        // First what no waiting helps against.
+        let reach = match self.app_port {
+            Some(_) => self.sidecar.reach(&self.app_id).await?,
+            None => Reach::Reached,
+        };
+        let unreached = match reach {
+            Reach::Reached => None,
+            Reach::Unreached(error) if error.kind().is_temporary() => Some(error),
+            Reach::Unreached(error) => return Err(Failure::Refused(error)),
+            // Nobody finds what is served, either.
+            Reach::Unknown(error)
+                if error.kind() == ErrorKind::InvalidConfig && self.routes.has_commands() =>
+            {
+                return Err(Failure::Refused(error));
+            }
+            Reach::Unknown(error) => {
+                tracing::debug!(%error, "whether the sidecar reaches us cannot be told");
+                None
+            }
+        };
         if let Some(missing) = session.missing(&metadata) {
             return fails(ErrorKind::Unavailable, missing);
         }
         if !is_ready {
             return fails(ErrorKind::Unavailable, "the sidecar is not ready".to_owned());
         }
-        if self.app_port.is_some()
-            && let Some(cause) = self.sidecar.unreached_app(&self.app_id).await?
-        {
-            let unreached = error(ErrorKind::Unavailable, "start").context("the sidecar does not reach us");
-            return Err(Failure::Refused(unreached.source(cause)));
-        }
-        Ok(session)
+        unreached.map_or(Ok(session), |error| Err(Failure::Refused(error)))
     }
 
     /// Returns the link to the engine.
@@ -182,8 +191,14 @@ impl Connection {
         self.suspicion.notify_one();
     }
 
-    /// Publishes a message to each of its topics; again if a connection is lost.
-    pub(crate) async fn publish(&self, message: &Message, operation: &'static str) -> Result<()> {
+    /// Publishes a message to each of its topics; again, as long as the caller waits, if a connection is lost or the
+    /// component does not take it at this moment.
+    pub(crate) async fn publish(
+        &self,
+        message: &Message,
+        operation: &'static str,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
         if message.event_name.is_none() && self.config.all_messages_topic.is_none() {
             return Ok(());
         }
@@ -191,13 +206,19 @@ impl Connection {
         let event = message.event_name.as_ref().map(|name| self.config.topic(name));
         let for_one = async {
             match &event {
-                Some(topic) => self.publish_until_taken(message, &envelope, topic, false, operation).await,
+                Some(topic) => {
+                    let event = cloud_event::cloud_event(message, &envelope, self.destination(topic, false));
+                    self.publish_until_taken(topic, event, operation, deadline).await
+                }
                 None => Ok(()),
             }
         };
         let for_all = async {
             match &self.config.all_messages_topic {
-                Some(topic) => self.publish_until_taken(message, &envelope, topic, true, operation).await,
+                Some(topic) => {
+                    let event = cloud_event::cloud_event(message, &envelope, self.destination(topic, true));
+                    self.publish_until_taken(topic, event, operation, deadline).await
+                }
                 None => Ok(()),
             }
         };
@@ -206,30 +227,46 @@ impl Connection {
 
     async fn publish_until_taken(
         &self,
-        message: &Message,
-        envelope: &[u8],
         topic: &str,
-        is_for_all: bool,
+        event: Bytes,
         operation: &'static str,
+        deadline: Option<Instant>,
     ) -> Result<()> {
-        let event = cloud_event::cloud_event(message, envelope, self.destination(topic, is_for_all));
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             self.ready().await?;
-            let reason = match self.sidecar.publish(topic, event.clone(), operation).await {
-                Ok(()) => return Ok(()),
-                Err(Failure::Lost(reason)) => reason,
+            let failed = match self.sidecar.publish(topic, event.clone(), operation).await {
+                Ok(()) => {
+                    self.component.works();
+                    return Ok(());
+                }
+                Err(Failure::Lost(reason)) => {
+                    self.suspect();
+                    lost(operation).context(reason)
+                }
                 // A sidecar that ends closes its components before it stops to answer.
                 Err(Failure::Refused(error))
                     if error.kind() == ErrorKind::InvalidConfig && self.component_type.is_some() =>
                 {
-                    error.to_string()
+                    self.suspect();
+                    error
+                }
+                Err(Failure::Refused(error)) if error.kind().is_temporary() => {
+                    self.component.fails(error.to_string());
+                    error
                 }
                 Err(Failure::Refused(error)) => return Err(error),
             };
-            tracing::debug!(reason, "an event is published again");
-            self.suspect();
-            sleep(backoff.next_delay()).await;
+            tracing::debug!(error = %failed, "an event is published again");
+            let again = Instant::now() + backoff.next_delay();
+            match deadline.map(|deadline| deadline - LAST_WORD) {
+                // Who waits is told why, and not only that its time is over.
+                Some(last) if last <= again => {
+                    sleep_until(last).await;
+                    return Err(failed);
+                }
+                _ => sleep_until(again).await,
+            }
         }
     }
 
@@ -239,7 +276,7 @@ impl Connection {
     }
 
     /// Lets subscriptions to everything see a message that does not travel by a topic itself.
-    pub(crate) fn copy_for_all(self: &Arc<Self>, message: &Arc<Message>) {
+    pub(crate) fn copy_for_all(self: &Arc<Self>, message: &Arc<Message>, deadline: Instant) {
         if self.config.all_messages_topic.is_none() {
             return;
         }
@@ -248,9 +285,11 @@ impl Connection {
             let closing = connection.connectivity.closing();
             tokio::select! {
                 () = closing.cancelled() => {}
-                published = connection.publish(&message, "invoke") => {
+                published = connection.publish(&message, "invoke", Some(deadline)) => {
                     if let Err(error) = published {
-                        tracing::warn!(%error, "no subscription sees a command");
+                        connection.throttle.log(|suppressed| {
+                            tracing::warn!(%error, suppressed, "no subscription sees a command");
+                        });
                     }
                 }
             }
@@ -305,24 +344,13 @@ impl Reconnect for Connection {
 
     async fn restore(&self) -> Result<Arc<Session>> {
         self.sidecar.connect_again()?;
-        self.session().await.map(Arc::new).map_err(|failure| failure.into_error("start"))
+        let session = self.session().await.map_err(|failure| failure.into_error("start"))?;
+        self.routes.tell(None, None);
+        Ok(Arc::new(session))
     }
 
     async fn lost(session: &Session) -> String {
-        loop {
-            tokio::select! {
-                () = sleep(session.pause) => {}
-                () = session.suspicion.notified() => {}
-            }
-            match session.sidecar.metadata().await {
-                Ok(metadata) => match session.missing(&metadata) {
-                    None => {}
-                    Some(missing) => return missing,
-                },
-                Err(Failure::Lost(reason)) => return reason,
-                Err(Failure::Refused(error)) => return error.to_string(),
-            }
-        }
+        session.lost().await
     }
 
     fn is_lost(_session: &Session) -> bool {

@@ -9,13 +9,18 @@ mod cloud_event;
 mod codec;
 mod command_consumer;
 mod component;
+mod component_health;
 mod config;
 mod connection;
 mod consumer;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod numbers;
 mod recent;
 mod routes;
+mod session;
 mod sidecar;
 mod subscription_consumer;
 mod transport;

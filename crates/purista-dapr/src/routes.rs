@@ -18,6 +18,8 @@ struct State {
     commands: HashMap<String, Vec<Arc<Served>>>,
     /// By their topics, to which several may subscribe.
     subscriptions: BTreeMap<String, Vec<Arc<Subscribed>>>,
+    /// What was in the way when somebody looked last.
+    obstacles: Vec<String>,
 }
 
 impl Routes {
@@ -35,6 +37,29 @@ impl Routes {
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.0.read();
         state.commands.is_empty() && state.subscriptions.is_empty()
+    }
+
+    /// Returns whether a command is served.
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.0.read().commands.is_empty()
+    }
+
+    /// Tells which registrations do not consume, and why: what the sidecar does not reach, and subscriptions to a
+    /// component that does not work.
+    pub(crate) fn tell(&self, unreached: Option<String>, component: Option<String>) {
+        let mut state = self.0.write();
+        for reason in [&unreached, &component].into_iter().flatten() {
+            if !state.obstacles.contains(reason) {
+                tracing::warn!(reason, "nothing is consumed");
+            }
+        }
+        for served in state.commands.values().flatten() {
+            served.tell(unreached.is_none());
+        }
+        for subscribed in state.subscriptions.values().flatten() {
+            subscribed.tell(unreached.is_none() && component.is_none());
+        }
+        state.obstacles = [unreached, component].into_iter().flatten().collect();
     }
 
     /// Returns whether the bridge shuts down.

@@ -13,8 +13,11 @@ use url::Url;
 use crate::{
     cloud_event::CLOUD_EVENT,
     config::Config,
-    error::{SidecarError, error, lost},
+    error::{Refusal, error, lost},
 };
+
+/// Where a sidecar that shows the right token learns that it reached us, also while we shut down.
+pub(crate) const REACH: &str = "/purista/reach";
 
 /// The header in which tokens travel, in both directions.
 pub(crate) const TOKEN: &str = "dapr-api-token";
@@ -37,6 +40,7 @@ pub(crate) struct Sidecar {
 pub(crate) struct Metadata {
     #[serde(rename = "id")]
     pub(crate) app_id: String,
+    runtime_version: Option<String>,
     #[serde(default)]
     components: Vec<Component>,
     #[serde(default)]
@@ -59,12 +63,39 @@ struct Subscription {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct AppConnection {
-    #[serde(default)]
     port: u16,
+    protocol: String,
+    max_concurrency: i32,
+}
+
+/// Whether the sidecar reaches its app, as far as it can tell.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    Reached,
+    /// It cannot call it, which what it delivers does not need.
+    Unknown(Error),
+    Unreached(Error),
 }
 
 impl Metadata {
+    /// Says why no bridge can run beside it.
+    pub(crate) fn unusable(&self) -> Option<String> {
+        if self.runtime_version.is_none() {
+            return Some("the sidecar does not tell its version: it is older than Dapr 1.11".to_owned());
+        }
+        let protocol = self.app_connection_properties.protocol.as_str();
+        (self.app_port().is_some() && !matches!(protocol, "" | "http")).then(|| {
+            format!("the sidecar's --app-protocol is {protocol}, and apps of this bridge speak http only")
+        })
+    }
+
+    /// Returns whether it calls its app with so many requests at once only.
+    pub(crate) const fn is_app_limited(&self) -> bool {
+        self.app_connection_properties.max_concurrency > 0
+    }
+
     /// Returns the port at which it calls its app, if it has one.
     pub(crate) fn app_port(&self) -> Option<u16> {
         Some(self.app_connection_properties.port).filter(|port| *port != 0)
@@ -134,7 +165,7 @@ impl Sidecar {
     pub(crate) async fn metadata(&self) -> Result<Metadata, Failure> {
         let (status, body) = self.ask(&["v1.0", "metadata"]).await?;
         if !status.is_success() {
-            return Err(Failure::Refused(SidecarError::read(&body).into_error(status, "start")));
+            return Err(Failure::Refused(Refusal::read(status, &body).into_error("start", 0, 0)));
         }
         serde_json::from_slice(&body).map_err(|cause| {
             let unreadable = error(ErrorKind::Unexpected, "start").source(cause);
@@ -147,10 +178,31 @@ impl Sidecar {
         self.ask(&["v1.0", "healthz"]).await.map(|(status, _)| status.is_success())
     }
 
-    /// Calls its app through it; returns what is in the way, if it does not reach that.
-    pub(crate) async fn unreached_app(&self, app_id: &str) -> Result<Option<Error>, Failure> {
-        let (status, body) = self.ask(&["v1.0", "invoke", app_id, "method", "healthz"]).await?;
-        Ok((!status.is_success()).then(|| SidecarError::read(&body).into_error(status, "start")))
+    /// Calls its app through it.
+    pub(crate) async fn reach(&self, app_id: &str) -> Result<Reach, Failure> {
+        let path = ["v1.0", "invoke", app_id, "method"].into_iter().chain(REACH.trim_matches('/').split('/'));
+        let (status, body) = self.ask(&path.collect::<Vec<_>>()).await?;
+        if status.is_success() {
+            return Ok(Reach::Reached);
+        }
+        let refusal = Refusal::read(status, &body);
+        if refusal.is_of_api() || refusal.is_of_resolver() {
+            return Ok(Reach::Unknown(refusal.into_error("start", 0, 0)));
+        }
+        if status == StatusCode::UNAUTHORIZED && !refusal.is_of_sidecar() {
+            let context = "the sidecar's APP_API_TOKEN is not the app_token of this bridge";
+            return Ok(Reach::Unreached(error(ErrorKind::Unauthenticated, "start").context(context)));
+        }
+        let cause = refusal.into_error("start", 0, 0);
+        let unreached = error(ErrorKind::Unavailable, "start");
+        let context = format!("the sidecar does not reach us: {cause}");
+        Ok(Reach::Unreached(unreached.context(context).source(cause)))
+    }
+
+    /// Returns whether it has the API for calls: without it, no path of that is known.
+    pub(crate) async fn can_call(&self) -> bool {
+        let asked = self.ask(&["v1.0", "invoke", "nobody"]).await;
+        asked.is_ok_and(|(status, body)| Refusal::read(status, &body).is_of_sidecar())
     }
 
     /// Calls a method of an app.
@@ -179,10 +231,13 @@ impl Sidecar {
         let mut url = self.url(["v1.0", "publish", &self.pubsub_name, topic]);
         // Otherwise the sidecar reads it and writes it anew.
         url.set_query(Some("metadata.rawPayload=true"));
+        let size = event.len();
         let request = self.client().post(url).header(CONTENT_TYPE, CLOUD_EVENT).body(event);
         match self.send(request).await? {
             (status, _) if status.is_success() => Ok(()),
-            (status, body) => Err(Failure::Refused(SidecarError::read(&body).into_error(status, operation))),
+            (status, body) => {
+                Err(Failure::Refused(Refusal::read(status, &body).into_error(operation, size, self.max_body)))
+            }
         }
     }
 
@@ -258,8 +313,14 @@ mod tests {
         assert_eq!((metadata.app_id.as_str(), metadata.app_port()), ("app-user-v1", Some(8_080)));
         assert_eq!(metadata.component_type("pubsub"), Some("pubsub.redis"));
         assert!(metadata.is_subscribed("pubsub", "a") && !metadata.is_subscribed("pubsub", "b"));
-        let bare: Metadata = serde_json::from_str(r#"{"id":"app"}"#).unwrap();
+        assert_eq!(metadata.unusable(), None);
+        let read = |text: &str| serde_json::from_str::<Metadata>(text).unwrap();
+        let bare = read(r#"{"id":"app"}"#);
         assert_eq!(bare.app_port(), None);
+        assert!(bare.unusable().unwrap().contains("older than"), "{bare:?}");
+        let grpc = r#"{"id":"app","runtimeVersion":"1.18.1","appConnectionProperties":{"port":1,"protocol":"grpc"}}"#;
+        assert!(read(grpc).unusable().unwrap().contains("--app-protocol"));
+        assert!(read(&grpc.replace("\"port\":1", "\"port\":0")).unusable().is_none());
     }
 
     #[test]

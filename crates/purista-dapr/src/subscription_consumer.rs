@@ -52,6 +52,14 @@ impl Subscribed {
         self.is_stopped.store(true, Ordering::Release);
     }
 
+    /// Tells whether the sidecar can deliver to it.
+    pub(crate) fn tell(&self, consumes: bool) {
+        match consumes {
+            true => self.intake.consumer_up(),
+            false => self.intake.consumer_down(),
+        }
+    }
+
     /// Returns whether it takes no more messages.
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use purista_core::{
     Capabilities, Command, Error, ErrorKind, Granted, Message, Result, Subscription,
-    adapter::{DeadLetter, Intake, Link, Publish, Transport},
+    adapter::{DeadLetter, Intake, Link, Publish, Transport, milliseconds_left},
 };
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     connection::Connection,
     consumer::DaprConsumer,
-    error::{SidecarError, error, lost},
+    error::{Refusal, error, lost},
     sidecar::{Failure, Sidecar},
     subscription_consumer::{Subscribed, SubscriptionConsumer},
 };
@@ -45,22 +45,34 @@ impl DaprTransport {
     }
 
     /// Reads what became of a call.
-    fn answer(&self, command: &Message, sent: usize, status: StatusCode, body: Bytes) -> Result<Message> {
+    async fn answer(
+        &self,
+        command: &Message,
+        sent: usize,
+        status: StatusCode,
+        body: Bytes,
+    ) -> Result<Message> {
         if status.is_success() {
             return codec::answer(command, status, body);
         }
-        let fails = |kind| Err(error(kind, "invoke"));
-        let refusal = SidecarError::read(&body);
-        match status {
-            StatusCode::NOT_FOUND => fails(ErrorKind::NoHandler),
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                fails(ErrorKind::payload_too_large(sent, self.config.max_payload))
+        let refusal = Refusal::read(status, &body);
+        // An app that has no such path says the same as a sidecar without this API.
+        if status == StatusCode::NOT_FOUND && !refusal.is_of_sidecar() {
+            let is_there = !refusal.is_of_api() || self.sidecar.can_call().await;
+            if is_there {
+                return Err(error(ErrorKind::NoHandler, "invoke"));
             }
-            StatusCode::UNAUTHORIZED
+        }
+        match status {
+            StatusCode::NOT_FOUND
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNAUTHORIZED
             | StatusCode::FORBIDDEN
             | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::SERVICE_UNAVAILABLE => Err(refusal.into_error(status, "invoke")),
-            _ if refusal.error_code.is_some() => Err(refusal.into_error(status, "invoke")),
+            | StatusCode::SERVICE_UNAVAILABLE => {
+                Err(refusal.into_error("invoke", sent, self.config.max_payload))
+            }
+            _ if refusal.is_of_sidecar() => Err(refusal.into_error("invoke", sent, self.config.max_payload)),
             _ => codec::failed(command, status),
         }
     }
@@ -86,14 +98,14 @@ impl Transport for DaprTransport {
         Ok(())
     }
 
-    async fn publish(&self, message: Arc<Message>, _publish: Publish) -> Result<()> {
+    async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
         let connection = self.connection()?;
         let has_topic = message.event_name.is_some() || self.config.all_messages_topic.is_some();
         if !has_topic && !message.message_type().is_info() {
             let context = "a message without the name of an event needs the topic for all messages";
             return Err(error(ErrorKind::InvalidConfig, "emit").context(context));
         }
-        connection.publish(&message, "emit").await
+        connection.publish(&message, "emit", Some(publish.deadline)).await
     }
 
     async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
@@ -103,10 +115,9 @@ impl Transport for DaprTransport {
         let app_id = self.config.app_ids.find(address);
         let body = command.encode();
         connection.ready().await?;
-        connection.copy_for_all(&command);
-        let time_limit = deadline.saturating_duration_since(Instant::now()).as_millis();
+        connection.copy_for_all(&command, deadline);
         let traceparent = command.trace_context.traceparent().map(|traceparent| ("traceparent", traceparent));
-        let headers = [(TIME_LIMIT, time_limit.to_string())].into_iter().chain(traceparent);
+        let headers = [(TIME_LIMIT, milliseconds_left(deadline).to_string())].into_iter().chain(traceparent);
         let sent = body.len();
         let headers: Vec<_> = headers.collect();
         let (caller, path) = (Arc::clone(&connection), command_path(address));
@@ -123,8 +134,8 @@ impl Transport for DaprTransport {
         if status == StatusCode::GATEWAY_TIMEOUT {
             return Ok(());
         }
-        let response =
-            self.answer(&command, sent, status, body).inspect_err(|error| note(&connection, error))?;
+        let answer = self.answer(&command, sent, status, body).await;
+        let response = answer.inspect_err(|error| note(&connection, error))?;
         if response.correlation_id != command.correlation_id {
             let other = error(ErrorKind::InvalidMessage, "invoke").context("an answer to another command");
             note(&connection, &other);
@@ -136,7 +147,7 @@ impl Transport for DaprTransport {
 
     async fn respond(&self, response: Arc<Message>, reply: Reply) -> Result<()> {
         reply.respond(&response);
-        self.connection()?.publish(&response, "respond").await
+        self.connection()?.publish(&response, "respond", None).await
     }
 
     async fn refuse(&self, _refusal: Arc<Message>, reply: Reply) -> Result<()> {

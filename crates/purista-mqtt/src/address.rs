@@ -77,7 +77,10 @@ impl Names {
 
     /// Returns whether a topic is one of those where clients send something to themselves.
     pub(crate) fn is_round_trip(&self, topic: &str) -> bool {
-        topic.strip_prefix(&self.topic_of("round_trip", &[""])).is_some_and(|client| !client.contains('/'))
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        topic
+            .strip_prefix(&self.topic_of("round_trip", &[""]))
+            .is_some_and(|client| (1..=MAX_NAME).contains(&client.len()) && client.bytes().all(is_of_name))
     }
 
     /// Returns where instances of a subscriber are asked whether they are there.
@@ -213,9 +216,9 @@ mod tests {
         assert!(
             names().is_subscriber_client(&one, &client) && !names().is_subscriber_client(&other, &client)
         );
-        assert!(
-            names().is_round_trip(&names().round_trip("x"))
-                && !names().is_round_trip("purista/round_trip/a/b")
-        );
+        assert!(names().is_round_trip(&names().round_trip("x")));
+        for other in ["a/b", "#", "+", "a#", "", "\0", "a b", &"x".repeat(300)] {
+            assert!(!names().is_round_trip(&format!("purista/round_trip/{other}")), "{other:?}");
+        }
     }
 }

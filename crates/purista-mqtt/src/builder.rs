@@ -40,7 +40,7 @@ impl MqttBridgeBuilder {
         Self::from_variables(&Variables::of_process())
     }
 
-    fn from_variables(variables: &Variables) -> Result<Self> {
+    pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
         let mut builder = Self::new(variables.required("PURISTA_MQTT_URL")?);
         if let Some((user, password)) = variables.pair("PURISTA_MQTT_USER", "PURISTA_MQTT_PASSWORD")? {
             builder = builder.username_and_password(user, password);

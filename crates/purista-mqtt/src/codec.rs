@@ -81,6 +81,10 @@ pub(crate) fn refusal(reply: Reply) -> PublishOptions {
 
 /// What travels beside a message that one instance passes on to another.
 pub(crate) fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishOptions {
+    at_least_once(passed_on_properties(publish, failed_attempts))
+}
+
+pub(crate) fn passed_on_properties(publish: &Publish, failed_attempts: u32) -> PublishProperties {
     let mut properties = publish.properties.clone().unwrap_or_default();
     properties.subscription_identifiers.clear();
     properties.topic_alias = None;
@@ -88,7 +92,7 @@ pub(crate) fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishOptio
     if failed_attempts > 0 {
         properties.user_properties.push((FAILED_ATTEMPTS.to_owned(), failed_attempts.to_string()));
     }
-    at_least_once(properties)
+    properties
 }
 
 /// What travels beside something that is of no use later.
@@ -121,12 +125,15 @@ pub(crate) fn kept(expiry: Option<Duration>) -> PublishOptions {
 
 /// What travels beside a dead letter.
 pub(crate) fn dead_letter(metadata: &str) -> PublishOptions {
-    let properties = PublishProperties {
+    at_least_once(dead_letter_properties(metadata)).retained()
+}
+
+pub(crate) fn dead_letter_properties(metadata: &str) -> PublishProperties {
+    PublishProperties {
         content_type: Some("application/json".to_owned()),
         user_properties: vec![(DEAD_LETTER.to_owned(), ascii(metadata))],
         ..PublishProperties::default()
-    };
-    at_least_once(properties).retained()
+    }
 }
 
 /// Escapes all in JSON that is no printable ASCII. A broker ends the connection of who sends control characters or

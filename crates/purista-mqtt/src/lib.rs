@@ -13,6 +13,9 @@ mod connection;
 mod consumer;
 mod end_marker;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hand_over;
 mod options;
 mod round_trips;

@@ -47,7 +47,7 @@ impl SessionRecord {
         Some(Self::new(state, filter))
     }
 
-    fn write(&self) -> Bytes {
+    pub(crate) fn write(&self) -> Bytes {
         format!("{} {}", self.state.name(), self.filter).into()
     }
 

@@ -30,7 +30,7 @@ pub(crate) async fn until_subscribers_are_back(connection: &Connection) -> Resul
 }
 
 /// Returns how much an uptime, such as `12 seconds`, falls short of what is needed.
-fn still_missing(needed: Duration, uptime: &[u8]) -> Duration {
+pub(crate) fn still_missing(needed: Duration, uptime: &[u8]) -> Duration {
     let text = String::from_utf8_lossy(uptime);
     let seconds = text.split(' ').next().and_then(|seconds| seconds.parse().ok());
     seconds.map_or(Duration::ZERO, |seconds| needed.saturating_sub(Duration::from_secs(seconds)))

@@ -46,7 +46,7 @@ impl NatsBridgeBuilder {
         Self::from_variables(&Variables::of_process())
     }
 
-    fn from_variables(variables: &Variables) -> Result<Self> {
+    pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
         let mut builder = Self::new(variables.required("PURISTA_NATS_URL")?);
         if let Some((user, password)) = variables.pair("PURISTA_NATS_USER", "PURISTA_NATS_PASSWORD")? {
             builder = builder.user_and_password(user, password);

@@ -1,9 +1,10 @@
 //! Messages with what travels beside them.
 
-use std::time::Duration;
-
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
-use purista_core::MAX_TIMEOUT;
+use purista_core::{
+    adapter::{deadline_after, milliseconds_left},
+    routing::bounded_name,
+};
 use tokio::time::Instant;
 
 /// How many milliseconds after its receipt a command's caller stops waiting. The original sends none.
@@ -18,6 +19,9 @@ const REPLY_TO: HeaderName = HeaderName::from_static("Purista-Reply-To");
 /// What a dead letter tells beside the original.
 pub(crate) const DEAD_LETTER: HeaderName = HeaderName::from_static("Purista-Dead-Letter");
 
+/// Ends an id that could not be sent as it is.
+const ESCAPED: char = '~';
+
 /// By which JetStream recognises a message that is published again.
 const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
 
@@ -29,15 +33,12 @@ pub(crate) fn timeout_headers(deadline: Instant) -> HeaderMap {
 }
 
 fn insert_timeout(headers: &mut HeaderMap, deadline: Instant) {
-    let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000).max(1);
-    headers.insert(TIMEOUT, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
+    headers.insert(TIMEOUT, HeaderValue::from(milliseconds_left(deadline)));
 }
 
 /// Returns when a command's caller stops waiting, if it says so.
 pub(crate) fn deadline(message: &Message, arrived: Instant) -> Option<Instant> {
-    let left = message.headers.as_ref()?.get(TIMEOUT)?.as_str().parse().ok()?;
-    // No caller waits longer, whatever a foreign peer says.
-    Some(arrived + Duration::from_millis(left).min(MAX_TIMEOUT))
+    deadline_after(message.headers.as_ref()?.get(TIMEOUT)?.as_str(), arrived)
 }
 
 /// Marks a refusal.
@@ -64,18 +65,23 @@ pub(crate) fn hand_over_headers(reply_to: Option<&str>, deadline: Option<Instant
     headers
 }
 
-/// Returns where the answer to a command goes that was handed over.
+/// Returns where the answer to a command goes that was handed over; none if nothing can be published there. The server ends
+/// the connection of who tries.
 pub(crate) fn handed_over_reply_to(message: &Message) -> Option<String> {
-    Some(message.headers.as_ref()?.get(REPLY_TO)?.as_str().to_owned())
+    let reply_to = message.headers.as_ref()?.get(REPLY_TO)?.as_str();
+    let is_odd = |character: char| character.is_whitespace() || character.is_control();
+    (!reply_to.is_empty() && !reply_to.contains(is_odd)).then(|| reply_to.to_owned())
 }
 
 /// Lets JetStream recognise a message that is published again.
 pub(crate) fn message_id_headers(id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // An id of a foreign peer may hold line breaks, which no header can.
+    // An id of a foreign peer may hold line breaks, which no header can, or white space, which the server takes off. What
+    // stands in its place ends as no id does that is sent as it is.
+    let is_plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()) && !id.ends_with(ESCAPED);
     match id.parse::<HeaderValue>() {
-        Ok(id) => headers.insert(MESSAGE_ID, id),
-        Err(_) => headers.insert(MESSAGE_ID, purista_core::routing::bounded_name(&[id], 128)),
+        Ok(id) if is_plain => headers.insert(MESSAGE_ID, id),
+        _ => headers.insert(MESSAGE_ID, format!("{}{ESCAPED}", bounded_name(&[id], 128))),
     }
     headers
 }
@@ -102,6 +108,8 @@ pub(crate) fn delivery_info(reply_to: &str) -> Option<DeliveryInfo> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn with(headers: HeaderMap) -> Message {
@@ -141,6 +149,26 @@ mod tests {
             let headers = message_id_headers(id);
             let value = headers.get(MESSAGE_ID).unwrap().as_str();
             assert!(!value.contains(['\r', '\n']), "{value}");
+        }
+    }
+
+    #[test]
+    fn no_two_messages_have_one_id() {
+        let ids = ["", "a", " a", "a ", "a\r", "a_0d", "a~", "a_7e", "a_0d~", "\u{a0}a"];
+        let sent = ids.map(|id| message_id_headers(id).get(MESSAGE_ID).unwrap().as_str().trim().to_owned());
+        let distinct: std::collections::HashSet<_> = sent.iter().collect();
+        assert_eq!(distinct.len(), ids.len(), "{sent:?}");
+        assert_eq!(sent[1], "a");
+    }
+
+    #[test]
+    fn answers_go_where_something_can_be_published() {
+        for (header, reply_to) in
+            [("_INBOX.a.1", Some("_INBOX.a.1")), ("", None), ("a b", None), ("a\tb 5", None)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(REPLY_TO, header);
+            assert_eq!(handed_over_reply_to(&with(headers)).as_deref(), reply_to, "{header:?}");
         }
     }
 

@@ -40,8 +40,8 @@ pub(crate) enum Found {
 }
 
 #[derive(Deserialize)]
-struct Info {
-    config: Config,
+pub(crate) struct Info {
+    pub(crate) config: Config,
 }
 
 #[derive(Serialize)]

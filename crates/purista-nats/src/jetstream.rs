@@ -48,7 +48,7 @@ struct PublishAnswer {
     error: Option<jetstream::Error>,
 }
 
-enum Verdict {
+pub(crate) enum Verdict {
     Acknowledged,
     /// There is no room, or no leader, at the moment.
     Busy(jetstream::Error),
@@ -165,7 +165,7 @@ impl Connection {
     }
 }
 
-fn verdict(message: &async_nats::Message) -> Verdict {
+pub(crate) fn verdict(message: &async_nats::Message) -> Verdict {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
         return Verdict::NoStream;
     }

@@ -10,6 +10,9 @@ mod consumer;
 mod core_consumer;
 mod durable;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod jetstream;
 mod options;
 mod pull_consumer;

@@ -100,7 +100,7 @@ impl Shared {
         }
         Ok(match self.last_sequence.load(Ordering::Acquire) {
             0 => DeliverPolicy::New,
-            last => DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
+            last => DeliverPolicy::ByStartSequence { start_sequence: last.saturating_add(1) },
         })
     }
 }

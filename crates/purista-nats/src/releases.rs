@@ -13,7 +13,7 @@ use crate::{codec::DeliveryInfo, connection::Connection, jetstream::Publication,
 
 /// What is noted of a message that is given back.
 #[derive(Debug, Serialize, Deserialize)]
-struct Release {
+pub(crate) struct Release {
     /// How often it had been delivered.
     deliveries: u32,
     /// How many attempts had failed.
@@ -51,11 +51,16 @@ pub(crate) async fn attempt(connection: &Connection, consumer: &str, info: Deliv
     if info.delivered <= 1 {
         return 1;
     }
-    match noted(connection, consumer, info.sequence).await {
+    attempt_after(noted(connection, consumer, info.sequence).await, info)
+}
+
+/// Returns which attempt a delivery is for, by what was noted before; others may have written that.
+pub(crate) fn attempt_after(noted: Option<Release>, info: DeliveryInfo) -> u32 {
+    match noted {
         Some(release) if release.deliveries < info.delivered => {
-            release.failed_attempts + (info.delivered - release.deliveries)
+            release.failed_attempts.saturating_add(info.delivered - release.deliveries)
         }
-        _ => info.delivered,
+        _ => info.delivered.max(1),
     }
 }
 
@@ -67,5 +72,26 @@ async fn noted(connection: &Connection, consumer: &str, sequence: u64) -> Option
     if message.status.is_some_and(|status| status != StatusCode::OK) {
         return None;
     }
-    serde_json::from_slice(&message.payload).ok()
+    read(&message.payload)
+}
+
+pub(crate) fn read(noted: &[u8]) -> Option<Release> {
+    serde_json::from_slice(noted).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_counted_on_from_what_was_noted_and_never_overflow() {
+        let attempt = |noted: &str, delivered| {
+            attempt_after(read(noted.as_bytes()), DeliveryInfo { delivered, sequence: 1 })
+        };
+        assert_eq!(attempt(r#"{"deliveries":2,"failed_attempts":4}"#, 3), 5);
+        assert_eq!(attempt(r#"{"deliveries":3,"failed_attempts":4}"#, 3), 3);
+        assert_eq!(attempt("no JSON", 3), 3);
+        assert_eq!(attempt(r#"{"deliveries":0,"failed_attempts":4294967295}"#, 2), u32::MAX);
+        assert_eq!(attempt("", 0), 1);
+    }
 }

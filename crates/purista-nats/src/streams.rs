@@ -166,8 +166,8 @@ pub(crate) async fn check_commands(connection: &Connection) -> Result<()> {
 }
 
 #[derive(Deserialize)]
-struct Found {
-    config: StreamConfig,
+pub(crate) struct Found {
+    pub(crate) config: StreamConfig,
 }
 
 /// Returns when a stream was created, which tells it from another one of the same name.
@@ -224,7 +224,7 @@ fn check(wanted: &StreamConfig, found: &StreamConfig) -> Result<()> {
     }
 }
 
-fn missing_subjects(wanted: &StreamConfig, found: &StreamConfig) -> Vec<String> {
+pub(crate) fn missing_subjects(wanted: &StreamConfig, found: &StreamConfig) -> Vec<String> {
     let covered = |subject: &String| found.subjects.iter().any(|known| covers(known, subject));
     wanted.subjects.iter().filter(|subject| !covered(subject)).cloned().collect()
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Registry;
 
@@ -32,6 +32,7 @@ pub struct SidecarConfig {
     component: Component,
     metadata: Vec<(String, String)>,
     registry: Registry,
+    spec: Map<String, Value>,
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
 }
@@ -60,6 +61,7 @@ impl SidecarConfig {
             metadata,
             component,
             registry: registry.clone(),
+            spec: Map::new(),
             arguments: Vec::new(),
             environment: vec![("DAPR_HOST_IP", "127.0.0.1".into())],
         }
@@ -88,6 +90,13 @@ impl SidecarConfig {
     #[must_use]
     pub fn with_max_body_size(self, bytes: usize) -> Self {
         self.with_argument(format!("--max-body-size={bytes}"))
+    }
+
+    /// Sets a part of the specification in its `Configuration`, such as `api`; without a value it gets none.
+    #[must_use]
+    pub fn with_spec(mut self, part: impl Into<String>, value: Option<Value>) -> Self {
+        self.spec.insert(part.into(), value.unwrap_or(Value::Null));
+        self
     }
 
     /// Adds an argument of the command line.
@@ -160,7 +169,10 @@ impl SidecarConfig {
             "connectionString": self.registry.file(), "updateInterval": "5s", "timeout": "4s", "busyTimeout": "3s",
         });
         let resolution = json!({ "component": "sqlite", "version": "v1", "configuration": configuration });
-        resource("Configuration", "config", &json!({ "nameResolution": resolution }))
+        let mut spec = Map::from_iter([("nameResolution".to_owned(), resolution)]);
+        spec.extend(self.spec.clone());
+        spec.retain(|_, part| !part.is_null());
+        resource("Configuration", "config", &spec.into())
     }
 
     fn with_variable(mut self, name: &'static str, value: String) -> Self {

@@ -65,6 +65,16 @@ impl Sidecar {
         tokio::task::spawn_blocking(move || about(&public).map(|about| about.version)).await?
     }
 
+    /// Returns whether it has a component.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer.
+    pub async fn has_component(&self) -> anyhow::Result<bool> {
+        let public = self.public.clone();
+        tokio::task::spawn_blocking(move || about(&public).map(|about| !about.components.is_empty())).await?
+    }
+
     /// Returns its process, to end it and to start it again.
     #[must_use]
     pub const fn process(&self) -> &Process {
@@ -121,10 +131,15 @@ fn is_ready(
     address: SocketAddr,
 ) -> impl Fn() -> anyhow::Result<()> + Send + Sync + 'static {
     move || {
-        let about = about(&public)?;
-        ensure!(about.id == app_id, "address already in use: {} answers", about.id);
-        // It calls itself healthy also while it loads components, and before it ends as it cannot.
-        ensure!(!about.components.is_empty(), "the component is not ready");
+        match about(&public) {
+            Ok(about) => {
+                ensure!(about.id == app_id, "address already in use: {} answers", about.id);
+                // It calls itself healthy also while it loads components, and before it ends as it cannot.
+                ensure!(!about.components.is_empty(), "the component is not ready");
+            }
+            // Its configuration may forbid to ask who it is.
+            Err(error) => ensure!(error.to_string().contains(": 404"), "{error:#}"),
+        }
         public.get("healthz/outbound")?;
         accepts(address).map(drop)
     }

@@ -2,7 +2,6 @@
 
 mod deployment;
 mod secured;
-mod stoppages;
 mod wire;
 
 use std::sync::Arc;
@@ -17,7 +16,6 @@ use purista_integration_tests::{
 use self::{
     deployment::{AmqpDeployment, Place, at, cancel_consumer},
     secured::Secured,
-    stoppages::stoppages,
     wire::unavailable,
 };
 
@@ -77,7 +75,6 @@ impl Profile for AmqpProfile {
         let broker = OwnBroker::new(process, proxy, move |subscriber| {
             cancel_consumer(Arc::clone(&ours), names.clone(), subscriber)
         });
-        let broker = broker.with_stoppages(stoppages(&server, &place));
         let ours = Arc::clone(&server);
         let broker = broker.with_before_kill(move || {
             let ours = Arc::clone(&ours);

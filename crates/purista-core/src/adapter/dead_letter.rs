@@ -6,8 +6,9 @@ use crate::{
     message::{Id, Name, ServiceAddress},
 };
 
-/// How much of a reason travels with a dead letter, in bytes.
-const MAX_REASON: usize = 1_024;
+/// How much of a reason, and of the id that a foreign peer chose, travels with a dead letter, in bytes. Headers are limited:
+/// what does not fit could never be kept, and would be tried for ever.
+const MAX_TEXT: usize = 1_024;
 
 /// A message that no attempt could handle, with all one needs to know to handle it after all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,16 +44,21 @@ struct Metadata {
 }
 
 impl DeadLetter {
-    /// Returns all but the original as one line of JSON, for a header of the broker. A long reason is cut.
+    /// Returns all but the original as one line of JSON, for a header of the broker. A long reason is cut, and so is the id
+    /// of a message that is beyond the limits; the original has it.
     #[must_use]
     pub fn metadata(&self) -> String {
         let ServiceAddress { service_name, service_version, service_target } = self.subscriber.clone();
+        let cut = |text: &str| text[..text.floor_char_boundary(MAX_TEXT)].to_owned();
         let metadata = Metadata {
-            message_id: self.message_id.clone(),
+            message_id: match self.message_id.len() {
+                ..=MAX_TEXT => self.message_id.clone(),
+                _ => self.message_id.with_str(|id| cut(id).into()),
+            },
             service_name,
             service_version,
             service_target,
-            reason: self.reason[..self.reason.floor_char_boundary(MAX_REASON)].to_owned(),
+            reason: cut(&self.reason),
             attempts: self.attempts,
             first_attempt_at: self.first_attempt_at,
             last_attempt_at: self.last_attempt_at,
@@ -95,15 +101,27 @@ mod tests {
             original: Bytes::from_static(b"{}"),
             message_id: Id::from("id"),
             subscriber: ServiceAddress::new("Gr\u{fc}\u{df}e", "1\r\n", "\"\0"),
-            reason: format!("{}\u{65e5}\r\nsecond line", "x".repeat(MAX_REASON - 1)),
+            reason: format!("{}\u{65e5}\r\nsecond line", "x".repeat(MAX_TEXT - 1)),
             attempts: 3,
             first_attempt_at: 1,
             last_attempt_at: u64::MAX,
         };
         let metadata = letter.metadata();
         assert!(!metadata.contains(['\r', '\n', '\0']), "{metadata}");
-        let cut = DeadLetter { reason: "x".repeat(MAX_REASON - 1), ..letter.clone() };
+        let cut = DeadLetter { reason: "x".repeat(MAX_TEXT - 1), ..letter.clone() };
         assert_eq!(DeadLetter::from_metadata(&metadata, letter.original.clone()).unwrap(), cut);
         assert!(DeadLetter::from_metadata("{}", Bytes::new()).is_err());
+    }
+
+    #[test]
+    fn what_a_foreign_peer_chose_is_cut() {
+        let metadata = r#"{"messageId":"1","serviceName":"Mail","serviceVersion":"1","serviceTarget":"welcome",
+            "reason":"no","attempts":3,"firstAttemptAt":1,"lastAttemptAt":2}"#;
+        let mut letter = DeadLetter::from_metadata(metadata, Bytes::new()).unwrap();
+        letter.message_id = Id::from("\u{1}".repeat(100_000));
+        letter.reason = "\u{1}".repeat(100_000);
+        let metadata = letter.metadata();
+        assert!(metadata.len() < 16 * 1_024, "{} bytes", metadata.len());
+        assert_eq!(DeadLetter::from_metadata(&metadata, Bytes::new()).unwrap().message_id.len(), MAX_TEXT);
     }
 }

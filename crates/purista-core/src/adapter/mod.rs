@@ -27,6 +27,7 @@ mod runtime;
 mod shutdown;
 mod sync;
 mod throttle;
+mod time_limit;
 mod transport;
 mod variables;
 
@@ -44,5 +45,6 @@ pub use link::Link;
 pub use pending::{PendingCall, PendingCalls, ResponseVerdict};
 pub use reconnect::{Reconnect, keep_connected};
 pub use throttle::Throttle;
+pub use time_limit::{deadline_after, milliseconds_left};
 pub use transport::{Acknowledgement, Consumer, Delivery, Publish, Stop, Transport};
 pub use variables::{Setter, Variables};

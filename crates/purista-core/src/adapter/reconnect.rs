@@ -1,11 +1,12 @@
 use std::{
+    error::Error as StdError,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Backoff, Connectivity};
+use super::{Backoff, Connectivity, Throttle};
 use crate::error::Result;
 
 /// How long it may take to restore everything on a new connection before that is tried again.
@@ -44,6 +45,7 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
         return;
     };
     let mut backoff = Backoff::default();
+    let throttle = Throttle::default();
     let mut since = None;
     loop {
         let reason = tokio::select! {
@@ -77,7 +79,14 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
                     break session;
                 }
                 Ok(Ok(_)) => tracing::debug!("a new connection was lost at once"),
-                Ok(Err(error)) => tracing::debug!(%error, "not connected again"),
+                Ok(Err(error)) if error.kind().is_temporary() => {
+                    tracing::debug!(%error, "not connected again");
+                }
+                // Such as a certificate on disk that cannot be read: somebody has to do something.
+                Ok(Err(error)) => throttle.log(|suppressed| {
+                    let cause = StdError::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, suppressed, "not connected again");
+                }),
                 Err(_) => tracing::debug!("a new connection could not be restored in time"),
             }
         };

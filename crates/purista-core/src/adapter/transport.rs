@@ -177,7 +177,7 @@ impl<R> Delivery<R> {
     /// Sets how often it was delivered.
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
-        self.attempt = attempt;
+        self.attempt = attempt.max(1);
         self
     }
 }

@@ -211,7 +211,8 @@ pub fn injective_name(parts: &[&str]) -> String {
 /// Joins parts as [`injective_name`] does, and keeps the name within a limit in bytes.
 ///
 /// A name that were longer is cut, and ends with `_h` and 32 hexadecimal digits of the whole name's SHA-256 digest: a form
-/// that no shorter name has. The limit must leave room for these 34 bytes.
+/// that no shorter name has. The limit must leave room for these 34 bytes. Where the cut goes through an escaped byte, `x`
+/// stands for its first half.
 ///
 /// ```
 /// use purista_core::routing::bounded_name;
@@ -225,10 +226,27 @@ pub fn bounded_name(parts: &[&str], limit: usize) -> String {
     if name.len() > limit {
         let whole = name.clone();
         name.truncate(limit.saturating_sub(2 + DIGEST_DIGITS));
+        // With the mark of the digest, half of an escape would be one for `_`, and a shorter name could be the same.
+        if ends_within_escape(&name) {
+            name.pop();
+            name.push('x');
+        }
         name.push_str("_h");
         append_digest(&mut name, &whole);
     }
     name
+}
+
+/// Returns whether what was cut from a name ends with the `_` that begins an escape.
+fn ends_within_escape(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    while let Some(byte) = bytes.next() {
+        // Whatever stands after it belongs to the escape, as `_` itself does.
+        if byte == b'_' && bytes.next().is_none() {
+            return true;
+        }
+    }
+    false
 }
 
 fn append_part(name: &mut String, part: &str) {

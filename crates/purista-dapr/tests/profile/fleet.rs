@@ -9,14 +9,14 @@ use std::{
 
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use purista_conformance::{Broker, NetworkFault};
+use purista_conformance::{Broker, NetworkFault, Stoppage};
 use purista_core::{Result, ServiceAddress, adapter::async_trait};
 use purista_integration_tests::{
     FaultProxy, Process,
     dapr::{Component, Registry, Sidecar},
 };
 
-use super::{instance::Member, secured::Secured, wire::unavailable};
+use super::{instance::Member, secured::Secured, stoppages::stoppages, wire::unavailable};
 
 /// The bridges of a deployment and their sidecars, which find each other.
 pub(crate) struct Fleet {
@@ -27,6 +27,8 @@ pub(crate) struct Fleet {
     pub(crate) apps: Arc<Mutex<HashMap<ServiceAddress, String>>>,
     members: Mutex<Vec<Weak<Member>>>,
     proxies: Mutex<Vec<Arc<FaultProxy>>>,
+    /// Between the sidecars of secured deployments and their apps.
+    ways_to_apps: Mutex<Vec<Arc<FaultProxy>>>,
     is_down: AtomicBool,
 }
 
@@ -39,6 +41,7 @@ impl Fleet {
             apps: Arc::default(),
             members: Mutex::default(),
             proxies: Mutex::default(),
+            ways_to_apps: Mutex::default(),
             is_down: AtomicBool::new(false),
         })
     }
@@ -62,6 +65,21 @@ impl Fleet {
         let proxy = Arc::new(FaultProxy::start(([127, 0, 0, 1], port).into()).map_err(unavailable)?);
         self.proxies.lock().push(Arc::clone(&proxy));
         Ok(proxy)
+    }
+
+    /// Returns the port at which a sidecar calls an app: in secured deployments that of a network in front of it.
+    pub(crate) fn port_for_sidecar(&self, app_port: u16) -> Result<u16> {
+        if self.security.is_none() {
+            return Ok(app_port);
+        }
+        let way = Arc::new(FaultProxy::start(([127, 0, 0, 1], app_port).into()).map_err(unavailable)?);
+        let port = way.address().port();
+        self.ways_to_apps.lock().push(way);
+        Ok(port)
+    }
+
+    pub(crate) fn ways_to_apps(&self) -> Vec<Arc<FaultProxy>> {
+        self.ways_to_apps.lock().clone()
     }
 
     /// Returns the ports at which sidecars call the bridges.
@@ -91,11 +109,21 @@ impl fmt::Debug for Fleet {
 pub(crate) struct Sidecars {
     fleet: Arc<Fleet>,
     server: Option<Process>,
+    stoppages: Stoppages,
+}
+
+struct Stoppages(Vec<Arc<dyn Stoppage>>);
+
+impl fmt::Debug for Stoppages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|stoppage| stoppage.name())).finish()
+    }
 }
 
 impl Sidecars {
     pub(crate) fn new(fleet: Arc<Fleet>, server: Option<Process>) -> Self {
-        Self { fleet, server }
+        let stoppages = Stoppages(stoppages(&fleet));
+        Self { fleet, server, stoppages }
     }
 
     /// Does something with each process that runs or ran beside a bridge.
@@ -152,6 +180,10 @@ impl Broker for Sidecars {
 
     async fn cancel_consumer(&self, _subscriber: &ServiceAddress) -> Result<()> {
         Err(unavailable("a sidecar consumes by itself"))
+    }
+
+    fn stoppages(&self) -> &[Arc<dyn Stoppage>] {
+        &self.stoppages.0
     }
 
     fn break_network(&self, how: NetworkFault) {

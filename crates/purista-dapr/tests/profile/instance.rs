@@ -123,13 +123,13 @@ impl Member {
         let _alone = self.alone().await;
         let is_new = self.sidecar().is_none() && self.bridge.health().state == BridgeState::Created;
         if is_new && !self.fleet.is_down() {
-            let sidecar = Sidecar::start(self.config()).await.map_err(unavailable)?;
+            let sidecar = Sidecar::start(self.config()?).await.map_err(unavailable)?;
             *self.sidecar.lock() = Some(Arc::new(sidecar));
         }
         Ok(())
     }
 
-    fn config(&self) -> SidecarConfig {
+    fn config(&self) -> Result<SidecarConfig> {
         let app_id = {
             let registered = self.registered.lock();
             let app_id = registered.app_id(self.bridge.instance_id());
@@ -138,14 +138,15 @@ impl Member {
             app_id
         };
         let Fleet { component, registry, security, .. } = &*self.fleet;
-        let config = SidecarConfig::new(&app_id, self.app_port, component.clone(), registry)
+        let port = self.fleet.port_for_sidecar(self.app_port)?;
+        let config = SidecarConfig::new(&app_id, port, component.clone(), registry)
             .with_http_port(self.http_port)
             // Otherwise it calls the app at once with all that waits.
             .with_component_metadata("prefetchCount", PREFETCHED.to_string());
-        match security {
+        Ok(match security {
             Some(security) => security.configure_sidecar(&app_id, config),
             None => config,
-        }
+        })
     }
 
     async fn end_sidecar(&self) {

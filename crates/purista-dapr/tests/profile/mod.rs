@@ -5,6 +5,7 @@ mod fleet;
 mod instance;
 mod secured;
 mod sockets;
+mod stoppages;
 mod wire;
 
 use std::sync::Arc;
@@ -38,7 +39,6 @@ pub(crate) struct DaprProfile {
 
 const ANSWERS: &str = "an answer is the HTTP response to its call, and nobody else can give it";
 const CONSUMERS: &str = "a sidecar does not tell when its component consumes no more";
-const STOPPAGES: &str = "how registrations stop beside a sidecar is not written down yet";
 const NEIGHBOURS: &str = "each message goes to the sidecar as a request of its own";
 const OWN_EVENTS: &str = "the component delivers only what its own sidecar publishes";
 const ONE_BY_ONE: &str = "the component delivers the events of a topic one after the other";
@@ -52,7 +52,6 @@ impl DaprProfile {
         is_durable: false,
         not_applicable: &[
             ("SEC-6", ANSWERS),
-            ("HLT-3", STOPPAGES),
             ("ISO-1", NEIGHBOURS),
             ("LIM-2", NO_QUEUE),
             ("LIM-5", ONE_BY_ONE),
@@ -83,7 +82,6 @@ impl DaprProfile {
         not_applicable: &[
             ("SEC-6", ANSWERS),
             ("HLT-2", CONSUMERS),
-            ("HLT-3", STOPPAGES),
             ("ISO-1", NEIGHBOURS),
             ("NET-7", CONSUMERS),
             ("NET-6", NO_SESSION),

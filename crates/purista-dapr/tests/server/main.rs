@@ -7,9 +7,15 @@ mod commands;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod outage;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

@@ -1,0 +1,61 @@
+//! Time limits of commands as they travel: in whole milliseconds, counted from the receipt, as clocks of two machines
+//! are not compared.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::options::MAX_TIMEOUT;
+
+/// Returns how many milliseconds are left until a deadline: rounded up, so that nobody gives up before its caller, and
+/// never none, which brokers and peers read as no limit or as one that is over.
+#[must_use]
+pub fn milliseconds_left(deadline: Instant) -> u64 {
+    let left = deadline.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000).max(1);
+    u64::try_from(left).unwrap_or(u64::MAX)
+}
+
+/// Returns when a caller stops waiting who said how many milliseconds it waits; `None` if that is no number. No caller
+/// waits longer than [`MAX_TIMEOUT`], whatever a foreign peer says.
+#[must_use]
+pub fn deadline_after(milliseconds: &str, arrived: Instant) -> Option<Instant> {
+    let left = milliseconds.parse().ok().map(Duration::from_millis)?;
+    arrived.checked_add(left.min(MAX_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_limits_are_rounded_up_and_never_to_nothing() {
+        for (limit, expected) in [
+            (Duration::ZERO, 1),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_micros(1), 1),
+            (Duration::from_millis(1), 1),
+            (Duration::from_nanos(1_000_001), 2),
+            (Duration::from_micros(499_000), 499),
+            (Duration::from_micros(499_001), 500),
+            (Duration::from_secs(30), 30_000),
+        ] {
+            let left = milliseconds_left(Instant::now() + limit);
+            assert_eq!(left, expected, "{limit:?}");
+            let arrived = Instant::now() + Duration::from_secs(3_600);
+            let deadline = deadline_after(&left.to_string(), arrived).unwrap();
+            assert_eq!((deadline - arrived).as_millis(), u128::from(expected));
+        }
+        let over = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(milliseconds_left(over), 1);
+    }
+
+    #[test]
+    fn odd_time_limits_are_none_and_huge_ones_are_bounded() {
+        let arrived = Instant::now();
+        for odd in ["", "-1", "soon", "1.5", "99999999999999999999"] {
+            assert_eq!(deadline_after(odd, arrived), None, "{odd}");
+        }
+        assert_eq!(deadline_after(&u64::MAX.to_string(), arrived), Some(arrived + MAX_TIMEOUT));
+    }
+}

@@ -1,0 +1,64 @@
+//! URLs and lists of servers: what is malformed is refused, and passwords are never shown.
+
+use std::fmt::Debug;
+
+use purista_amqp::AmqpBridge;
+use purista_core::{Error, ErrorKind};
+use purista_dapr::DaprBridge;
+use purista_mqtt::MqttBridge;
+use purista_nats::NatsBridge;
+
+use crate::{Verdict, input};
+
+/// Marks what must not be seen.
+const SECRET: &str = "SECRET-5e1f";
+
+const SCHEMES: [&str; 10] = ["nats", "tls", "amqp", "amqps", "mqtt", "mqtts", "ws", "wss", "dapr", "http"];
+
+/// Checks one input. The first field is a list of servers as it is. The others make a URL with a password: user, password,
+/// host and the rest.
+pub fn run(data: &[u8]) -> Verdict {
+    let mut fields = input::texts(data);
+    let list = fields.next().unwrap_or_default();
+    let mut is_accepted = check(&list);
+    let parts: Vec<String> = fields.take(4).collect();
+    if let [user, password, host, rest] = &parts[..] {
+        // What ends the authority would make a path of the password, which is no secret.
+        let user: String = user.chars().filter(|character| !"/?#\\".contains(*character)).collect();
+        for scheme in SCHEMES {
+            is_accepted |= check(&format!("{scheme}://{user}:{SECRET}{password}@{host}{rest}"));
+        }
+    }
+    Verdict::accepted(is_accepted)
+}
+
+fn check(servers: &str) -> bool {
+    let is_hidden = !servers.contains(SECRET) || servers.contains("://");
+    assert!(is_hidden);
+    [
+        look_at(&NatsBridge::builder(servers), |builder| builder.build().map(drop)),
+        look_at(&AmqpBridge::builder(servers), |builder| builder.build().map(drop)),
+        look_at(&MqttBridge::builder(servers), |builder| builder.build().map(drop)),
+        look_at(&DaprBridge::builder(servers), |builder| {
+            // A client for HTTP takes long to make; a pub/sub component without a name is refused before.
+            match builder.pubsub_name("").build() {
+                Err(error) if format!("{error:?}").contains("names of a component") => Ok(()),
+                other => other.map(drop),
+            }
+        }),
+    ]
+    .contains(&true)
+}
+
+fn look_at<B: Clone + Debug>(builder: &B, build: impl Fn(B) -> Result<(), Error>) -> bool {
+    let shown = format!("{builder:?}");
+    assert!(!shown.contains(SECRET), "{shown}");
+    match build(builder.clone()) {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(!format!("{error:?}").contains(SECRET), "{error:?}");
+            false
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is private and reads foreign bytes, for the fuzz targets. It is no part of the API.
+
+use std::time::Duration;
+
+use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables};
+use rumqttc::{Publish, PublishProperties};
+use tokio::time::Instant;
+
+use crate::{
+    MqttBridgeBuilder,
+    address::Names,
+    codec,
+    session_record::{SessionRecord, SessionState},
+    settling,
+};
+
+/// What stands beside a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Beside {
+    pub time_limit: Option<Duration>,
+    pub is_refusal: bool,
+    pub failed_attempts: u32,
+}
+
+#[must_use]
+pub fn beside(publish: &Publish) -> Beside {
+    let now = Instant::now();
+    Beside {
+        time_limit: codec::deadline(publish, now).map(|deadline| deadline - now),
+        is_refusal: codec::is_refusal(publish),
+        failed_attempts: codec::failed_attempts(publish),
+    }
+}
+
+/// Returns what travels beside a message that is passed on.
+#[must_use]
+pub fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishProperties {
+    codec::passed_on_properties(publish, failed_attempts)
+}
+
+#[must_use]
+pub fn dead_letter(metadata: &str) -> PublishProperties {
+    codec::dead_letter_properties(metadata)
+}
+
+/// Reads the record of a session, and writes it again; returns whether it waits for an instance, too.
+#[must_use]
+pub fn session_record(payload: &[u8]) -> Option<(bool, Vec<u8>)> {
+    let record = SessionRecord::read(payload)?;
+    Some((record.state == SessionState::Waiting, record.write().into()))
+}
+
+#[must_use]
+pub fn still_missing(needed: Duration, uptime: &[u8]) -> Duration {
+    settling::still_missing(needed, uptime)
+}
+
+/// Returns whether an answer may go to a topic that somebody names who asks.
+#[must_use]
+pub fn may_be_answered(prefix: &str, topic: &str) -> bool {
+    Names::new(prefix).is_round_trip(topic)
+}
+
+#[must_use]
+pub fn topic(prefix: &str, message: &Message) -> String {
+    Names::new(prefix).topic(message)
+}
+
+#[must_use]
+pub fn pattern(prefix: &str, filter: &Filter) -> String {
+    Names::new(prefix).pattern(filter)
+}
+
+/// Returns the names that are another one for another subscriber.
+#[must_use]
+pub fn names_of(prefix: &str, address: &ServiceAddress) -> Vec<String> {
+    let names = Names::new(prefix);
+    vec![names.command_members(address), names.hand_over(address), names.presence(address)]
+}
+
+/// Returns the names that are another one for another instance of a subscriber.
+#[must_use]
+pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec<String> {
+    let names = Names::new(prefix);
+    let client = names.subscriber_client(address, instance_id);
+    vec![names.command_member(address, instance_id), names.session(address, &client), client]
+}
+
+/// Returns the names that others may share.
+#[must_use]
+pub fn shared_names(prefix: &str, address: &ServiceAddress, message_id: &Id) -> Vec<String> {
+    let names = Names::new(prefix);
+    vec![names.command(address), names.dead_letter(address, message_id)]
+}
+
+#[must_use]
+pub fn is_subscriber_client(prefix: &str, address: &ServiceAddress, client_id: &str) -> bool {
+    Names::new(prefix).is_subscriber_client(address, client_id)
+}
+
+/// Configures a bridge by the environment.
+///
+/// # Errors
+///
+/// As `from_env`.
+pub fn from_variables(variables: &Variables) -> Result<MqttBridgeBuilder> {
+    MqttBridgeBuilder::from_variables(variables)
+}

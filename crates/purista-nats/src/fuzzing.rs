@@ -1,0 +1,142 @@
+//! What is private and reads foreign bytes, for the fuzz targets. It is no part of the API.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap, Message as Incoming,
+    jetstream::{consumer, response::Response, stream},
+};
+use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables};
+use tokio::time::Instant;
+
+use crate::{
+    NatsBridgeBuilder,
+    address::{Names, command_queue_group, consumer_name},
+    codec::{self, DeliveryInfo},
+    durable,
+    error::{self, Violation},
+    jetstream::{self, Verdict},
+    releases, streams,
+};
+
+/// What stands beside a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Beside {
+    pub time_limit: Option<Duration>,
+    pub is_refusal: bool,
+    pub reply_to: Option<String>,
+}
+
+#[must_use]
+pub fn beside(incoming: &Incoming) -> Beside {
+    let now = Instant::now();
+    Beside {
+        time_limit: codec::deadline(incoming, now).map(|deadline| deadline - now),
+        is_refusal: codec::is_refusal(incoming),
+        reply_to: codec::handed_over_reply_to(incoming),
+    }
+}
+
+#[must_use]
+pub fn hand_over_headers(reply_to: Option<&str>, time_limit: Option<Duration>) -> HeaderMap {
+    codec::hand_over_headers(reply_to, time_limit.map(|limit| Instant::now() + limit))
+}
+
+#[must_use]
+pub fn message_id_headers(id: &str) -> HeaderMap {
+    codec::message_id_headers(id)
+}
+
+/// Returns how often a message was delivered, and its number in the stream.
+#[must_use]
+pub fn delivery_info(reply_to: &str) -> Option<(u32, u64)> {
+    codec::delivery_info(reply_to).map(|info| (info.delivered, info.sequence))
+}
+
+/// Returns which attempt a delivery is for, by what was noted when the message was given back.
+#[must_use]
+pub fn attempt(noted: &[u8], delivered: u32) -> u32 {
+    releases::attempt_after(releases::read(noted), DeliveryInfo { delivered, sequence: 0 })
+}
+
+/// Returns the subject that the server did not allow.
+#[must_use]
+pub fn violation(text: &str) -> Option<&str> {
+    let (Violation::Publish(subject) | Violation::Subscription(subject)) = error::violation(text)?;
+    Some(subject)
+}
+
+/// Reads the server's answer about a stream; returns its configuration, and what it lacks of one that is wanted.
+#[must_use]
+pub fn stream_answer(payload: &[u8]) -> Option<(stream::Config, Vec<String>)> {
+    let Ok(Response::<streams::Found>::Ok(found)) = serde_json::from_slice(payload) else { return None };
+    let wanted =
+        stream::Config { subjects: vec!["purista.custom_message.>".to_owned()], ..Default::default() };
+    let lacks = streams::missing_subjects(&wanted, &found.config);
+    Some((found.config, lacks))
+}
+
+/// Reads the server's answer about a consumer.
+#[must_use]
+pub fn consumer_answer(payload: &[u8]) -> Option<consumer::Config> {
+    match serde_json::from_slice(payload) {
+        Ok(Response::<durable::Info>::Ok(info)) => Some(info.config),
+        _ => None,
+    }
+}
+
+/// Reads the server's answer to a publish; returns whether it keeps the message.
+#[must_use]
+pub fn is_kept(answer: &Incoming) -> bool {
+    matches!(jetstream::verdict(answer), Verdict::Acknowledged)
+}
+
+#[must_use]
+pub fn covers(pattern: &str, narrower: &str) -> bool {
+    streams::covers(pattern, narrower)
+}
+
+#[must_use]
+pub fn subject(prefix: &str, message: &Message) -> String {
+    Names::new(prefix).subject(message)
+}
+
+#[must_use]
+pub fn pattern(prefix: &str, filter: &Filter) -> String {
+    Names::new(prefix).pattern(filter)
+}
+
+/// Returns the names that are another one for another subscriber.
+#[must_use]
+pub fn names_of(prefix: &str, address: &ServiceAddress) -> Vec<String> {
+    vec![consumer_name(address, None), Names::new(prefix).command_members(address)]
+}
+
+/// Returns the names that are another one for another instance of a subscriber.
+#[must_use]
+pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec<String> {
+    let of_instance = instance_id.with_str(|id| consumer_name(address, Some(id)));
+    vec![of_instance, Names::new(prefix).command_member(address, instance_id)]
+}
+
+/// Returns the names that others may share.
+#[must_use]
+pub fn shared_names(prefix: &str, address: &ServiceAddress) -> Vec<String> {
+    let names = Names::new(prefix);
+    vec![names.command_pattern(address), names.dead_letter(address), names.stream("events")]
+}
+
+#[must_use]
+pub fn queue_group(command: &ServiceAddress) -> String {
+    command_queue_group(command)
+}
+
+/// Configures a bridge by the environment.
+///
+/// # Errors
+///
+/// As `from_env`.
+pub fn from_variables(variables: &Variables) -> Result<NatsBridgeBuilder> {
+    NatsBridgeBuilder::from_variables(variables)
+}
