@@ -1,11 +1,13 @@
 //! RabbitMQ as a broker of tests.
 
+mod cluster;
 mod config;
 mod find;
 mod management;
 mod node;
 mod server;
 
+pub use cluster::RabbitCluster;
 pub use config::RabbitConfig;
 pub use management::{Binding, Connection, Exchange, Management, Message, Queue};
 pub use server::RabbitServer;

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     channels::OpenChannel,
-    error::{error, from_lapin, soft_error},
+    error::{error, from_lapin, is_limit, soft_error},
     session::Session,
-    topology::{Binding, Gate, Plan, QueueSpec},
+    topology::{Binding, ExchangeSpec, Gate, Plan, QueueSpec},
     turn::Turn,
 };
 
@@ -54,13 +54,15 @@ pub(crate) async fn attach(session: &Arc<Session>, plans: &[Plan], is_restored: 
     let plans: Arc<[Plan]> = plans.iter().map(Plan::for_connection).collect();
     let gate = plans.iter().find_map(|plan| plan.gate.as_ref());
     let _turn = match gate {
-        Some(gate) => Some(Turn::take(session, gate.turn.clone()).await?),
+        Some(gate) => Turn::take_if_allowed(session, gate.turn.clone()).await?,
         None => None,
     };
+    // What others have declared for who may not.
+    let mut given = Vec::new();
     let (mut tries, mut patience) = (0, PATIENCE);
     loop {
         let channel = session.channel().await?;
-        let Ok(attached) = timeout(patience, attach_on(&channel, &plans)).await else {
+        let Ok(attached) = timeout(patience, attach_on(&channel, &plans, &given)).await else {
             patience = MAX_PATIENCE.min(2 * patience);
             continue;
         };
@@ -77,7 +79,9 @@ pub(crate) async fn attach(session: &Arc<Session>, plans: &[Plan], is_restored: 
             }
             Err(failure) => {
                 tries += 1;
-                recover(session, failure, tries < TRIES).await?;
+                if let Some(name) = recover(session, failure, tries < TRIES).await? {
+                    given.push(name);
+                }
             }
         }
     }
@@ -95,18 +99,25 @@ enum Step<'a> {
     Other,
 }
 
-async fn attach_on<'a>(channel: &Channel, plans: &'a [Plan]) -> Result<Vec<Consumer>, Failure<'a>> {
+async fn attach_on<'a>(
+    channel: &Channel,
+    plans: &'a [Plan],
+    given: &[ShortString],
+) -> Result<Vec<Consumer>, Failure<'a>> {
     let other = |cause| Failure { cause, step: Step::Other };
     let mut consumers = Vec::new();
     for plan in plans {
-        declare_queue(channel, &plan.queue)
-            .await
-            .map_err(|cause| Failure { cause, step: Step::Queue(plan) })?;
+        if !given.contains(&queue_mark(&plan.queue)) {
+            let declared = declare_queue(channel, &plan.queue).await;
+            declared.map_err(|cause| Failure { cause, step: Step::Queue(plan) })?;
+        }
         match &plan.gate {
             None => bind_queue(channel, plan, &FieldTable::default()).await.map_err(other)?,
             Some(gate) => {
-                let declared = declare_gate(channel, gate).await;
-                declared.map_err(|cause| Failure { cause, step: Step::Gate(plan, gate) })?;
+                if !given.contains(&gate_mark(gate)) {
+                    let declared = declare_gate(channel, gate).await;
+                    declared.map_err(|cause| Failure { cause, step: Step::Gate(plan, gate) })?;
+                }
                 bind_gate(channel, plan, gate).await.map_err(other)?;
             }
         }
@@ -124,19 +135,38 @@ pub(crate) async fn consume(channel: &Channel, plan: &Plan) -> lapin::Result<Con
     channel.basic_consume(queue, ShortString::default(), options, FieldTable::default()).await
 }
 
-/// Removes what is in the way, if that loses nothing. Afterwards it can be tried again.
-async fn recover(session: &Session, failure: Failure<'_>, may_try: bool) -> Result<()> {
+/// Removes what is in the way, if that loses nothing. Afterwards it can be tried again; without what is returned, which is
+/// there and must not be declared by this user.
+async fn recover(session: &Session, failure: Failure<'_>, may_try: bool) -> Result<Option<ShortString>> {
     let Failure { cause, step } = failure;
     match (soft_error(&cause), step) {
-        (Some(AMQPSoftError::NOTFOUND), _) if may_try => Ok(()),
+        _ if is_limit(&cause) => Err(from_lapin(cause, "register")),
+        (Some(AMQPSoftError::NOTFOUND), _) if may_try => Ok(None),
         (Some(AMQPSoftError::PRECONDITIONFAILED), Step::Queue(plan)) if may_try => {
-            replace_queue(session, &plan.queue, cause).await
+            replace_queue(session, &plan.queue, cause).await.map(|()| None)
         }
         (Some(AMQPSoftError::PRECONDITIONFAILED), Step::Gate(plan, gate)) if may_try => {
-            replace_gate(session, plan, gate, cause).await
+            replace_gate(session, plan, gate, cause).await.map(|()| None)
+        }
+        (Some(AMQPSoftError::ACCESSREFUSED), Step::Queue(plan)) if may_try => {
+            let is_there = count(session, &plan.queue.name).await?.is_some();
+            is_there.then(|| Some(queue_mark(&plan.queue))).ok_or_else(|| from_lapin(cause, "register"))
+        }
+        (Some(AMQPSoftError::ACCESSREFUSED), Step::Gate(_, gate)) if may_try => {
+            let exchange = ExchangeSpec { name: gate.name.clone(), kind: ExchangeKind::Fanout };
+            let is_there = session.missing_exchange(&[exchange]).await?.is_none();
+            is_there.then(|| Some(gate_mark(gate))).ok_or_else(|| from_lapin(cause, "register"))
         }
         _ => Err(from_lapin(cause, "register")),
     }
+}
+
+fn queue_mark(queue: &QueueSpec) -> ShortString {
+    format!("q{}", queue.name).into()
+}
+
+fn gate_mark(gate: &Gate) -> ShortString {
+    format!("e{}", gate.name).into()
 }
 
 /// Removes a queue that was declared with other options, if nobody uses it and nothing is in it.
@@ -240,6 +270,17 @@ async fn declare_gate(channel: &Channel, gate: &Gate) -> lapin::Result<()> {
     let mut arguments = FieldTable::default();
     arguments.insert("alternate-exchange".into(), AMQPValue::LongString(gate.fingerprint.as_str().into()));
     channel.exchange_declare(gate.name.clone(), ExchangeKind::Fanout, options, arguments).await
+}
+
+/// Declares and binds again what leads to a queue, as far as it is not there.
+pub(crate) async fn bind(channel: &Channel, plan: &Plan) -> lapin::Result<()> {
+    match &plan.gate {
+        None => bind_queue(channel, plan, &FieldTable::default()).await,
+        Some(gate) => {
+            declare_gate(channel, gate).await?;
+            bind_gate(channel, plan, gate).await
+        }
+    }
 }
 
 async fn bind_gate(channel: &Channel, plan: &Plan, gate: &Gate) -> lapin::Result<()> {

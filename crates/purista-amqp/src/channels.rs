@@ -31,6 +31,8 @@ pub(crate) struct Channels {
     role: &'static str,
     watch: Watch,
     connections: Mutex<Vec<Arc<Shared>>>,
+    /// The largest frame that the broker takes, in bytes.
+    frame_max: usize,
 }
 
 /// A connection with room for further channels.
@@ -49,7 +51,8 @@ struct Shared {
 #[derive(Clone, Debug)]
 pub(crate) struct OpenChannel {
     channel: Channel,
-    _place: Arc<OwnedSemaphorePermit>,
+    connection: Arc<Shared>,
+    _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Deref for OpenChannel {
@@ -57,6 +60,14 @@ impl Deref for OpenChannel {
 
     fn deref(&self) -> &Channel {
         &self.channel
+    }
+}
+
+impl OpenChannel {
+    /// Opens a channel on the same connection, for a moment: what is exclusive to the connection is open to it.
+    pub(crate) async fn beside(&self) -> Result<Self> {
+        let channel = self.connection.open().await.map_err(|cause| from_lapin(cause, "register"))?;
+        Ok(Self { channel, connection: Arc::clone(&self.connection), _place: None })
     }
 }
 
@@ -76,8 +87,11 @@ impl Channels {
             role,
             watch: watch.clone(),
             connections: Mutex::default(),
+            frame_max: usize::MAX,
         };
         let first = channels.connect().await?;
+        channels.frame_max =
+            usize::try_from(first.connection.configuration().frame_max()).unwrap_or(usize::MAX);
         channels.connections.get_mut().push(first);
         Ok(channels)
     }
@@ -87,11 +101,26 @@ impl Channels {
         loop {
             let (shared, place) = self.place().await?;
             match shared.open().await {
-                Ok(channel) => return Ok(OpenChannel { channel, _place: Arc::new(place) }),
+                Ok(channel) => {
+                    return Ok(OpenChannel { channel, connection: shared, _place: Some(Arc::new(place)) });
+                }
                 Err(cause) if shared.is_used_up(&cause) => shared.is_worn.store(true, Ordering::Release),
-                Err(cause) => return Err(from_lapin(cause, "register")),
+                Err(cause) if shared.connection.status().connected() => {
+                    return Err(from_lapin(cause, "register"));
+                }
+                // The broker ends a connection that opens more channels than its user may.
+                Err(cause) => {
+                    let why = self.watch.why_lost().await.unwrap_or(cause);
+                    return Err(from_lapin(why, "register"));
+                }
             }
         }
+    }
+
+    /// Returns how many bytes the properties of a message may have.
+    pub(crate) fn max_properties(&self) -> usize {
+        // What a frame has beside its content.
+        self.frame_max.saturating_sub(64)
     }
 
     async fn place(&self) -> Result<(Arc<Shared>, OwnedSemaphorePermit)> {

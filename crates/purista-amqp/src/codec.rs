@@ -132,6 +132,37 @@ pub(crate) fn given_back(properties: &BasicProperties, failed_attempts: u32) -> 
     properties.clone().with_headers(headers.into())
 }
 
+/// Returns how many bytes the properties need in their frame, or a few more.
+pub(crate) fn size_of(properties: &BasicProperties) -> usize {
+    const FIXED: usize = 64;
+    let texts = [
+        properties.correlation_id(),
+        properties.reply_to(),
+        properties.expiration(),
+        properties.message_id(),
+        properties.kind(),
+    ];
+    let texts = texts.into_iter().flatten().map(|text| 1 + text.as_str().len());
+    let headers = properties.headers().iter().flat_map(|headers| headers.inner());
+    let headers = headers.map(|(name, value)| 1 + name.as_str().len() + size_of_value(value));
+    FIXED + texts.sum::<usize>() + headers.sum::<usize>()
+}
+
+fn size_of_value(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => 5 + text.as_bytes().len(),
+        AMQPValue::FieldArray(array) => 5 + array.as_slice().iter().map(size_of_value).sum::<usize>(),
+        AMQPValue::FieldTable(table) => {
+            let all =
+                table.inner().iter().map(|(name, value)| 1 + name.as_str().len() + size_of_value(value));
+            5 + all.sum::<usize>()
+        }
+        AMQPValue::ByteArray(bytes) => 5 + bytes.as_slice().len(),
+        // Numbers and the like.
+        _ => 17,
+    }
+}
+
 /// Returns the properties of a dead letter.
 pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
     let mut headers = FieldTable::default();

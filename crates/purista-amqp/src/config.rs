@@ -31,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) max_reconnect_delay: Duration,
+    pub(crate) check_interval: Duration,
     pub(crate) max_payload: usize,
     pub(crate) max_unconfirmed_bytes: usize,
 }
@@ -85,13 +86,14 @@ impl Config {
             connect_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(10),
             max_reconnect_delay: Duration::from_secs(2),
+            check_interval: Duration::from_secs(2),
             max_payload: MAX_MESSAGE - ENVELOPE,
             max_unconfirmed_bytes: 64 << 20,
         })
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        let times = [self.connect_timeout, self.heartbeat, self.max_reconnect_delay];
+        let times = [self.connect_timeout, self.heartbeat, self.max_reconnect_delay, self.check_interval];
         let limits = [self.max_payload, self.max_unconfirmed_bytes];
         let lengths = [self.max_queue_length.unwrap_or(1), self.max_dead_letters];
         if times.iter().any(Duration::is_zero) || limits.contains(&0) || lengths.contains(&0) {

@@ -1,18 +1,29 @@
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use lapin::{protocol::AMQPSoftError, types::ShortString};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use purista_core::{
-    ErrorKind, Message, Result,
+    Error, ErrorKind, Message, Result,
     adapter::{Backoff, Connectivity, Link, Reconnect, keep_connected},
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     attach::{count, declare_queue},
+    audit::{Audited, keep_whole},
     codec::Reply,
     config::Config,
     error::{error, from_lapin, soft_error},
@@ -29,13 +40,20 @@ use crate::{
 const RESTORED_AT_ONCE: usize = 8;
 
 /// A connection to the broker that comes back when it is lost.
-#[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) config: Config,
     pub(crate) topology: Topology,
     pub(crate) dead_letters: QueueSpec,
     connectivity: Connectivity,
     live: RwLock<Live>,
+    /// Why nothing can be sent although the connection is up.
+    trouble: watch::Sender<Option<Error>>,
+    /// Why the last try to connect again was refused for good.
+    refusal: Mutex<Option<Error>>,
+    audited: Mutex<Vec<Weak<dyn Audited>>>,
+    /// Asks to look at the broker now.
+    pub(crate) look: Arc<Notify>,
+    uses_dead_letters: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -63,9 +81,15 @@ impl Connection {
             topology,
             connectivity,
             live: RwLock::new(live),
+            trouble: watch::Sender::new(None),
+            refusal: Mutex::default(),
+            audited: Mutex::default(),
+            look: Arc::default(),
+            uses_dead_letters: AtomicBool::new(false),
         });
         let session = connection.session();
         tokio::spawn(keep_connected(Arc::downgrade(&connection), session));
+        tokio::spawn(keep_whole(Arc::downgrade(&connection)));
         Ok(connection)
     }
 
@@ -82,15 +106,38 @@ impl Connection {
     pub(crate) async fn can_send(&self) -> Result<Arc<Session>> {
         loop {
             self.ready().await?;
-            let session = self.session();
-            if !session.is_blocked() {
+            if let Some(session) = self.sendable() {
                 return Ok(session);
             }
+            let (session, mut trouble) = (self.session(), self.trouble.subscribe());
             tokio::select! {
-                () = session.unblocked() => {}
+                () = async {
+                    session.unblocked().await;
+                    // The sender lives as long as this.
+                    drop(trouble.wait_for(|trouble| !keeps_from_sending(trouble.as_ref())).await);
+                } => {}
                 () = session.lost() => {}
             }
         }
+    }
+
+    /// Waits until a message can be sent, or until there is no time left for it. Cancel safe.
+    pub(crate) async fn can_send_by(
+        &self,
+        deadline: Instant,
+        operation: &'static str,
+    ) -> Result<Arc<Session>> {
+        if let Some(session) = self.sendable().filter(|_| self.is_up()) {
+            return Ok(session);
+        }
+        let too_late =
+            |_| Err(self.refusal(operation).unwrap_or_else(|| error(ErrorKind::Timeout, operation)));
+        timeout_at(deadline, self.can_send()).await.unwrap_or_else(too_late)
+    }
+
+    fn sendable(&self) -> Option<Arc<Session>> {
+        let is_open = !keeps_from_sending(self.trouble.borrow().as_ref());
+        is_open.then(|| self.session()).filter(|session| !session.is_blocked())
     }
 
     /// Publishes a message until the broker takes it, over as many connections as that needs.
@@ -118,7 +165,7 @@ impl Connection {
                     Ok(Verdict::Taken) => return Ok(()),
                     Ok(Verdict::Returned(_)) => return Err(error(ErrorKind::Unroutable, "emit")),
                     Ok(Verdict::Refused) => has_no_room = true,
-                    Ok(Verdict::NoExchange) => {}
+                    Ok(Verdict::NoExchange) => self.look.notify_one(),
                     Err(cause) if cause.kind() == ErrorKind::Unavailable => {}
                     Err(cause) => return Err(cause),
                 }
@@ -130,7 +177,7 @@ impl Connection {
             Err(_) if has_no_room || self.session().is_blocked() => {
                 Err(error(ErrorKind::Backpressure, "emit").context("the broker has no room"))
             }
-            Err(_) => Err(error(ErrorKind::Timeout, "emit")),
+            Err(_) => Err(self.refusal("emit").unwrap_or_else(|| error(ErrorKind::Timeout, "emit"))),
         }
     }
 
@@ -139,13 +186,71 @@ impl Connection {
         let session = self.can_send().await?;
         match session.outlet.publish(Way::OneByOne, Post { route, payload, mandatory: true }).await? {
             Verdict::Taken => Ok(true),
-            Verdict::Returned(_) | Verdict::NoExchange => Ok(false),
+            Verdict::Returned(_) => Ok(false),
+            Verdict::NoExchange => {
+                self.look.notify_one();
+                Ok(false)
+            }
             Verdict::Refused => Err(error(ErrorKind::Backpressure, "send").context("the queue has no room")),
+        }
+    }
+
+    /// Returns why nothing can be sent, if that is for good unless somebody changes something.
+    pub(crate) fn refusal(&self, operation: &'static str) -> Option<Error> {
+        let cause = self.trouble.borrow().clone().or_else(|| self.refusal.lock().clone())?;
+        (!cause.kind().is_temporary())
+            .then(|| error(cause.kind(), operation).context(cause.to_string()).source(cause))
+    }
+
+    /// Notes why nothing can be sent, or not as it should be, although the connection is up.
+    pub(crate) fn in_trouble(&self, why: &Error) {
+        let before = self.trouble.send_replace(Some(why.clone()));
+        if before.is_none_or(|before| before.kind() != why.kind()) {
+            tracing::warn!(%why, "not healthy");
+            self.link().disconnected(why.to_string());
+        }
+    }
+
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        self.trouble.borrow().is_some()
+    }
+
+    /// Returns whether the trouble was that the broker took no messages.
+    pub(crate) fn was_blocked(&self) -> bool {
+        self.trouble.borrow().as_ref().is_some_and(|trouble| trouble.kind() == ErrorKind::Backpressure)
+    }
+
+    pub(crate) fn out_of_trouble(&self) {
+        if self.trouble.send_replace(None).is_some() && self.is_up() {
+            self.link().connected();
+        }
+    }
+
+    /// Looks after something that consumes, as long as it is there.
+    pub(crate) fn keep_audited(&self, what: Weak<dyn Audited>) {
+        let mut audited = self.audited.lock();
+        audited.retain(|known| known.strong_count() > 0);
+        audited.push(what);
+    }
+
+    /// Returns what consumes.
+    pub(crate) fn audited(&self) -> Vec<Arc<dyn Audited>> {
+        let replies: Arc<dyn Audited> = Arc::clone(&self.live.read().replies) as Arc<dyn Audited>;
+        let registered = self.audited.lock();
+        std::iter::once(replies).chain(registered.iter().filter_map(Weak::upgrade)).collect()
+    }
+
+    /// Declares the queue of dead letters again if it is gone and somebody needs it.
+    pub(crate) async fn keep_dead_letter_queue(&self, session: &Session) -> Result<()> {
+        match self.uses_dead_letters.load(Ordering::Acquire) {
+            true => self.declare_dead_letters(session).await,
+            false => Ok(()),
         }
     }
 
     /// Declares the queue of dead letters. One that is there keeps the options that it has.
     pub(crate) async fn declare_dead_letters(&self, session: &Session) -> Result<()> {
+        self.uses_dead_letters.store(true, Ordering::Release);
         if count(session, &self.dead_letters.name).await?.is_some() {
             return Ok(());
         }
@@ -180,7 +285,15 @@ impl Reconnect for Connection {
     }
 
     async fn restore(&self) -> Result<Arc<Session>> {
-        let live = Live::open(&self.config, &self.topology, self.link()).await?;
+        let live = match Live::open(&self.config, &self.topology, self.link()).await {
+            Ok(live) => live,
+            Err(error) => {
+                *self.refusal.lock() = Some(error.clone());
+                return Err(error);
+            }
+        };
+        *self.refusal.lock() = None;
+        self.trouble.send_replace(None);
         let session = Arc::clone(&live.session);
         *self.live.write() = live;
         let mut was_forgotten = false;
@@ -201,6 +314,17 @@ impl Reconnect for Connection {
 
     fn is_lost(session: &Session) -> bool {
         session.is_lost()
+    }
+}
+
+/// Returns whether nothing should be sent. That the broker reads nothing is told by the connection itself, sooner.
+fn keeps_from_sending(trouble: Option<&Error>) -> bool {
+    trouble.is_some_and(|trouble| trouble.kind() != ErrorKind::Backpressure)
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("connectivity", &self.connectivity).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, io};
 
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use purista_core::{Error, ErrorKind};
+use purista_core::{Capability, Error, ErrorKind};
 
 use crate::transport::NAME;
 
@@ -24,7 +24,17 @@ enum During {
 
 /// Translates what failed on a connection.
 pub(crate) fn from_lapin(cause: lapin::Error, operation: &'static str) -> Error {
-    error(kind(&cause, During::Consuming), operation).source(cause)
+    told(error(kind(&cause, During::Consuming), operation), cause)
+}
+
+/// Adds what the broker says: it names the setting.
+fn told(error: Error, cause: lapin::Error) -> Error {
+    match cause.kind() {
+        lapin::ErrorKind::ProtocolError(refused) => {
+            error.context(refused.get_message().as_str()).source(cause)
+        }
+        _ => error.source(cause),
+    }
 }
 
 /// Translates why the broker did not take a message of so many bytes.
@@ -33,7 +43,7 @@ pub(crate) fn from_publish(cause: lapin::Error, size: usize) -> Error {
     let error = error(kind, "send");
     match kind {
         ErrorKind::PayloadTooLarge { .. } => error.context("the broker's max_message_size").source(cause),
-        _ => error.source(cause),
+        _ => told(error, cause),
     }
 }
 
@@ -43,7 +53,14 @@ pub(crate) fn from_connect(cause: lapin::Error, tls: bool) -> Error {
         lapin::ErrorKind::IOError(io) if tls && is_tls(io) => ErrorKind::Tls,
         _ => kind(&cause, During::Connecting),
     };
-    error(kind, "start").source(cause)
+    match cause.kind() {
+        // That is all RabbitMQ does when it cannot agree, and it takes three seconds for it.
+        lapin::ErrorKind::IOError(io) if !tls && io.kind() == io::ErrorKind::ConnectionReset => {
+            let context = "the connection was reset; its log tells why, such as a frame_max below 8192";
+            error(kind, "start").context(context).source(cause)
+        }
+        _ => told(error(kind, "start"), cause),
+    }
 }
 
 fn kind(cause: &lapin::Error, during: During) -> ErrorKind {
@@ -66,7 +83,11 @@ fn reply_kind(code: u16, text: &str, during: During) -> ErrorKind {
         // In the handshake RabbitMQ says so of credentials.
         (ACCESS_REFUSED, During::Connecting) => ErrorKind::Unauthenticated,
         (INVALID_PATH | NOT_ALLOWED | ACCESS_REFUSED, _) => ErrorKind::Forbidden,
-        (PRECONDITION_FAILED, _) if is_vhost_limit(text) => ErrorKind::Forbidden,
+        // A virtual host has as many queues as it may have.
+        (PRECONDITION_FAILED, _) if is_limit_text(text) => ErrorKind::Forbidden,
+        (INTERNAL_ERROR, During::Consuming) if text.contains("feature flag is disabled") => {
+            ErrorKind::Unsupported(Capability::DurableSubscriptions)
+        }
         (PRECONDITION_FAILED | RESOURCE_LOCKED, _) => ErrorKind::TopologyMismatch,
         // What this bridge sends is not what the broker understands.
         (FRAME_ERROR | SYNTAX_ERROR | COMMAND_INVALID | UNEXPECTED_FRAME | NOT_IMPLEMENTED, _) => {
@@ -88,6 +109,7 @@ const COMMAND_INVALID: u16 = 503;
 const UNEXPECTED_FRAME: u16 = 505;
 const NOT_ALLOWED: u16 = 530;
 const NOT_IMPLEMENTED: u16 = 540;
+const INTERNAL_ERROR: u16 = 541;
 
 /// Reads how large a message may be out of the broker's refusal of one that was larger: `message size 2097401 is larger
 /// than configured max size 1048576`.
@@ -103,8 +125,14 @@ pub(crate) fn max_message_size(cause: &lapin::Error) -> Option<usize> {
     size_limit(refused.get_message().as_str())
 }
 
+/// Returns whether an operator's limit is reached.
+pub(crate) fn is_limit(cause: &lapin::Error) -> bool {
+    let lapin::ErrorKind::ProtocolError(refused) = cause.kind() else { return false };
+    is_limit_text(refused.get_message().as_str())
+}
+
 /// `queue limit in vhost '/' (10) is reached`
-fn is_vhost_limit(text: &str) -> bool {
+fn is_limit_text(text: &str) -> bool {
     text.contains("limit in vhost")
 }
 
@@ -180,6 +208,9 @@ mod tests {
         let queues =
             "PRECONDITION_FAILED - cannot declare queue 'q': queue limit in vhost '/' (1) is reached";
         assert_eq!(reply_kind(406, queues, Consuming), ErrorKind::Forbidden);
+        let flag = "INTERNAL_ERROR - Cannot declare a queue: the corresponding feature flag is disabled";
+        let lacks = ErrorKind::Unsupported(Capability::DurableSubscriptions);
+        assert_eq!(reply_kind(541, flag, Consuming), lacks);
         for odd in ["", "larger than", "is larger than configured max size many", "max size 5"] {
             assert_eq!(reply_kind(406, odd, Publishing(7)), ErrorKind::InvalidMessage, "{odd}");
         }

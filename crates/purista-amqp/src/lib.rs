@@ -3,6 +3,7 @@
 mod acks;
 mod address;
 mod attach;
+mod audit;
 mod bridge;
 mod builder;
 mod channels;
@@ -21,6 +22,7 @@ mod options;
 mod outlet;
 mod publisher;
 mod queue_consumer;
+mod registration;
 mod replies;
 mod session;
 mod topology;

@@ -12,6 +12,7 @@ use tokio::{
 
 use crate::{
     channels::Channels,
+    codec::size_of,
     error::{error, from_lapin, from_publish, max_message_size, soft_error},
     publisher::{ConfirmChannel, Post, Publisher, ToTheEnd, Verdict},
     trust::{InLine, Line, Trust},
@@ -113,6 +114,13 @@ impl Outlet {
         settle: impl FnOnce(Verdict) -> Verdict + Clone + Send + 'static,
     ) -> Result<Verdict> {
         let size = post.payload.len();
+        let (properties, max) = (size_of(&post.route.properties), self.channels.max_properties());
+        if properties > max {
+            // The broker would end the connection.
+            let context =
+                format!("its properties need {properties} bytes, and the broker's frame_max leaves {max}");
+            return Err(error(ErrorKind::InvalidMessage, "send").context(context));
+        }
         loop {
             if let Some(limit) = self.trust.limit_for(size) {
                 let too_large = error(ErrorKind::payload_too_large(size, limit), "send");

@@ -6,26 +6,25 @@ use futures_util::{
     future::ready,
     stream::{SelectAll, once},
 };
-use lapin::{
-    BasicProperties, message::Delivery as Incoming, options::BasicCancelOptions, types::ShortString,
-};
-use parking_lot::Mutex;
+use lapin::{message::Delivery as Incoming, options::BasicCancelOptions, types::ShortString};
 use purista_core::{
     ErrorKind, Message, Result,
-    adapter::{Backoff, ConsumerTask, Delivery, Intake, Restore, Slot, Stop, StopSignal, async_trait},
+    adapter::{Backoff, ConsumerTask, Delivery, Intake, Restore, Slot, Stop, StopSignal},
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::mpsc,
     time::{Instant, sleep_until},
 };
 
 use crate::{
     acks::Acks,
     attach::{Attached, attach, consume, remove_if_unused},
+    audit::Audited,
     codec::{Reply, deadline, failed_attempts},
     connection::Connection,
     delivery::Unacknowledged,
     error::error,
+    registration::{Consuming, Registration},
     session::Session,
     topology::{Plan, Route, Topology},
     transport::AmqpTransport,
@@ -41,55 +40,8 @@ const MAX_WAITING: usize = 1_024;
 /// Consumes the queues of one registration.
 #[derive(Debug)]
 pub(crate) struct QueueConsumer {
-    shared: Arc<Shared>,
+    shared: Arc<Registration>,
     task: ConsumerTask,
-}
-
-/// What the task and what restores it share.
-#[derive(Debug)]
-struct Shared {
-    connection: Arc<Connection>,
-    plans: Vec<Plan>,
-    intake: Intake<AmqpTransport>,
-    /// What was attached anew, for the task to switch to.
-    attached: Mutex<Option<Attached>>,
-    is_attached: Notify,
-    /// The acknowledgements of the channel in use.
-    acks: Mutex<Arc<Acks>>,
-}
-
-#[async_trait]
-impl Restore for Shared {
-    async fn restore(&self) -> Result<bool> {
-        let session = self.connection.session();
-        let attached = match attach(&session, &self.plans, true).await {
-            // What comes now is meant for others; to take and filter it would lose it.
-            Err(error) if error.kind() == ErrorKind::TopologyMismatch => {
-                tracing::error!(%error, "a registration is suspended");
-                self.intake.consumer_down();
-                return Ok(false);
-            }
-            attached => attached?,
-        };
-        let was_forgotten = attached.was_forgotten;
-        *self.attached.lock() = Some(attached);
-        self.is_attached.notify_one();
-        Ok(was_forgotten)
-    }
-}
-
-impl Shared {
-    /// Returns where a command goes that is meant for another instance, if its queue does not tell instances apart.
-    fn meant_for_another(&self, message: &Message) -> Option<Route> {
-        let Topology::TypeScript(topology) = &self.connection.topology else { return None };
-        let receiver = message.receiver.as_ref().filter(|_| self.plans.len() > 1)?;
-        let instance_id = receiver.instance_id.as_ref()?;
-        if instance_id == self.connection.link().instance_id() {
-            return None;
-        }
-        let (exchange, routing_key) = topology.to_instance(&receiver.address, instance_id);
-        Some(Route { exchange, routing_key, properties: BasicProperties::default() })
-    }
 }
 
 /// Gives a command to the instance that it is meant for. One that is not there has it refused.
@@ -116,16 +68,11 @@ impl QueueConsumer {
         intake: Intake<AmqpTransport>,
     ) -> Result<Self> {
         let attached = attach(&connection.session(), &plans, false).await?;
-        let shared = Arc::new(Shared {
-            acks: Mutex::new(Acks::new(attached.channel.clone())),
-            connection: Arc::clone(&connection),
-            plans,
-            intake,
-            attached: Mutex::default(),
-            is_attached: Notify::new(),
-        });
+        let shared = Arc::new(Registration::new(Arc::clone(&connection), plans, intake, &attached));
         let restore: Arc<dyn Restore> = Arc::clone(&shared) as Arc<dyn Restore>;
         connection.keep_restored(Arc::downgrade(&restore));
+        let audited: Arc<dyn Audited> = Arc::clone(&shared) as Arc<dyn Audited>;
+        connection.keep_audited(Arc::downgrade(&audited));
         let task = Task::new(Arc::clone(&shared), attached);
         let task = ConsumerTask::spawn(connection.closing(), |stop| task.run(stop));
         Ok(Self { shared, task })
@@ -133,13 +80,13 @@ impl QueueConsumer {
 
     /// Takes nothing more, and gives back what was not handed to the intake.
     pub(crate) async fn stop(&self, why: Stop) {
+        self.shared.stop();
         self.task.stop(why).await;
     }
 
     /// Ends it after its last acknowledgement.
     pub(crate) async fn close(&self) -> Result<()> {
-        let acks = Arc::clone(&self.shared.acks.lock());
-        acks.close("no more messages are taken").await;
+        self.shared.consuming().acks.close("no more messages are taken").await;
         if !self.shared.connection.is_up() {
             return Ok(());
         }
@@ -169,7 +116,7 @@ struct Item {
 }
 
 struct Task {
-    shared: Arc<Shared>,
+    shared: Arc<Registration>,
     session: Arc<Session>,
     plans: Arc<[Plan]>,
     acks: Arc<Acks>,
@@ -187,15 +134,15 @@ struct Task {
 }
 
 impl Task {
-    fn new(shared: Arc<Shared>, attached: Attached) -> Self {
-        let acks = Arc::clone(&shared.acks.lock());
+    fn new(shared: Arc<Registration>, attached: Attached) -> Self {
+        let Consuming { acks, plans } = shared.consuming();
         // Not more come back than the prefetch allows.
         let (passed_back, came_back) = mpsc::unbounded_channel();
         let mut task = Self {
             passed_back,
             came_back,
             session: Arc::clone(&attached.session),
-            plans: Arc::clone(&attached.plans),
+            plans,
             acks,
             shared,
             events: SelectAll::new(),
@@ -233,6 +180,8 @@ impl Task {
                 biased;
                 _why = stop.told() => break,
                 () = self.shared.is_attached.notified() => self.switch(),
+                () = self.shared.is_broken.notified() => self.ended(),
+                () = self.shared.is_refused.notified() => self.try_later(),
                 event = self.events.next(), if !self.events.is_empty() => match event {
                     Some(Event::Came(delivery, plan)) => self.take(*delivery, plan),
                     Some(Event::Ended) => self.ended(),
@@ -247,7 +196,11 @@ impl Task {
                     None => break,
                 },
                 Some(item) = self.came_back.recv() => self.offer(item),
-                () = sleep_until(attach_at), if self.attach_at.is_some() => self.attach_again().await,
+                () = sleep_until(attach_at), if self.attach_at.is_some() => tokio::select! {
+                    biased;
+                    _why = stop.told() => break,
+                    () = self.attach_again() => {}
+                },
             }
         }
         self.finish().await;
@@ -286,9 +239,9 @@ impl Task {
         self.attach_at = None;
         self.backoff.reset();
         self.session = Arc::clone(&attached.session);
-        self.plans = Arc::clone(&attached.plans);
-        self.acks = Acks::new(attached.channel.clone());
-        *self.shared.acks.lock() = Arc::clone(&self.acks);
+        let consuming = Consuming::of(&attached);
+        *self.shared.consuming.lock() = consuming.clone();
+        (self.plans, self.acks) = (consuming.plans, consuming.acks);
         self.listen_to(attached);
         self.shared.intake.consumer_up();
     }
@@ -298,20 +251,25 @@ impl Task {
         self.attach_at.get_or_insert_with(Instant::now);
     }
 
+    fn try_later(&mut self) {
+        self.attach_at = Some(Instant::now() + self.backoff.next_delay());
+    }
+
     async fn attach_again(&mut self) {
         self.attach_at = None;
-        if self.session.is_lost() {
+        let session = self.shared.connection.session();
+        if session.is_lost() {
             // All is restored on the next connection.
             return;
         }
         self.shared.intake.consumer_down();
         let again = async {
             self.acks.close("a consumer was cancelled").await;
-            self.shared.restore().await
+            self.shared.attach_anew().await
         };
-        if let Some(Err(error)) = self.session.unless_lost(again).await {
-            tracing::warn!(%error, "a consumer that was cancelled could not be restored");
-            self.attach_at = Some(Instant::now() + self.backoff.next_delay());
+        // Rare, and large.
+        if let Some(Err(_logged)) = Box::pin(session.unless_lost(again)).await {
+            self.try_later();
         }
     }
 

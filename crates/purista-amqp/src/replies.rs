@@ -1,18 +1,26 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use lapin::{Consumer, message::Delivery, options::BasicAckOptions, types::ShortString};
-use purista_core::{Message, Result, adapter::Link};
+use purista_core::{
+    Message, Result,
+    adapter::{Link, async_trait},
+};
 use tokio::time::interval;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     attach::{Attached, attach},
+    audit::{Audited, Found, look_at},
+    channels::OpenChannel,
     codec::is_refusal,
     error::from_lapin,
     session::Session,
-    topology::Topology,
+    topology::{Plan, Topology},
 };
 
 /// How many responses, and how many bytes of them, are acknowledged at once. The broker sends no more than its prefetch
@@ -27,6 +35,9 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Replies {
     pub(crate) queue: ShortString,
+    plans: Arc<[Plan]>,
+    channel: OpenChannel,
+    session: Weak<Session>,
     _end: DropGuard,
 }
 
@@ -35,24 +46,46 @@ impl Replies {
         let plan = topology.replies(link.instance_id());
         let Attached { plans, channel, mut consumers, .. } =
             attach(session, std::slice::from_ref(&plan), false).await?;
-        let end = CancellationToken::new();
+        let (end, session) = (CancellationToken::new(), Arc::downgrade(session));
+        let queue = plans[0].queue.name.clone();
         if let Some(consumer) = consumers.pop() {
+            let acknowledging = channel.clone();
             let reading = read(consumer, link, move |tag| {
-                let channel = channel.clone();
+                let channel = acknowledging.clone();
                 async move {
                     let acknowledged = channel.basic_ack(tag, BasicAckOptions { multiple: true }).await;
                     acknowledged.map_err(|cause| from_lapin(cause, "respond"))
                 }
             });
-            let over = end.clone();
+            let (over, session) = (end.clone(), Weak::clone(&session));
             tokio::spawn(async move {
                 tokio::select! {
-                    () = reading => {}
+                    () = reading => end_session(&session),
                     () = over.cancelled() => {}
                 }
             });
         }
-        Ok(Self { queue: plans[0].queue.name.clone(), _end: end.drop_guard() })
+        Ok(Self { queue, plans, channel, session, _end: end.drop_guard() })
+    }
+}
+
+#[async_trait]
+impl Audited for Replies {
+    async fn look(&self) -> Found {
+        let found = look_at(&self.channel, &self.plans).await;
+        if matches!(found, Found::Broken(_)) {
+            end_session(&self.session);
+        }
+        found
+    }
+}
+
+/// Answers that were on their way to a queue that is gone never come: the calls fail with the session, and a new one has
+/// a new queue.
+fn end_session(session: &Weak<Session>) {
+    if let Some(session) = session.upgrade().filter(|session| !session.is_lost()) {
+        tracing::warn!("the queue of answers is gone: a new connection gets another one");
+        session.end();
     }
 }
 

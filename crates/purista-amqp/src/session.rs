@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use lapin::{
     Connection, ExchangeKind,
     options::ExchangeDeclareOptions,
+    protocol::AMQPSoftError,
     types::{FieldTable, ShortString},
 };
 use purista_core::{ErrorKind, Id, Result};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use crate::{
     channels::{Channels, OpenChannel},
     config::{Config, Server},
-    error::{error, from_lapin},
+    error::{error, from_lapin, soft_error},
     outlet::Outlet,
     topology::{ExchangeSpec, Topology},
     watch::Watch,
@@ -91,7 +92,25 @@ impl Session {
         join_all(self.consuming.connections().await.iter().map(close)).await;
     }
 
-    async fn declare_exchanges(&self, exchanges: &[ExchangeSpec]) -> Result<()> {
+    /// Returns an exchange that is not there.
+    pub(crate) async fn missing_exchange(&self, exchanges: &[ExchangeSpec]) -> Result<Option<ShortString>> {
+        let channel = self.channel().await?;
+        for ExchangeSpec { name, kind } in exchanges {
+            let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+            let declared =
+                channel.exchange_declare(name.clone(), kind.clone(), options, FieldTable::default()).await;
+            match declared {
+                Ok(()) => {}
+                Err(cause) if soft_error(&cause) == Some(AMQPSoftError::NOTFOUND) => {
+                    return Ok(Some(name.clone()));
+                }
+                Err(cause) => return Err(from_lapin(cause, "look")),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) async fn declare_exchanges(&self, exchanges: &[ExchangeSpec]) -> Result<()> {
         for ExchangeSpec { name, kind } in exchanges {
             let declared = self.declare_exchange(name, kind, false).await;
             match declared {

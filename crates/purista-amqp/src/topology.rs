@@ -146,9 +146,12 @@ impl QueueSpec {
     pub(crate) fn kept(name: ShortString, queue_type: QueueType) -> Self {
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let mut queue = Self { name, options, arguments: FieldTable::default(), is_named_anew: false };
-        if queue_type == QueueType::Quorum {
-            queue.set("x-queue-type", AMQPValue::LongString("quorum".into()));
-        }
+        // A virtual host may have another default.
+        let queue_type = match queue_type {
+            QueueType::Quorum => "quorum",
+            QueueType::Classic => "classic",
+        };
+        queue.set("x-queue-type", AMQPValue::LongString(queue_type.into()));
         queue
     }
 
@@ -158,6 +161,8 @@ impl QueueSpec {
         let options =
             QueueDeclareOptions { durable: true, auto_delete: true, ..QueueDeclareOptions::default() };
         let mut queue = Self { name, options, arguments: FieldTable::default(), is_named_anew: false };
+        // No other type ends with its last consumer; a virtual host may have another default.
+        queue.set("x-queue-type", AMQPValue::LongString("classic".into()));
         // After a restart of the broker, it has no last consumer that could go.
         queue.set("x-expires", AMQPValue::LongInt(EXPIRES_MS));
         queue

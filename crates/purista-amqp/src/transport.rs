@@ -4,12 +4,12 @@ use lapin::types::ShortString;
 use parking_lot::RwLock;
 use purista_core::{
     Capabilities, Capability, Command, ErrorKind, Granted, Id, Message, Result, Subscription,
-    adapter::{DeadLetter, Intake, Link, Publish, Transport},
+    adapter::{Backoff, DeadLetter, Intake, Link, Publish, Transport},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    codec::{Reply, dead_letter},
+    codec::{Reply, dead_letter, size_of},
     config::{Config, QueueType},
     connection::Connection,
     consumer::AmqpConsumer,
@@ -111,29 +111,34 @@ impl Transport for AmqpTransport {
 
     async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
         let connection = self.connection()?;
-        let session = connection.can_send().await?;
-        let to = Some(connection.reply_queue());
-        let reply = Reply { to, deadline: Some(deadline), refuses: false };
-        let route = connection.topology.route(&command, &reply);
-        let (own, link) = (command.correlation_id.clone(), connection.link().clone());
-        // Another call may hear of it here alone, even if this one is answered already.
-        let settle = move |verdict| match verdict {
-            Verdict::Returned(Returned { correlation_id: Some(returned), is_taken })
-                if Some(&returned) != own.as_ref() =>
-            {
-                link.fail_call(&returned, error(ErrorKind::NoHandler, "invoke"));
-                if is_taken { Verdict::Taken } else { Verdict::Refused }
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
+        loop {
+            let session = connection.can_send_by(deadline, "invoke").await?;
+            let to = Some(connection.reply_queue());
+            let reply = Reply { to, deadline: Some(deadline), refuses: false };
+            let route = connection.topology.route(&command, &reply);
+            let (own, link) = (command.correlation_id.clone(), connection.link().clone());
+            // Another call may hear of it here alone, even if this one is answered already.
+            let settle = move |verdict| match verdict {
+                Verdict::Returned(Returned { correlation_id: Some(returned), is_taken })
+                    if Some(&returned) != own.as_ref() =>
+                {
+                    link.fail_call(&returned, error(ErrorKind::NoHandler, "invoke"));
+                    if is_taken { Verdict::Taken } else { Verdict::Refused }
+                }
+                verdict => verdict,
+            };
+            let post = Post { route, payload: command.encode(), mandatory: true };
+            match session.outlet.publish_and(Way::Commands, post, settle).await? {
+                Verdict::Taken => return Ok(()),
+                Verdict::Refused => {
+                    return Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room"));
+                }
+                Verdict::Returned(_) => return Err(error(ErrorKind::NoHandler, "invoke")),
+                // Nobody got it: it goes out when the exchange is back.
+                Verdict::NoExchange => connection.look.notify_one(),
             }
-            verdict => verdict,
-        };
-        let post = Post { route, payload: command.encode(), mandatory: true };
-        match session.outlet.publish_and(Way::Commands, post, settle).await? {
-            Verdict::Taken => Ok(()),
-            Verdict::NoExchange => Err(error(ErrorKind::Unavailable, "invoke")),
-            Verdict::Refused => {
-                Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room"))
-            }
-            Verdict::Returned(_) => Err(error(ErrorKind::NoHandler, "invoke")),
+            sleep(backoff.next_delay()).await;
         }
     }
 
@@ -170,8 +175,12 @@ impl Transport for AmqpTransport {
         QueueConsumer::open(connection, vec![plan], intake).await.map(AmqpConsumer)
     }
 
-    async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
+    async fn keep_dead_letter(&self, mut letter: DeadLetter) -> Result<()> {
         let connection = self.connection()?;
+        let max = connection.session().outlet.channels().max_properties();
+        while size_of(&dead_letter(&letter.metadata())) > max && !letter.reason.is_empty() {
+            letter.reason.truncate(letter.reason.floor_char_boundary(letter.reason.len() / 2));
+        }
         let route = Route {
             exchange: ShortString::default(),
             routing_key: connection.dead_letters.name.clone(),

@@ -5,7 +5,7 @@ use lapin::{
     protocol::AMQPSoftError,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use purista_core::{Result, adapter::Backoff};
+use purista_core::{ErrorKind, Result, adapter::Backoff};
 use tokio::{runtime::Handle, time::sleep};
 
 use crate::{
@@ -25,6 +25,14 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// Waits for the turn; `None` for who may not have one. Neither may that one change anything then.
+    pub(crate) async fn take_if_allowed(session: &Session, queue: ShortString) -> Result<Option<Self>> {
+        match Self::take(session, queue).await {
+            Err(error) if error.kind() == ErrorKind::Forbidden => Ok(None),
+            taken => taken.map(Some),
+        }
+    }
+
     /// Waits for the turn.
     pub(crate) async fn take(session: &Session, queue: ShortString) -> Result<Self> {
         let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };

@@ -2,7 +2,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use lapin::{Connection, Event};
-use tokio::{sync::watch, time::interval};
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How often the state of a connection is compared with what its events told.
@@ -13,6 +17,8 @@ const RECONCILE: Duration = Duration::from_secs(1);
 pub(crate) struct Watch {
     is_blocked: watch::Sender<bool>,
     lost: CancellationToken,
+    /// What the broker or the client told of the loss.
+    why: Arc<Mutex<Option<lapin::Error>>>,
     /// Cancelled when we end one connection, and the session goes on.
     ended: CancellationToken,
 }
@@ -33,6 +39,12 @@ impl Watch {
         *self.is_blocked.borrow()
     }
 
+    /// Waits until whether the broker takes messages is not what it was. Cancel safe.
+    pub(crate) async fn block_changed(&self, was_blocked: bool) {
+        let mut is_blocked = self.is_blocked.subscribe();
+        drop(is_blocked.wait_for(|blocked| *blocked != was_blocked).await);
+    }
+
     /// Waits until the broker takes messages. Cancel safe.
     pub(crate) async fn unblocked(&self) {
         // The sender lives as long as this.
@@ -47,6 +59,13 @@ impl Watch {
     /// Waits until a connection is lost. Cancel safe.
     pub(crate) async fn lost(&self) {
         self.lost.cancelled().await;
+    }
+
+    /// Returns why the session was lost, if anybody told. Call it when a connection is not usable any more.
+    pub(crate) async fn why_lost(&self) -> Option<lapin::Error> {
+        // What is told comes a moment later than the failure itself.
+        timeout(RECONCILE, self.lost()).await.ok()?;
+        self.why.lock().clone()
     }
 
     /// Says that the session is over.
@@ -82,6 +101,9 @@ async fn follow(connection: Arc<Connection>, watch: Watch) {
             }
             Some(Event::ConnectionUnblocked) => {
                 watch.is_blocked.send_replace(false);
+            }
+            Some(Event::Error(why)) if !connection.status().connected() => {
+                watch.why.lock().get_or_insert(why);
             }
             // Also the errors of channels come here.
             _ if connection.status().connected() => {}

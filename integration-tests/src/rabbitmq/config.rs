@@ -17,6 +17,7 @@ pub struct RabbitConfig {
     user: Option<(String, String)>,
     lines: Vec<String>,
     certificates: Option<Certificates>,
+    lacks_features: bool,
 }
 
 impl RabbitConfig {
@@ -39,6 +40,17 @@ impl RabbitConfig {
     pub fn with_tls(mut self, certificates: &Certificates) -> Self {
         self.certificates = Some(certificates.clone());
         self
+    }
+
+    /// Leaves out all that RabbitMQ switches on by feature flags, such as quorum queues.
+    #[must_use]
+    pub const fn without_features(mut self) -> Self {
+        self.lacks_features = true;
+        self
+    }
+
+    pub(super) const fn lacks_features(&self) -> bool {
+        self.lacks_features
     }
 
     pub(super) fn user(&self) -> (&str, &str) {

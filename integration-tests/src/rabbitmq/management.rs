@@ -74,6 +74,42 @@ impl Management {
         self.put(path(["permissions", vhost, user]), body).await
     }
 
+    /// Takes all that a user may do in a virtual host away. Channels that are open remember what they were allowed.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or the user may do nothing there.
+    pub async fn clear_permissions(&self, vhost: &str, user: &str) -> anyhow::Result<()> {
+        self.delete(path(["permissions", vhost, user])).await
+    }
+
+    /// Deletes a user; its connections are closed.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is no such user.
+    pub async fn delete_user(&self, user: &str) -> anyhow::Result<()> {
+        self.delete(path(["users", user])).await
+    }
+
+    /// Limits what a virtual host may have: `max-queues` or `max-connections`.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or refuses.
+    pub async fn set_vhost_limit(&self, vhost: &str, name: &str, value: u32) -> anyhow::Result<()> {
+        self.put(path(["vhost-limits", vhost, name]), json!({ "value": value })).await
+    }
+
+    /// Limits what a user may have: `max-channels` or `max-connections`.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or refuses.
+    pub async fn set_user_limit(&self, user: &str, name: &str, value: u32) -> anyhow::Result<()> {
+        self.put(path(["user-limits", user, name]), json!({ "value": value })).await
+    }
+
     /// Sets what a user may publish to a topic exchange, and read from it: patterns of routing keys.
     ///
     /// # Errors
@@ -195,6 +231,26 @@ impl Management {
         self.blocking(move |http| http.read(&path)).await
     }
 
+    /// Deletes an exchange, with all bindings to it and from it.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is none.
+    pub async fn delete_exchange(&self, vhost: &str, name: &str) -> anyhow::Result<()> {
+        self.delete(path(["exchanges", vhost, name])).await
+    }
+
+    /// Deletes a binding.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or there is none.
+    pub async fn delete_binding(&self, vhost: &str, binding: &Binding) -> anyhow::Result<()> {
+        let kind = if binding.destination_kind == "queue" { "q" } else { "e" };
+        let Binding { source, destination, properties_key, .. } = binding;
+        self.delete(path(["bindings", vhost, "e", source, kind, destination, properties_key])).await
+    }
+
     /// Returns the bindings of a virtual host. Each queue is bound to the default exchange, whose name is empty.
     ///
     /// # Errors
@@ -249,6 +305,26 @@ impl Management {
         }
         self.blocking(|http| http.read("overview").map(|Overview { rabbitmq_version }| rabbitmq_version))
             .await
+    }
+
+    /// Returns the name of the node that leads a quorum queue.
+    pub(super) async fn queue_leader(&self, vhost: &str, queue: &str) -> anyhow::Result<String> {
+        #[derive(Deserialize)]
+        struct Led {
+            leader: String,
+        }
+        let path = path(["queues", vhost, queue]);
+        self.blocking(move |http| http.read(&path)).await.map(|Led { leader }| leader)
+    }
+
+    /// Returns the names of the nodes of its cluster.
+    pub(super) fn read_nodes(&self) -> anyhow::Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Known {
+            name: String,
+        }
+        let nodes: Vec<Known> = self.http.read("nodes?columns=name")?;
+        Ok(nodes.into_iter().map(|node| node.name).collect())
     }
 
     pub(super) fn read_cluster_name(&self) -> anyhow::Result<String> {

@@ -3,7 +3,7 @@ use std::{env, ffi::OsString, fs, path::PathBuf};
 use super::find::Installation;
 use crate::{folder::Folder, shell::shell};
 
-/// The name of every node: it is part of their data.
+/// The name of every node that is alone: it is part of their data.
 const NAME: &str = "rabbit@localhost";
 
 /// Of all plugins, only the one for the management API.
@@ -22,6 +22,14 @@ pub(super) struct Ports {
     pub(super) distribution: u16,
 }
 
+/// What a node of a cluster has of its own, and what they share.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    /// A loopback address, as all of them have the same port.
+    pub(super) address: String,
+    pub(super) cookie: String,
+}
+
 /// An Erlang node of its own folder, which runs RabbitMQ.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -29,6 +37,9 @@ pub(super) struct Node {
     folder: PathBuf,
     cookie: String,
     port: u16,
+    /// The loopback address of a member of a cluster.
+    address: Option<String>,
+    lacks_features: bool,
 }
 
 impl Node {
@@ -38,13 +49,19 @@ impl Node {
         folder: &Folder,
         config: &str,
         ports: Ports,
+        lacks_features: bool,
+        member: Option<Member>,
     ) -> anyhow::Result<Self> {
         let path = folder.path();
         installation.link_applications(&["rabbit", PLUGIN], &path.join("plugins"))?;
         fs::write(path.join("enabled_plugins"), format!("[{PLUGIN}]."))?;
         fs::write(path.join("rabbitmq.conf"), config)?;
-        let cookie = format!("{:016x}", rand::random::<u64>());
-        Ok(Self { erl: installation.erl.clone(), folder: path.into(), cookie, port: ports.distribution })
+        let (cookie, address) = match member {
+            Some(Member { address, cookie }) => (cookie, Some(address)),
+            None => (format!("{:016x}", rand::random::<u64>()), None),
+        };
+        let (erl, folder, port) = (installation.erl.clone(), path.into(), ports.distribution);
+        Ok(Self { erl, folder, cookie, port, address, lacks_features })
     }
 
     /// Returns the command that starts the node. It does what the script `rabbitmq-server` does, but becomes the node
@@ -66,10 +83,13 @@ impl Node {
             ("RABBITMQ_CONF_ENV_FILE", folder("rabbitmq-env.conf")),
             ("RABBITMQ_MNESIA_BASE", folder("data")),
             ("RABBITMQ_LOG_BASE", folder("data")),
-            ("RABBITMQ_NODENAME", NAME.into()),
+            ("RABBITMQ_NODENAME", self.name().into()),
+            ("RABBITMQ_USE_LONGNAME", self.address.is_some().to_string().into()),
         ];
+        // The list of those that a new node has.
+        let features = self.lacks_features.then(|| ("RABBITMQ_FEATURE_FLAGS", OsString::new()));
         let mut command: Vec<OsString> = ["env", "-i"].map(Into::into).into();
-        for (name, value) in variables {
+        for (name, value) in variables.into_iter().chain(features) {
             let mut variable = OsString::from(format!("{name}="));
             variable.push(value);
             command.push(variable);
@@ -78,11 +98,23 @@ impl Node {
         let arguments = format!(
             "-noinput -boot start_sasl -s rabbit boot +W w +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none \
              -syslog logger [] -syslog syslog_error_logger false \
-             -sname {NAME} -kernel inet_dist_use_interface {{127,0,0,1}} {}",
-            self.distribution()
+             {kind} {name} -kernel inet_dist_use_interface {{{interface}}} {}",
+            self.distribution(),
+            kind = self.kind_of_name(),
+            name = self.name(),
+            interface = self.address.as_deref().unwrap_or("127.0.0.1").replace('.', ","),
         );
         command.extend(arguments.split_ascii_whitespace().map(Into::into));
         command
+    }
+
+    /// Returns its name among Erlang nodes.
+    fn name(&self) -> String {
+        self.address.as_ref().map_or_else(|| NAME.to_owned(), |address| format!("rabbit@{address}"))
+    }
+
+    const fn kind_of_name(&self) -> &'static str {
+        if self.address.is_some() { "-name" } else { "-sname" }
     }
 
     /// Returns the command that ends the node as SIGTERM does. With that alone it takes five seconds longer, in which
@@ -98,20 +130,37 @@ impl Node {
         shell(&self.call_command(call)).map(drop)
     }
 
+    /// Deletes a queue, whoever uses it.
+    pub(super) fn delete_queue(&self, vhost: &str, queue: &str) -> anyhow::Result<()> {
+        let name = self.name();
+        let script = format!(
+            "{{ok, Q}} = rpc:call('{name}', rabbit_amqqueue, lookup, [{{resource, <<\"{vhost}\">>, queue, <<\"{queue}\">>}}]), \
+             {{ok, _}} = rpc:call('{name}', rabbit_amqqueue, delete, [Q, false, false, <<\"operator\">>]), halt()."
+        );
+        shell(&self.script_command(&script)).map(drop)
+    }
+
     /// Returns the command that calls functions inside the node, each given as `{Module, Function, Arguments}`.
     fn call_command(&self, calls: &str) -> String {
         let script = format!(
-            "[case rpc:call('{NAME}', M, F, A, 10000) of {{badrpc, R}} -> io:format(\"~p\", [R]), halt(1); _ -> ok end \
-             || {{M, F, A}} <- [{calls}]], halt()."
+            "[case rpc:call('{name}', M, F, A, 60000) of {{badrpc, R}} -> io:format(\"~p\", [R]), halt(1); _ -> ok end \
+             || {{M, F, A}} <- [{calls}]], halt().",
+            name = self.name(),
         );
+        self.script_command(&script)
+    }
+
+    fn script_command(&self, script: &str) -> String {
+        let host = if self.address.is_some() { "127.0.0.1" } else { "localhost" };
         format!(
             "HOME={folder} ERL_EPMD_PORT={NO_EPMD_PORT} {erl} -noinput -boot start_clean -hidden \
-             -sname purista-{me:016x}@localhost -dist_listen false {distribution} -eval {script}",
+             {kind} purista-{me:016x}@{host} -dist_listen false {distribution} -eval {script}",
             folder = quoted(&self.folder.to_string_lossy()),
             erl = quoted(&self.erl.to_string_lossy()),
+            kind = self.kind_of_name(),
             me = rand::random::<u64>(),
             distribution = self.distribution(),
-            script = quoted(&script),
+            script = quoted(script),
         )
     }
 

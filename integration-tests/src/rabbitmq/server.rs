@@ -15,7 +15,7 @@ use super::{
     config::MEMORY_WATERMARK,
     decoded, encode,
     find::Installation,
-    node::{Node, Ports},
+    node::{Member, Node, Ports},
 };
 use crate::{
     FaultProxy,
@@ -132,6 +132,16 @@ impl RabbitServer {
         tokio::task::spawn_blocking(move || node.call(&call)).await?
     }
 
+    /// Deletes a queue, also one that is exclusive to a connection.
+    ///
+    /// # Errors
+    ///
+    /// If the server is not ours, does not answer, or has no such queue.
+    pub async fn delete_queue_by_force(&self, vhost: &str, queue: &str) -> anyhow::Result<()> {
+        let (node, vhost, queue) = (self.own()?.1.clone(), vhost.to_owned(), queue.to_owned());
+        tokio::task::spawn_blocking(move || node.delete_queue(&vhost, &queue)).await?
+    }
+
     /// Waits until the names of all quorum queues of a virtual host are in the server's files. It writes them about three seconds after it
     /// has told its client that the queue is there: one that is killed before starts again with an empty queue, whatever
     /// was confirmed.
@@ -176,20 +186,40 @@ impl RabbitServer {
         let installation = Installation::find()?;
         retry_if_taken(|| {
             let ports = Ports { client: free_port()?, management: free_port()?, distribution: free_port()? };
-            Self::start_on(&installation, config, ports)
+            let cluster = format!("purista-{:016x}", rand::random::<u64>());
+            Self::start_on(&installation, config, ports, &cluster, None)
         })
     }
 
-    fn start_on(installation: &Installation, config: &RabbitConfig, ports: Ports) -> anyhow::Result<Self> {
+    /// Joins the cluster of another node.
+    pub(super) fn join(&self, node: &str) -> anyhow::Result<()> {
+        self.own()?.1.call(&format!(
+            "{{rabbit, stop, []}}, {{rabbit_mnesia, join_cluster, ['{node}', disc]}}, {{rabbit, start, []}}"
+        ))
+    }
+
+    pub(super) fn start_on(
+        installation: &Installation,
+        config: &RabbitConfig,
+        ports: Ports,
+        cluster: &str,
+        member: Option<Member>,
+    ) -> anyhow::Result<Self> {
         let folder = Folder::new("rabbitmq")?;
-        let cluster = format!("purista-{:016x}", rand::random::<u64>());
-        let node = Node::create(installation, &folder, &config.text(&cluster, ports), ports)?;
+        let node = Node::create(
+            installation,
+            &folder,
+            &config.text(cluster, ports),
+            ports,
+            config.lacks_features(),
+            member,
+        )?;
 
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.client));
         let (user, password) = config.user();
         let management = format!("http://127.0.0.1:{}", ports.management);
         let management = Management::new(&management, user, password);
-        let ready = is_ready(management.clone(), address, cluster, config.has_tls());
+        let ready = is_ready(management.clone(), address, cluster.to_owned(), config.has_tls());
         let launch = Launch::new("rabbitmq-server", node.start_command(), ready)
             .terminated_by(node.terminate_command())
             .in_turns(&STARTS);

@@ -59,6 +59,10 @@ impl Place {
         }
     }
 
+    pub(crate) const fn is_typescript(&self) -> bool {
+        self.is_typescript
+    }
+
     fn builder(&self, tls: bool) -> AmqpBridgeBuilder {
         let url = if tls { self.url.replacen("amqp://", "amqps://", 1) } else { self.url.clone() };
         let mut builder = AmqpBridge::builder(url).prefix(&self.prefix);

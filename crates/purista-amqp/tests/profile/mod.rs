@@ -2,6 +2,7 @@
 
 mod deployment;
 mod secured;
+mod stoppages;
 mod wire;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use purista_integration_tests::{
 use self::{
     deployment::{AmqpDeployment, Place, at, cancel_consumer},
     secured::Secured,
+    stoppages::stoppages,
     wire::unavailable,
 };
 
@@ -75,6 +77,7 @@ impl Profile for AmqpProfile {
         let broker = OwnBroker::new(process, proxy, move |subscriber| {
             cancel_consumer(Arc::clone(&ours), names.clone(), subscriber)
         });
+        let broker = broker.with_stoppages(stoppages(&server, &place));
         let ours = Arc::clone(&server);
         let broker = broker.with_before_kill(move || {
             let ours = Arc::clone(&ours);

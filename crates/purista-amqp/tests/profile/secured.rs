@@ -8,7 +8,7 @@ use purista_integration_tests::{
 
 use super::{DEFAULT_VHOST, wire::unavailable};
 
-const USER: &str = "ada";
+pub(crate) const USER: &str = "ada";
 
 /// A server that is secured, and bridges that are right about it or not.
 pub(crate) enum Secured {

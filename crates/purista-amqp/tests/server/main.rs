@@ -14,14 +14,24 @@ mod calls;
 #[cfg(test)]
 mod changed;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod differing;
+#[cfg(test)]
 mod interop;
+#[cfg(test)]
+mod lacking;
 #[cfg(test)]
 mod limits;
 mod many_registrations;
 #[cfg(test)]
 mod races;
+#[cfg(test)]
+mod removed;
+#[cfg(test)]
+mod rights;
 #[cfg(test)]
 mod several_servers;
 #[cfg(test)]

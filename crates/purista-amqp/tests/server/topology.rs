@@ -77,12 +77,15 @@ async fn queues_of_the_default_topology_are_kept_as_long_as_they_are_needed() {
     );
     let shared = queue("purista.subscription.Watcher-1-shared");
     assert_eq!((flags(shared), shared.kind.as_str()), ((true, true, false), "classic"));
-    assert_eq!(arguments(shared), json!({ "x-expires": 60_000 }));
+    assert_eq!(arguments(shared), json!({ "x-queue-type": "classic", "x-expires": 60_000 }));
     let each = queue("purista.broadcast.Watcher-1-each.");
     assert_eq!((flags(each), arguments(each)), ((false, true, true), json!({})));
 
     let ask = queue("purista.command.User-1-ask");
-    assert_eq!((flags(ask), arguments(ask)), ((true, true, false), json!({ "x-expires": 60_000 })));
+    assert_eq!(
+        (flags(ask), arguments(ask)),
+        ((true, true, false), json!({ "x-queue-type": "classic", "x-expires": 60_000 }))
+    );
     let own = queue("purista.instance.User-1-ask.");
     assert_eq!((flags(own), arguments(own)), ((false, true, true), json!({})));
     let wait = queue("purista.command.User-1-wait");

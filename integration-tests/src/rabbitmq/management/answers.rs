@@ -73,6 +73,8 @@ pub struct Binding {
     pub destination_kind: String,
     /// Its routing key, which may have wildcards.
     pub routing_key: String,
+    /// What tells it from others of the same source and destination.
+    pub properties_key: String,
     /// Its arguments, such as the headers of a headers exchange.
     #[serde(default, deserialize_with = "or_default")]
     pub arguments: Map<String, Value>,

@@ -1,0 +1,133 @@
+//! Three servers that are one broker, of which the one that leads a queue dies.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
+use purista_conformance::{Ledger, on_event};
+use purista_core::{
+    CommandOptions, EmitOptions, EventBridge as _, EventBridgeExt as _, EventDraft, Filter, Payload,
+    ServiceAddress, Subscription, SubscriptionOptions,
+};
+use purista_integration_tests::rabbitmq::{RabbitCluster, RabbitConfig};
+use tokio::time::{Instant, timeout};
+
+use crate::support::{echo, serve_with, started};
+
+const QUEUE: &str = "purista.subscription.Watcher-1-reader";
+
+/// How long all may take to come back.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+/// Emits numbers until it is told to stop.
+async fn emit_numbers(
+    bridge: Arc<AmqpBridge>,
+    ledger: Arc<Ledger>,
+    next: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) {
+    let options = EmitOptions::default().with_timeout(Duration::from_secs(20));
+    while !stop.load(Ordering::Relaxed) {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        ledger.unknown(number);
+        let draft = EventDraft::event(ServiceAddress::client(), "happened");
+        let draft = draft.with_payload(Payload::json(&number).unwrap());
+        if bridge.emit_message(draft, &options).await.is_ok() {
+            ledger.ok(number);
+        }
+    }
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    let done = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(RECOVERY, done).await.unwrap_or_else(|_| panic!("not within {RECOVERY:?}: {what}"));
+    began.elapsed()
+}
+
+async fn leaders_die(cycles: usize) {
+    let cluster = RabbitCluster::start(3, RabbitConfig::default()).await.unwrap();
+    let builder = |first: usize| -> AmqpBridgeBuilder {
+        let urls: Vec<_> =
+            (0..3).map(|number| cluster.servers()[(first + number) % 3].url().to_owned()).collect();
+        AmqpBridge::builder(urls.join(","))
+    };
+    let (ledger, next, stop) =
+        (Arc::new(Ledger::default()), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut bridges = Vec::new();
+    for number in 0..3 {
+        let bridge = Arc::new(started(builder(number)).await);
+        let log = Arc::clone(&ledger);
+        let handler = on_event(move |context| {
+            let log = Arc::clone(&log);
+            async move {
+                log.handled(context.message().payload().unwrap().deserialize()?);
+                Ok(())
+            }
+        });
+        let subscription = Subscription::new(("Watcher", "1", "reader"), Filter::event("happened"));
+        let options = SubscriptionOptions::default().with_durable(true);
+        bridge.register_subscription(subscription.with_options(options), handler).await.unwrap();
+        // Only what is replicated outlives a node: commands are when they are durable.
+        let options = CommandOptions::default().with_durable(true);
+        serve_with(&bridge, ("User", "1", "echo"), options, echo()).await;
+        bridges.push(bridge);
+    }
+    let emitting: Vec<_> = bridges
+        .iter()
+        .map(|bridge| {
+            tokio::spawn(emit_numbers(
+                Arc::clone(bridge),
+                Arc::clone(&ledger),
+                Arc::clone(&next),
+                Arc::clone(&stop),
+            ))
+        })
+        .collect();
+    for cycle in 1..=cycles {
+        until("a flow", async || {
+            let before = ledger.handled_count();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            ledger.handled_count() >= before + 50
+        })
+        .await;
+        let leader = cluster.leader_of("/", QUEUE).await.unwrap();
+        leader.process().unwrap().kill().await.unwrap();
+        let back = until("all bridges are healthy, and take calls", async || {
+            for bridge in &bridges {
+                if !bridge.health().is_healthy() {
+                    return false;
+                }
+            }
+            bridges[cycle % 3].invoke::<u8>(("User", "1", "echo"), &7).await.is_ok()
+        })
+        .await;
+        let before = ledger.handled_count();
+        let flow = until("events flow", async || ledger.handled_count() >= before + 100).await;
+        println!(
+            "cycle {cycle}: healthy after {back:?}, events {flow:?} later; {} handled",
+            ledger.handled_count()
+        );
+        leader.process().unwrap().start_again().await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in emitting {
+        task.await.unwrap();
+    }
+    until("what was acknowledged has come", async || ledger.balance().is_at_least_once()).await;
+    println!("{:?}", ledger.balance());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_the_leader_of_a_queue_dies() {
+    leaders_die(1).await;
+}
