@@ -75,7 +75,7 @@ async fn a_bridge_whose_runtime_is_gone(stage: Stage) -> Outcome {
     latch.reached(1).await?;
     home.end();
     let call = timeout(AT_ONCE, call).await.context("a call under way waits on")??;
-    is_told(call.map_err(kind_of), "a call under way")?;
+    is_told(&call.map_err(|error| kind_of(&error)), "a call under way")?;
     let is_known = || async {
         let health = bridge.health();
         Ok(health.state == BridgeState::ShutDown && !health.connected && !health.is_healthy())
@@ -96,7 +96,7 @@ async fn a_bridge_whose_runtime_is_gone(stage: Stage) -> Outcome {
     drop(dropped);
     let ended =
         timeout(AT_ONCE, registration.unregister()).await.context("the end of a registration hangs")?;
-    is_told(ended.map_err(|error| error.kind()), "the registration of a bridge that was dropped")?;
+    is_told(&ended.map_err(|error| error.kind()), "the registration of a bridge that was dropped")?;
     let are_gone = || async { Ok(stage.deployment().inspect().await?.connections <= before) };
     eventually("nothing of both is left at the broker", are_gone).await?;
 
@@ -105,11 +105,11 @@ async fn a_bridge_whose_runtime_is_gone(stage: Stage) -> Outcome {
     Ok(())
 }
 
-fn kind_of(error: InvokeError) -> ErrorKind {
+fn kind_of(error: &InvokeError) -> ErrorKind {
     error.bridge_kind().unwrap_or(ErrorKind::Unexpected)
 }
 
-fn is_told<T: Debug>(result: Result<T, ErrorKind>, what: &str) -> Outcome {
+fn is_told<T: Debug>(result: &Result<T, ErrorKind>, what: &str) -> Outcome {
     ensure!(matches!(result, Err(ErrorKind::ShutDown)), "{what}: {result:?}");
     Ok(())
 }
@@ -122,12 +122,12 @@ async fn everything_fails(
 ) -> Outcome {
     let uses = async {
         let emitted = stage.emit_within(&**bridge, "event", &0, PATIENCE).await;
-        is_told(emitted.map_err(|error| error.kind()), "emit")?;
-        is_told(stage.invoke(&**bridge, "held", &0).await.map_err(kind_of), "invoke")?;
+        is_told(&emitted.map_err(|error| error.kind()), "emit")?;
+        is_told(&stage.invoke(&**bridge, "held", &0).await.map_err(|error| kind_of(&error)), "invoke")?;
         let served = stage.serve(&**bridge, "late", CommandOptions::default(), echo()).await;
-        is_told(served.map_err(|error| error.kind()), "register")?;
-        is_told(registration.unregister().await.map_err(|error| error.kind()), "unregister")?;
-        is_told(bridge.start().await.map_err(|error| error.kind()), "start")?;
+        is_told(&served.map_err(|error| error.kind()), "register")?;
+        is_told(&registration.unregister().await.map_err(|error| error.kind()), "unregister")?;
+        is_told(&bridge.start().await.map_err(|error| error.kind()), "start")?;
         let report = bridge.shutdown(PATIENCE).await;
         ensure!(!report.is_clean(), "a shutdown that cannot be is clean: {report:?}");
         Ok(())
