@@ -26,7 +26,7 @@ use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 use purista_amqp::AmqpBridge;
 use purista_core::{
     Context, ErrorPayload, EventBridge, EventBridgeExt as _, Filter, HandledError, HandlerError, InvokeError,
-    MessageType, Service,
+    MessageType, Service, adapter::ServerUrl,
 };
 use purista_dapr::DaprBridge;
 use purista_default::DefaultEventBridge;
@@ -74,14 +74,17 @@ async fn record_error(context: Context, error: ErrorPayload) -> Result<(), Handl
 
 /// The one place that knows the broker.
 fn open_bridge(url: &str) -> Result<Arc<dyn EventBridge>, Box<dyn Error>> {
-    match url.split_once("://").map_or(url, |(scheme, _)| scheme) {
+    let scheme = ServerUrl::scheme_of(url);
+    // NATS has servers without a scheme, and a host may be called `default`: here, that is the bridge of this process.
+    match scheme.as_deref().unwrap_or(url) {
         "default" => Ok(Arc::new(DefaultEventBridge::builder().build()?)),
         "nats" | "tls" => Ok(Arc::new(NatsBridge::builder(url).build()?)),
         "amqp" | "amqps" => Ok(Arc::new(AmqpBridge::builder(url).build()?)),
         "mqtt" | "mqtts" | "ws" | "wss" => Ok(Arc::new(MqttBridge::builder(url).build()?)),
         // The audit names no event, and Dapr has no wildcards.
         "dapr" => Ok(Arc::new(DaprBridge::builder(url).all_messages_topic("purista-all-messages").build()?)),
-        other => Err(format!("no adapter for `{other}`; there are: default, nats, amqp, mqtt, dapr").into()),
+        // It is not repeated, as it may hold a password.
+        _ => Err("no adapter for this URL; there are: default, nats, amqp, mqtt, dapr".into()),
     }
 }
 

@@ -31,7 +31,8 @@ pub struct PemFiles {
 }
 
 impl Certificates {
-    /// Creates an authority, and what the broker and its bridges show. The broker's host is `127.0.0.1` or `localhost`.
+    /// Creates an authority, and what the broker and its bridges show. The broker's host is `127.0.0.1`, `::1` or
+    /// `localhost`.
     ///
     /// # Errors
     ///
@@ -54,7 +55,7 @@ impl Certificates {
         let other = Authority::new("other authority")?;
         fs::write(certificates.authority(), &trusted.pem)?;
 
-        let mut params = leaf(&["127.0.0.1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth)?;
+        let mut params = leaf(&["127.0.0.1", "::1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth)?;
         let files = certificates.broker();
         match broker {
             BrokerCertificate::Trusted => trusted.sign(&params, &files)?,

@@ -22,9 +22,11 @@ pub mod samples;
 mod shared;
 mod shell;
 mod turns;
+mod witness;
 
 pub use certificates::{Certificates, PemFiles};
 pub use own_broker::OwnBroker;
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::FaultProxy;
+pub use witness::{Seen, Step, Witness};

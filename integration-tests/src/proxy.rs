@@ -4,7 +4,7 @@ mod weather;
 
 use std::{
     fmt, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -48,10 +48,19 @@ impl FaultProxy {
     ///
     /// If the system has no port or no thread for it.
     pub fn start(broker: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), broker)
+    }
+
+    /// Starts a network whose own address is of this host, `::1` for example.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no such address, no port or no thread for it.
+    pub fn start_at(host: IpAddr, broker: SocketAddr) -> anyhow::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
         let listener = {
             let _entered = runtime.enter();
-            listen().context("listen")?
+            listen(host).context("listen")?
         };
         let address = listener.local_addr()?;
         let (weather, forecast) = watch::channel(Weather::default());
@@ -112,10 +121,10 @@ impl Drop for FaultProxy {
     }
 }
 
-fn listen() -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
+fn listen(host: IpAddr) -> io::Result<TcpListener> {
+    let socket = if host.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?; // connections inherit it
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.bind((host, 0).into())?;
     socket.listen(1024)
 }
 

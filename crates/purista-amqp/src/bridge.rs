@@ -11,8 +11,10 @@ pub struct AmqpBridge {
 }
 
 impl AmqpBridge {
-    /// Starts to configure a bridge. `servers` is one URL or several, apart by commas: `amqp://host:5672/vhost`, or
+    /// Starts to configure a bridge. `servers` is one URL or several, separated by commas: `amqp://host:5672/vhost`, or
     /// `amqps://host:5671/vhost` for a connection that is encrypted. The first one says user, password and vhost.
+    ///
+    /// What each part of a URL means, and which are refused, is in the documentation of this crate, under *URLs*.
     pub fn builder(servers: impl AsRef<str>) -> AmqpBridgeBuilder {
         AmqpBridgeBuilder::new(servers.as_ref())
     }

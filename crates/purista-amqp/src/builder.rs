@@ -39,8 +39,8 @@ impl AmqpBridgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, or one of two variables that belong
-    /// together is missing.
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, one of two variables that belong
+    /// together is missing, or one is not Unicode.
     pub fn from_env() -> Result<Self> {
         Self::from_variables(&Variables::of_process())
     }
@@ -53,7 +53,7 @@ impl AmqpBridgeBuilder {
         if let Some((certificate, key)) = variables.pair("PURISTA_AMQP_CERTIFICATE", "PURISTA_AMQP_KEY")? {
             builder = builder.client_certificate(certificate, key);
         }
-        Ok(variables.apply(
+        variables.apply(
             builder,
             &[
                 ("PURISTA_AMQP_VHOST", Self::vhost),
@@ -61,7 +61,7 @@ impl AmqpBridgeBuilder {
                 ("PURISTA_AMQP_PREFIX", Self::prefix),
                 ("PURISTA_INSTANCE_ID", Self::instance_id),
             ],
-        ))
+        )
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
@@ -82,17 +82,17 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.credentials = Credentials::External)
     }
 
-    /// Sets the virtual host instead of the one in the first URL; `/` by default.
+    /// Sets the virtual host, instead of the one in the URL; `/` by default.
     pub fn vhost(self, vhost: impl Into<String>) -> Self {
         self.set(|config| config.vhost = vhost.into())
     }
 
-    /// Trusts the authorities in a PEM file beside those of the system. It is read at the start.
+    /// Trusts the authorities in a PEM file beside those of the system, for `amqps://`. It is read at the start.
     pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
         self.set(|config| config.root_certificates = Some(path.into()))
     }
 
-    /// Shows a certificate to the broker, from PEM files that are read at the start.
+    /// Shows a certificate to the broker, from PEM files that are read at the start, for `amqps://`.
     pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.set(|config| config.client_certificate = Some((certificate.into(), key.into())))
     }
@@ -212,6 +212,10 @@ mod tests {
     fn what_cannot_be_is_refused() {
         let builder = || AmqpBridge::builder("amqp://host");
         assert!(builder().build().is_ok());
+        assert!(AmqpBridge::builder("amqp://ada@host").user_and_password("ada", "pw").build().is_ok());
+        let with_tls =
+            || AmqpBridge::builder("amqps://host").client_certificate("certificate.pem", "key.pem");
+        assert!(with_tls().root_certificates("ca.pem").external_credentials().build().is_ok());
         let broken = [
             AmqpBridge::builder("http://host"),
             builder().prefix(""),
@@ -220,6 +224,12 @@ mod tests {
             builder().heartbeat(Duration::from_secs(65_536)),
             builder().max_queue_length(0),
             builder().client_certificate("certificate.pem", "key.pem"),
+            builder().root_certificates("ca.pem"),
+            builder().external_credentials(),
+            AmqpBridge::builder("amqps://host").external_credentials(),
+            AmqpBridge::builder("amqp://ada@host"),
+            builder().user_and_password("a\0b", ""),
+            builder().vhost(""),
             builder().max_identity_len(256),
             builder().max_pending_calls(0),
         ];

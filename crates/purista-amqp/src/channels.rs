@@ -7,11 +7,11 @@ use std::{
 };
 
 use lapin::Channel;
-use purista_core::{Id, Result};
+use purista_core::{Id, Result, adapter::ServerUrl};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    config::{Config, Server},
+    config::Config,
     connect::connect,
     error::{from_lapin, soft_error},
     session::close,
@@ -25,7 +25,7 @@ const CHANNELS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Channels {
     config: Config,
-    server: Server,
+    server: ServerUrl,
     instance_id: Id,
     /// What the connections are for.
     role: &'static str,
@@ -75,7 +75,7 @@ impl Channels {
     /// Connects for the first time.
     pub(crate) async fn open(
         config: &Config,
-        server: &Server,
+        server: &ServerUrl,
         instance_id: &Id,
         role: &'static str,
         watch: &Watch,

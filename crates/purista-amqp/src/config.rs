@@ -1,8 +1,12 @@
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use lapin::uri::{AMQPScheme, AMQPUri};
-use purista_core::{Error, ErrorKind, Result};
-use secrecy::SecretString;
+use purista_core::{
+    Error, ErrorKind, Result,
+    adapter::{Parameters, ServerList, ServerUrl, UrlScheme},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::address::MAX_SHORT_STRING;
 
 /// How the queue of a durable subscriber is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +22,7 @@ pub enum QueueType {
 /// All that is configured about the connection and the mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) servers: Vec<Server>,
+    pub(crate) servers: ServerList,
     pub(crate) vhost: String,
     pub(crate) credentials: Credentials,
     pub(crate) root_certificates: Option<PathBuf>,
@@ -39,43 +43,39 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) enum Credentials {
     UserAndPassword(String, SecretString),
+    /// What a URL says without a password, for somebody else to complete.
+    User,
     /// The certificate that is shown says who it is.
     External,
 }
 
-/// The address of a server.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Server {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) tls: bool,
-}
+const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("amqp", 5_672), UrlScheme::encrypted("amqps", 5_671)];
 
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, tls } = self;
-        write!(f, "{}://{host}:{port}", if *tls { "amqps" } else { "amqp" })
-    }
-}
+/// What the query of a URL can say, as with RabbitMQ's own clients.
+const PARAMETERS: &[&str] = &["heartbeat", "connection_timeout", "auth_mechanism"];
+
+/// The user that a new RabbitMQ has, which is also its password. It may connect from the host of the broker.
+const GUEST: &str = "guest";
 
 impl Config {
-    /// Takes the defaults, for a list of URLs. User, password and vhost are those of the first one.
+    /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        let mut first = None;
-        let mut addresses = Vec::new();
-        for url in servers.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-            // The error repeats no URL, as that may hold a password.
-            let uri: AMQPUri = url.parse().map_err(|_| invalid("a server's URL is malformed"))?;
-            let tls = uri.scheme == AMQPScheme::AMQPS;
-            addresses.push(Server { host: uri.authority.host.clone(), port: uri.authority.port, tls });
-            first.get_or_insert(uri);
-        }
-        let Some(first) = first else { return Err(invalid("there is no server")) };
-        let user = first.authority.userinfo;
+        Self::of(servers).map_err(|error| error.bridge(crate::transport::NAME))
+    }
+
+    fn of(servers: &str) -> Result<Self> {
+        let servers = ServerList::parse(servers, SCHEMES)?;
+        let vhost = servers.common("the virtual host", ServerUrl::path_segment)?;
+        let query = |server: &ServerUrl| Ok(server.query().map(str::to_owned));
+        servers.common("the query", query)?;
+        let parameters = servers.iter().next().map(|server| server.parameters(PARAMETERS)).transpose()?;
+        let parameters = parameters.unwrap_or_default();
+        let seconds = parameters.number("heartbeat")?.unwrap_or(10);
+        let milliseconds = parameters.number("connection_timeout")?.unwrap_or(5_000);
         Ok(Self {
-            servers: addresses,
-            vhost: first.vhost,
-            credentials: Credentials::UserAndPassword(user.username, user.password.into()),
+            credentials: Credentials::of(&servers, &parameters)?,
+            servers,
+            vhost: vhost.unwrap_or_else(|| "/".to_owned()),
             root_certificates: None,
             client_certificate: None,
             prefix: "purista".to_owned(),
@@ -83,8 +83,8 @@ impl Config {
             queue_type: QueueType::default(),
             max_queue_length: None,
             max_dead_letters: 100_000,
-            connect_timeout: Duration::from_secs(5),
-            heartbeat: Duration::from_secs(10),
+            connect_timeout: Duration::from_millis(milliseconds),
+            heartbeat: Duration::from_secs(seconds),
             max_reconnect_delay: Duration::from_secs(2),
             check_interval: Duration::from_secs(2),
             max_payload: MAX_MESSAGE - ENVELOPE,
@@ -105,10 +105,46 @@ impl Config {
         if self.prefix.is_empty() || self.prefix.len() > 64 || self.prefix.chars().any(char::is_control) {
             return Err(invalid("the prefix has 1 to 64 bytes and no control characters"));
         }
-        if self.client_certificate.is_some() && self.servers.iter().any(|server| !server.tls) {
-            return Err(invalid("a certificate is shown over amqps:// only"));
+        if self.vhost.is_empty() || self.vhost.len() > MAX_SHORT_STRING {
+            return Err(invalid("a virtual host has 1 to 255 bytes; `/` is %2F in a URL, or no path at all"));
         }
-        Ok(())
+        let has_certificates = self.root_certificates.is_some() || self.client_certificate.is_some();
+        let checked = self.servers.check_tls_settings(has_certificates);
+        checked.map_err(|error| error.bridge(crate::transport::NAME))?;
+        self.credentials.validate(self.client_certificate.is_some())
+    }
+}
+
+impl Credentials {
+    fn of(servers: &ServerList, parameters: &Parameters) -> Result<Self> {
+        let mechanism = parameters.get("auth_mechanism").map(str::to_ascii_lowercase);
+        match (mechanism.as_deref(), servers.user_info()) {
+            (Some("external"), None) => Ok(Self::External),
+            (Some("external"), Some(_)) => {
+                Err(invalid("with auth_mechanism=external, the certificate names the user"))
+            }
+            (None | Some("plain"), None) => Ok(Self::UserAndPassword(GUEST.to_owned(), GUEST.into())),
+            (None | Some("plain"), Some(who)) => Ok(match &who.password {
+                Some(password) => Self::UserAndPassword(who.user.clone(), password.clone()),
+                None => Self::User,
+            }),
+            (Some(_), _) => Err(invalid("the auth_mechanism in a URL is plain or external")),
+        }
+    }
+
+    fn validate(&self, has_certificate: bool) -> Result<()> {
+        match self {
+            Self::UserAndPassword(user, password)
+                if [user, password.expose_secret()].iter().any(|text| text.contains('\0')) =>
+            {
+                Err(invalid("user and password have no NUL characters"))
+            }
+            Self::User => Err(invalid("a URL has a user without password; an empty one is written `user:@`")),
+            Self::External if !has_certificate => {
+                Err(invalid("external credentials need a client certificate"))
+            }
+            Self::UserAndPassword(..) | Self::External => Ok(()),
+        }
     }
 }
 
@@ -124,26 +160,114 @@ pub(crate) fn invalid(context: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::*;
 
-    #[test]
-    fn the_first_url_says_who_and_where() {
-        let config = Config::new("amqp://ada:p%40ss@one:5673/%2fsales, amqps://two").unwrap();
-        assert_eq!(format!("{:?}", config.servers), "[amqp://one:5673, amqps://two:5671]");
-        assert_eq!(config.vhost, "/sales");
-        let Credentials::UserAndPassword(user, password) = &config.credentials else { panic!("{config:?}") };
-        assert_eq!((user.as_str(), password.expose_secret()), ("ada", "p@ss"));
-        assert!(!format!("{config:?}").contains("p@ss"), "{config:?}");
-        assert_eq!(Config::new("amqp://localhost").unwrap().vhost, "/");
+    fn config(servers: &str) -> Config {
+        let config = Config::new(servers).unwrap();
+        config.validate().unwrap();
+        config
+    }
+
+    fn login(servers: &str) -> (String, String) {
+        let Credentials::UserAndPassword(user, password) = config(servers).credentials else {
+            panic!("{servers}")
+        };
+        (user, password.expose_secret().to_owned())
     }
 
     #[test]
-    fn malformed_urls_are_refused_without_repeating_them() {
-        for url in ["", " , ", "http://secret@host", "amqp://secret@host:port", "secret"] {
-            let error = Config::new(url).expect_err(url);
-            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+    fn the_first_url_says_who_and_where() {
+        let config =
+            config("amqps://ada:p%40ss@one:5673/%2fsales, amqps://two,amqps://ada:p%40ss@[::1]/%2Fsales");
+        let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["amqps://one:5673", "amqps://two:5671", "amqps://[::1]:5671"]);
+        assert_eq!(config.vhost, "/sales");
+        assert!(!format!("{config:?}").contains("p@ss"), "{config:?}");
+    }
+
+    #[test]
+    fn user_and_password_are_as_they_are_written() {
+        let table = [
+            ("amqp://ada:p%40ss@host", ("ada", "p@ss")),
+            ("amqp://ada:@host", ("ada", "")),
+            ("amqp://:p+w@host", ("", "p+w")),
+            ("amqp://:@host", ("", "")),
+            ("amqp://host?auth_mechanism=PLAIN", (GUEST, GUEST)),
+            ("amqp://host", (GUEST, GUEST)),
+        ];
+        for (url, (user, password)) in table {
+            assert_eq!(login(url), (user.to_owned(), password.to_owned()), "{url}");
+        }
+        // Somebody else has to say the password.
+        assert!(Config::new("amqp://ada@host").unwrap().validate().is_err());
+    }
+
+    #[test]
+    fn the_path_is_the_virtual_host() {
+        let table =
+            [("", "/"), ("/%2F", "/"), ("/a%20b%2fc", "a b/c"), ("/a,b", "a,b"), ("/%C3%BC", "\u{fc}")];
+        for (path, vhost) in table {
+            assert_eq!(config(&format!("amqp://host{path}")).vhost, vhost, "{path}");
+        }
+        let long = format!("/{}", "a".repeat(256));
+        for path in ["/", "//", "/a/b", "/a/", "/%FF", &long] {
+            let config = Config::new(&format!("amqp://host{path}"));
+            let error = config.and_then(|config| config.validate()).expect_err(path);
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{path}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_met_or_refused() {
+        let set = config("amqp://one?heartbeat=30&connection_timeout=1500,amqp://two");
+        assert_eq!(
+            (set.heartbeat, set.connect_timeout),
+            (Duration::from_secs(30), Duration::from_millis(1_500))
+        );
+        assert!(matches!(
+            Config::new("amqps://h?auth_mechanism=External").unwrap().credentials,
+            Credentials::External
+        ));
+        let broken = [
+            "heartbeat=0",
+            "heartbeat=x",
+            "heartbeat=-1",
+            "heartbeat=%2B1",
+            "heartbeat=70000",
+            "heartbeat",
+            "heartbeat=",
+            "connection_timeout=0",
+            "channel_max=5",
+            "frame_max=4096",
+            "auth_mechanism=amqplain",
+            "x=y",
+            "HEARTBEAT=1",
+            "heartbeat=1&heartbeat=1",
+            "auth_mechanism=external",
+            "cacertfile=ca.pem",
+            "verify=verify_none",
+        ];
+        for query in broken {
+            let config = Config::new(&format!("amqp://host?{query}"));
+            let error = config.and_then(|config| config.validate()).expect_err(query);
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{query}");
+        }
+        assert!(Config::new("amqps://ada:pw@host?auth_mechanism=external").is_err());
+    }
+
+    #[test]
+    fn servers_that_contradict_each_other_are_refused() {
+        let lists = [
+            "amqp://one/a,amqp://two/b",
+            "amqp://one,amqp://two/b",
+            "amqp://one,amqp://two?heartbeat=5",
+            "amqp://one,amqp://ada:secret@two",
+            "amqp://ada:pw@one,amqp://ada:secret@two",
+            "amqp://one,amqps://two",
+        ];
+        for servers in lists {
+            let error = Config::new(servers).expect_err(servers);
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{servers}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
     }

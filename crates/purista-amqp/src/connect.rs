@@ -6,11 +6,11 @@ use std::{
 
 use lapin::{Connection, tcp::AsyncTcpStream};
 use parking_lot::Mutex;
-use purista_core::{ErrorKind, Id, Result};
+use purista_core::{ErrorKind, Id, Result, adapter::ServerUrl};
 use tokio::time::timeout;
 
 use crate::{
-    config::{Config, Server},
+    config::Config,
     error::{error, from_connect},
     options::{properties, tls, uri},
 };
@@ -19,21 +19,21 @@ use crate::{
 /// socket that it cannot open, and a thread for a server that does not answer.
 pub(crate) async fn connect(
     config: &Config,
-    server: &Server,
+    server: &ServerUrl,
     instance_id: &Id,
     role: &str,
 ) -> Result<Connection> {
     let tls = tls(config).await?;
     let runtime = lapin::runtime::default_runtime().map_err(|cause| from_connect(cause, false))?;
     let connected = async {
-        let addresses = runtime.to_socket_addrs((server.host.clone(), server.port));
+        let addresses = runtime.to_socket_addrs((server.host().to_owned(), server.port()));
         let plain = AsyncTcpStream::connect(&runtime, addresses).await?;
         let hang_up = match &plain {
             AsyncTcpStream::Plain(socket) => Some(HangUp::on(socket.get_ref().as_fd())?),
             _ => None,
         };
-        let stream = match server.tls {
-            true => plain.into_tls(&server.host, tls.as_ref()).await?,
+        let stream = match server.scheme().is_encrypted() {
+            true => plain.into_tls(server.host(), tls.as_ref()).await?,
             false => plain,
         };
         let once = Mutex::new(Some(stream));
@@ -52,7 +52,9 @@ pub(crate) async fn connect(
         Ok(connected)
     };
     match timeout(config.connect_timeout, connected).await {
-        Ok(connected) => connected.map_err(|cause: lapin::Error| from_connect(cause, server.tls)),
+        Ok(connected) => {
+            connected.map_err(|cause: lapin::Error| from_connect(cause, server.scheme().is_encrypted()))
+        }
         Err(_) => Err(error(ErrorKind::Unavailable, "start").context("no answer")),
     }
 }

@@ -9,22 +9,22 @@ use lapin::{
     types::{LongString, ShortString},
     uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo},
 };
-use purista_core::{ErrorKind, Id, Result};
+use purista_core::{ErrorKind, Id, Result, adapter::ServerUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    config::{Config, Credentials, Server},
+    config::{Config, Credentials},
     error::error,
 };
 
 /// Returns where a server is. The credentials are not in there, as the client logs it.
-pub(crate) fn uri(config: &Config, server: &Server) -> AMQPUri {
+pub(crate) fn uri(config: &Config, server: &ServerUrl) -> AMQPUri {
     AMQPUri {
-        scheme: if server.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        scheme: if server.scheme().is_encrypted() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
         authority: AMQPAuthority {
             userinfo: AMQPUserInfo { username: String::new(), password: String::new() },
-            host: server.host.clone(),
-            port: server.port,
+            host: server.host().to_owned(),
+            port: server.port(),
         },
         vhost: config.vhost.clone(),
         query: AMQPQueryString {
@@ -44,6 +44,8 @@ pub(crate) fn properties(config: &Config, instance_id: &Id, role: &str) -> Conne
             properties.with_auth_provider(Plain(user.clone(), password.clone()))
         }
         Credentials::External => properties.with_auth_provider(External),
+        // Nobody gets here with it, and nothing is shown in its place.
+        Credentials::User => properties.with_auth_provider(Plain(String::new(), SecretString::default())),
     }
 }
 

@@ -7,13 +7,16 @@ use lapin::{
     protocol::AMQPSoftError,
     types::{FieldTable, ShortString},
 };
-use purista_core::{ErrorKind, Id, Result};
+use purista_core::{
+    ErrorKind, Id, Result,
+    adapter::{Attempts, ServerUrl},
+};
 use tokio::time::timeout;
 
 use crate::{
     channels::{Channels, OpenChannel},
-    config::{Config, Server},
-    error::{error, from_lapin, soft_error},
+    config::Config,
+    error::{from_lapin, soft_error},
     outlet::Outlet,
     topology::{ExchangeSpec, Topology},
     watch::Watch,
@@ -42,19 +45,19 @@ impl Deref for Session {
 impl Session {
     /// Connects to the first server that answers, and declares what everything is bound to.
     pub(crate) async fn open(config: &Config, topology: &Topology, instance_id: &Id) -> Result<Self> {
-        let mut last = error(ErrorKind::InvalidConfig, "start");
+        let mut attempts = Attempts::default();
         for server in &config.servers {
             match Self::open_at(config, server, topology, instance_id).await {
                 Ok(session) => return Ok(session),
-                Err(error) => last = error,
+                Err(error) => attempts.failed(server, error),
             }
         }
-        Err(last)
+        Err(attempts.into_error())
     }
 
     async fn open_at(
         config: &Config,
-        server: &Server,
+        server: &ServerUrl,
         topology: &Topology,
         instance_id: &Id,
     ) -> Result<Self> {

@@ -36,6 +36,7 @@ mod report;
 mod runner;
 mod stage;
 mod traffic;
+pub mod urls;
 mod worker;
 
 pub use broker::{

@@ -147,6 +147,15 @@ impl Error {
         self
     }
 
+    /// Adds to what the reader needs to know.
+    pub(crate) fn and_context(self, more: String) -> Self {
+        let context = match &self.0.context {
+            Some(context) => format!("{context}; {more}"),
+            None => more,
+        };
+        self.context(context)
+    }
+
     /// Keeps the cause.
     #[must_use]
     pub fn source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {

@@ -11,7 +11,10 @@ pub struct DaprBridge {
 }
 
 impl DaprBridge {
-    /// Starts to configure a bridge beside a sidecar: `dapr://127.0.0.1:3500`, its HTTP port. `http://` means the same.
+    /// Starts to configure a bridge beside a sidecar: `dapr://127.0.0.1:3500`, its HTTP port. `http://127.0.0.1:3500` means
+    /// the same.
+    ///
+    /// What each part of the URL means, and which are refused, is in the documentation of this crate, under *URLs*.
     pub fn builder(sidecar: impl AsRef<str>) -> DaprBridgeBuilder {
         DaprBridgeBuilder::new(sidecar.as_ref())
     }

@@ -53,7 +53,7 @@ impl DaprBridgeBuilder {
         if let Some(port) = variables.number::<u16>("APP_PORT")? {
             builder = builder.app_address(([127, 0, 0, 1], port));
         }
-        Ok(variables.apply(
+        variables.apply(
             builder,
             &[
                 ("APP_ID", Self::app_id),
@@ -63,7 +63,7 @@ impl DaprBridgeBuilder {
                 ("PURISTA_DAPR_ALL_MESSAGES_TOPIC", Self::all_messages_topic),
                 ("PURISTA_INSTANCE_ID", Self::instance_id),
             ],
-        ))
+        )
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {

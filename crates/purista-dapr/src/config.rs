@@ -1,6 +1,9 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use purista_core::{Capability, Error, ErrorKind, Result, ServiceAddress};
+use purista_core::{
+    Capability, Error, ErrorKind, Result, ServiceAddress,
+    adapter::{ServerUrl, UrlScheme},
+};
 use secrecy::SecretString;
 use url::Url;
 
@@ -9,8 +12,8 @@ use crate::{
     component,
 };
 
-/// The port of a sidecar that names none.
-const SIDECAR_PORT: u16 = 3_500;
+/// The schemes of sidecars, which have no TLS.
+const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("dapr", 3_500), UrlScheme::plain("http", 80)];
 
 /// The topic that is ours to see whether a component works.
 const HEALTH_TOPIC: &str = "purista-health";
@@ -73,7 +76,7 @@ impl Config {
     /// Takes the defaults, for the URL of a sidecar.
     pub(crate) fn new(sidecar: &str) -> Result<Self> {
         Ok(Self {
-            sidecar: sidecar_url(sidecar).ok_or_else(|| invalid("the URL of the sidecar is malformed"))?,
+            sidecar: sidecar_url(sidecar).map_err(|error| error.bridge(crate::transport::NAME))?,
             app_address: None,
             app_id: None,
             app_ids: AppIds::new(address::app_id),
@@ -148,14 +151,18 @@ impl Config {
     }
 }
 
-fn sidecar_url(url: &str) -> Option<Url> {
-    let address = url.strip_prefix("dapr://").or_else(|| url.strip_prefix("http://"))?;
-    let mut url = Url::parse(&format!("dapr://{address}")).ok()?;
-    let host = url.host_str().filter(|host| !host.is_empty())?;
-    let is_bare = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
-    let port = url.port().unwrap_or(SIDECAR_PORT);
-    url = is_bare.then(|| Url::parse(&format!("http://{host}:{port}/")).ok())??;
-    url.query().is_none().then_some(url)
+/// Reads the URL of a sidecar, and writes it as that of an HTTP server.
+fn sidecar_url(url: &str) -> Result<Url> {
+    let server = ServerUrl::parse(url, SCHEMES)?;
+    server.without_path()?;
+    server.without_query()?;
+    if server.user_info().is_some() {
+        return Err(invalid("a sidecar is shown a token, not a user and a password"));
+    }
+    let not_http = || invalid("the host of the sidecar's URL is not one of HTTP");
+    let host = server.authority_with_port();
+    let http = Url::parse(&format!("http://{host}/")).map_err(|_| not_http())?;
+    Ok(http)
 }
 
 pub(crate) fn invalid(context: &str) -> Error {
@@ -172,12 +179,27 @@ mod tests {
             ("dapr://127.0.0.1:3501", "http://127.0.0.1:3501/"),
             ("dapr://localhost", "http://localhost:3500/"),
             ("http://[::1]:80/", "http://[::1]/"),
+            ("http://host", "http://host/"),
+            ("DAPR://Side_Car.example:65535", "http://side_car.example:65535/"),
+            ("dapr://[::FFFF:127.0.0.1]", "http://[::ffff:7f00:1]:3500/"),
         ] {
             assert_eq!(Config::new(url).unwrap().sidecar.as_str(), sidecar);
         }
-        for url in
-            ["", "dapr://", "https://host", "dapr://secret@host", "dapr://host:port", "dapr://host/path"]
-        {
+        for url in [
+            "",
+            "dapr://",
+            "https://host",
+            "dapr://secret@host",
+            "dapr://@host",
+            "dapr://host:port",
+            "dapr://host:0",
+            "dapr://host/path",
+            "dapr://host?x=secret",
+            "dapr://host#secret",
+            "dapr://one,dapr://two",
+            "dapr://127.1",
+            "dapr://[::1%25lo]",
+        ] {
             let error = Config::new(url).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");

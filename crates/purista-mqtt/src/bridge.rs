@@ -11,8 +11,10 @@ pub struct MqttBridge {
 }
 
 impl MqttBridge {
-    /// Starts to configure a bridge. `servers` is one URL or several, apart by commas: `mqtt://host:1883`, `mqtts://` for
+    /// Starts to configure a bridge. `servers` is one URL or several, separated by commas: `mqtt://host:1883`, `mqtts://` for
     /// an encrypted connection, `ws://` and `wss://` for one over WebSocket. The first one may name user and password.
+    ///
+    /// What each part of a URL means, and which are refused, is in the documentation of this crate, under *URLs*.
     pub fn builder(servers: impl AsRef<str>) -> MqttBridgeBuilder {
         MqttBridgeBuilder::new(servers.as_ref())
     }

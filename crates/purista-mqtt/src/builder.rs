@@ -5,7 +5,11 @@ use purista_core::{
     adapter::{Engine, EngineConfig, Variables},
 };
 
-use crate::{MqttBridge, config::Config, transport::MqttTransport};
+use crate::{
+    MqttBridge,
+    config::{Config, Login},
+    transport::MqttTransport,
+};
 
 /// Configures an [`MqttBridge`].
 #[derive(Clone, Debug)]
@@ -51,14 +55,14 @@ impl MqttBridgeBuilder {
         if let Some(seconds) = variables.number("PURISTA_MQTT_SESSION_EXPIRY")? {
             builder = builder.persistent_sessions(Duration::from_secs(seconds));
         }
-        Ok(variables.apply(
+        variables.apply(
             builder,
             &[
                 ("PURISTA_MQTT_CA", Self::root_certificates),
                 ("PURISTA_MQTT_PREFIX", Self::prefix),
                 ("PURISTA_INSTANCE_ID", Self::instance_id),
             ],
-        ))
+        )
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
@@ -70,16 +74,17 @@ impl MqttBridgeBuilder {
 
     /// Shows a user name and a password to the broker.
     pub fn username_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        let credentials = Some((user.into(), password.into().into()));
+        let credentials = Some(Login { user: user.into(), password: Some(password.into().into()) });
         self.set(|config| config.credentials = credentials)
     }
 
-    /// Trusts the authorities in a PEM file beside those of the system. It is read at the start.
+    /// Trusts the authorities in a PEM file beside those of the system, for `mqtts://` and `wss://`. It is read at the
+    /// start.
     pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
         self.set(|config| config.root_certificates = Some(path.into()))
     }
 
-    /// Shows a certificate to the broker, from PEM files that are read at the start.
+    /// Shows a certificate to the broker, from PEM files that are read at the start, for `mqtts://` and `wss://`.
     pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.set(|config| config.client_certificate = Some((certificate.into(), key.into())))
     }
@@ -167,7 +172,7 @@ mod tests {
             ("PURISTA_MQTT_PREFIX", "acme"),
         ]);
         let config = builder.unwrap().config.unwrap();
-        assert!(config.credentials.as_ref().is_some_and(|(user, _)| user == "ada"));
+        assert!(config.credentials.as_ref().is_some_and(|login| login.user == "ada"));
         assert_eq!(config.session_expiry, Some(Duration::from_secs(60)));
         assert_eq!(config.prefix, "acme");
         assert!(!format!("{config:?}").contains("hidden"));
@@ -198,6 +203,9 @@ mod tests {
             builder().pending_limits(0, 1),
             builder().max_payload(usize::MAX),
             builder().client_certificate("certificate.pem", "key.pem"),
+            builder().root_certificates("ca.pem"),
+            builder().username_and_password("a\0b", ""),
+            builder().username_and_password("ada", "x".repeat(65_536)),
             builder().max_pending_calls(0),
         ];
         assert!(broken.into_iter().all(|builder| builder.build().is_err()));

@@ -1,14 +1,19 @@
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use purista_core::{Error, ErrorKind, Result};
-use secrecy::SecretString;
-use url::Url;
+use purista_core::{
+    Error, ErrorKind, Result,
+    adapter::{ServerList, ServerUrl, UrlScheme, UserInfo},
+};
+use rumqttc::Broker;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::web_socket;
 
 /// All that is configured about the connections and the mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) servers: Vec<Server>,
-    pub(crate) credentials: Option<(String, SecretString)>,
+    pub(crate) servers: ServerList,
+    pub(crate) credentials: Option<Login>,
     pub(crate) root_certificates: Option<PathBuf>,
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) prefix: String,
@@ -22,92 +27,54 @@ pub(crate) struct Config {
     pub(crate) max_payload: usize,
 }
 
-/// How a connection to a server is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    Mqtt,
-    Mqtts,
-    Ws,
-    Wss,
+/// Who connects. MQTT has user names without a password, too.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: Option<SecretString>,
 }
 
-/// The address of a server, without who connects.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Server {
-    pub(crate) scheme: Scheme,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// What a WebSocket is asked for.
-    path: String,
-}
-
-impl Scheme {
-    const ALL: [(&'static str, Self, u16); 4] = [
-        ("mqtt", Self::Mqtt, 1_883),
-        ("mqtts", Self::Mqtts, 8_883),
-        ("ws", Self::Ws, 80),
-        ("wss", Self::Wss, 443),
-    ];
-
-    pub(crate) const fn is_encrypted(self) -> bool {
-        matches!(self, Self::Mqtts | Self::Wss)
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Mqtt => "mqtt",
-            Self::Mqtts => "mqtts",
-            Self::Ws => "ws",
-            Self::Wss => "wss",
-        }
+impl From<&UserInfo> for Login {
+    fn from(who: &UserInfo) -> Self {
+        Self { user: who.user.clone(), password: who.password.clone() }
     }
 }
 
-impl Server {
-    fn new(url: &Url) -> Option<Self> {
-        let (_, scheme, port) = Scheme::ALL.into_iter().find(|(name, ..)| *name == url.scheme())?;
-        let path = match url.path() {
-            "" | "/" => "/mqtt",
-            path => path,
-        };
-        let host = url.host_str().filter(|host| !host.is_empty())?;
-        Some(Self { scheme, host: host.to_owned(), port: url.port().unwrap_or(port), path: path.to_owned() })
-    }
+const SCHEMES: &[UrlScheme] = &[
+    UrlScheme::plain("mqtt", 1_883),
+    UrlScheme::encrypted("mqtts", 8_883),
+    UrlScheme::plain("ws", 80),
+    UrlScheme::encrypted("wss", 443),
+];
 
-    /// Returns the URL of a WebSocket.
-    pub(crate) fn websocket_url(&self) -> String {
-        let Self { scheme, host, port, path } = self;
-        format!("{}://{host}:{port}{path}", scheme.name())
-    }
-}
+/// The longest text, and the longest password, that MQTT has.
+const MAX_TEXT: usize = 65_535;
 
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.scheme.name(), self.host, self.port)
-    }
+/// Returns whether a connection is made over a WebSocket.
+pub(crate) fn is_websocket(server: &ServerUrl) -> bool {
+    matches!(server.scheme().name(), "ws" | "wss")
 }
 
 impl Config {
-    /// Takes the defaults, for a list of URLs. User and password are those of the first one.
+    /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        let mut credentials = None;
-        let mut addresses = Vec::new();
-        for url in servers.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-            // The error repeats no URL, as that may hold a password.
-            let malformed = || invalid("a server's URL is malformed");
-            let url = Url::parse(url).map_err(|_| malformed())?;
-            if addresses.is_empty() && !url.username().is_empty() {
-                credentials =
-                    Some((decoded(url.username()), decoded(url.password().unwrap_or_default()).into()));
+        Self::of(servers).map_err(|error| error.bridge(crate::transport::NAME))
+    }
+
+    fn of(servers: &str) -> Result<Self> {
+        let servers = ServerList::parse(servers, SCHEMES)?;
+        for server in &servers {
+            if is_websocket(server) {
+                let broker = Broker::websocket(web_socket::url_for_client(server));
+                broker.map_err(|_| invalid("the client does not know the host of a server's URL"))?;
+            } else {
+                server.without_path()?;
+                server.without_query()?;
             }
-            addresses.push(Server::new(&url).ok_or_else(malformed)?);
-        }
-        if addresses.is_empty() {
-            return Err(invalid("there is no server"));
         }
         Ok(Self {
-            servers: addresses,
-            credentials,
+            credentials: servers.user_info().map(Login::from),
+            servers,
             root_certificates: None,
             client_certificate: None,
             prefix: "purista".to_owned(),
@@ -145,9 +112,21 @@ impl Config {
         if self.prefix.starts_with('$') {
             return Err(invalid("topics that begin with a dollar sign are the broker's"));
         }
-        let needs_tls = self.root_certificates.is_some() || self.client_certificate.is_some();
-        if needs_tls && self.servers.iter().any(|server| !server.scheme.is_encrypted()) {
-            return Err(invalid("certificates are for mqtts:// and wss:// only"));
+        let has_certificates = self.root_certificates.is_some() || self.client_certificate.is_some();
+        let checked = self.servers.check_tls_settings(has_certificates);
+        checked.map_err(|error| error.bridge(crate::transport::NAME))?;
+        self.credentials.as_ref().map_or(Ok(()), Login::validate)
+    }
+}
+
+impl Login {
+    fn validate(&self) -> Result<()> {
+        let password = self.password.as_ref().map_or("", SecretString::expose_secret);
+        if self.user.contains('\0') {
+            return Err(invalid("a user has no NUL characters"));
+        }
+        if self.user.len() > MAX_TEXT || password.len() > MAX_TEXT {
+            return Err(invalid("user and password have up to 65,535 bytes each"));
         }
         Ok(())
     }
@@ -159,44 +138,79 @@ const MAX_PACKET: usize = 268_435_455;
 /// What an envelope, or what a dead letter tells beside it, needs beside the payload at the most.
 pub(crate) const ENVELOPE: usize = 64 * 1_024;
 
-fn decoded(text: &str) -> String {
-    percent_decoded(text).unwrap_or_else(|| text.to_owned())
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    // The pair parser of the URL crate decodes what stands between its separators.
-    let escaped = text.replace('+', "%2B");
-    let mut pairs = url::form_urlencoded::parse(escaped.as_bytes());
-    let (decoded, _) = pairs.next()?;
-    pairs.next().is_none().then(|| decoded.into_owned())
-}
-
 pub(crate) fn invalid(context: &str) -> Error {
     Error::new(ErrorKind::InvalidConfig, "configure").bridge(crate::transport::NAME).context(context)
 }
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::*;
+
+    fn config(servers: &str) -> Config {
+        let config = Config::new(servers).unwrap();
+        config.validate().unwrap();
+        config
+    }
 
     #[test]
     fn the_first_url_says_who() {
-        let config =
-            Config::new("mqtt://ada:p%40s+s@one:5673, mqtts://two, ws://three, wss://four/path").unwrap();
-        let servers = "[mqtt://one:5673, mqtts://two:8883, ws://three:80, wss://four:443]";
-        assert_eq!(format!("{:?}", config.servers), servers);
-        assert_eq!(config.servers[2].websocket_url(), "ws://three:80/mqtt");
-        assert_eq!(config.servers[3].websocket_url(), "wss://four:443/path");
-        let (user, password) = config.credentials.as_ref().unwrap();
-        assert_eq!((user.as_str(), password.expose_secret()), ("ada", "p@s+s"));
+        let config = config("mqtt://ada:p%40s+s@one:5673, mqtt://two, ws://[::1]");
+        let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["mqtt://one:5673", "mqtt://two:1883", "ws://[::1]:80"]);
         assert!(!format!("{config:?}").contains("p@s"), "{config:?}");
     }
 
     #[test]
-    fn malformed_urls_are_refused_without_repeating_them() {
-        for url in ["", " , ", "http://secret@host", "mqtt://secret@host:port", "secret", "mqtt://"] {
+    fn user_and_password_are_as_they_are_written() {
+        let table = [
+            ("ada:p%40s+s@", Some(("ada", Some("p@s+s")))),
+            ("ada@", Some(("ada", None))),
+            ("ada:@", Some(("ada", Some("")))),
+            (":pw@", Some(("", Some("pw")))),
+            ("@", Some(("", None))),
+            ("a&b=c:secret&%26@", Some(("a&b=c", Some("secret&&")))),
+            ("", None),
+        ];
+        for (who, shown) in table {
+            let login = config(&format!("mqtt://{who}host")).credentials;
+            let login = login
+                .as_ref()
+                .map(|login| (login.user.as_str(), login.password.as_ref().map(SecretString::expose_secret)));
+            assert_eq!(login, shown, "{who}");
+        }
+        assert!(Config::new("mqtt://a%00b@host").unwrap().validate().is_err());
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_what_is_written() {
+        let url = |url: &str| {
+            let config = config(url);
+            let server = config.servers.iter().next().unwrap();
+            let client = web_socket::url_for_client(server);
+            let authority = client.strip_prefix("ws://").and_then(|rest| rest.strip_suffix("/-")).unwrap();
+            format!("{}://{authority}{}", server.scheme().name(), web_socket::target(server))
+        };
+        for same in [
+            "ws://host/",
+            "wss://host:443/a//b/%2F?token=a%2Bb+c,d&x=/?@:",
+            "ws://127.0.0.1:80/mqtt?",
+            "wss://[2001:db8::1]/p;v=1",
+            "ws://localhost:8080/a?X-Amz-Date=20261130T000000Z&X-Amz-Signature=0a",
+        ] {
+            let same = same.replace('@', "%40");
+            assert_eq!(url(&same), same);
+        }
+        assert_eq!(url("WS://ada:pw@host"), "ws://host/mqtt");
+        assert_eq!(url("ws://host?token=x"), "ws://host/mqtt?token=x");
+        let config = config("wss://host/mqtt?token=secret,wss://other/secret?x=secret");
+        assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+    }
+
+    #[test]
+    fn parts_without_a_use_are_refused() {
+        for url in
+            ["http://secret@host", "mqtt://host/secret", "mqtts://host?token=secret", "mqtt://h,mqtts://h"]
+        {
             let error = Config::new(url).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");

@@ -27,6 +27,7 @@ mod settling;
 mod socket;
 mod subscription_consumer;
 mod transport;
+mod web_socket;
 
 pub use bridge::MqttBridge;
 pub use builder::MqttBridgeBuilder;

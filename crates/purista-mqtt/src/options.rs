@@ -1,24 +1,29 @@
 //! What the client is told about a connection.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
-use purista_core::{Error, ErrorKind, Result};
+use futures_util::future::BoxFuture;
+use purista_core::{Error, ErrorKind, Result, adapter::ServerUrl};
 use rumqttc::{
-    AckMode, Broker, ConnectProperties, IncomingPacketSizeLimit, MqttOptions, PersistedAckMode,
-    PersistedSession, SessionStore, SessionStoreError, SessionStoreKey, TlsConfiguration, Transport,
-    tokio_rustls::rustls::{
-        ClientConfig, RootCertStore,
-        crypto::ring,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    AckMode, Broker, ConnectProperties, IncomingPacketSizeLimit, MqttOptions, NetworkOptions,
+    PersistedAckMode, PersistedSession, SessionStore, SessionStoreError, SessionStoreKey, Transport,
+    tokio_rustls::{
+        TlsConnector,
+        rustls::{
+            self, ClientConfig, RootCertStore,
+            crypto::ring,
+            pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+        },
     },
 };
 use secrecy::ExposeSecret as _;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    config::{Config, ENVELOPE, Scheme, Server},
+    config::{Config, ENVELOPE, Login, is_websocket},
     error::error,
-    socket,
+    socket::{self, BoxStream},
+    web_socket::{self, Requesting},
 };
 
 /// What one connection is for.
@@ -35,28 +40,26 @@ pub(crate) struct SessionSpec {
 }
 
 /// Makes the client's options of ours.
-pub(crate) async fn options(config: &Config, server: &Server, spec: &SessionSpec) -> Result<MqttOptions> {
+pub(crate) async fn options(config: &Config, server: &ServerUrl, spec: &SessionSpec) -> Result<MqttOptions> {
     let client_id = spec.client_id.as_str();
-    let mut options = match server.scheme {
-        Scheme::Mqtt => MqttOptions::new(client_id, Broker::tcp(&server.host, server.port)),
-        Scheme::Mqtts => {
-            let mut options = MqttOptions::new(client_id, Broker::tcp(&server.host, server.port));
-            options.set_transport(Transport::tls_with_config(tls(config).await?));
-            options
-        }
-        Scheme::Ws => {
-            let broker = Broker::websocket(server.websocket_url()).map_err(invalid)?;
-            let mut options = MqttOptions::new(client_id, broker);
-            options.set_transport(Transport::ws());
-            options
-        }
-        Scheme::Wss => {
-            let tls = tls(config).await?;
-            MqttOptions::websocket_with_tls_config(client_id, server.websocket_url(), tls).map_err(invalid)?
-        }
+    let mut options = if is_websocket(server) {
+        let mut options = MqttOptions::new(
+            client_id,
+            Broker::websocket(web_socket::url_for_client(server)).map_err(invalid)?,
+        );
+        options.set_transport(Transport::ws());
+        options
+    } else {
+        MqttOptions::new(client_id, Broker::tcp(server.host(), server.port()))
     };
-    if let Some((user, password)) = &config.credentials {
-        options.set_credentials(user.clone(), password.expose_secret().to_owned());
+    match &config.credentials {
+        None => {}
+        Some(Login { user, password: None }) => {
+            options.set_username(user.clone());
+        }
+        Some(Login { user, password: Some(password) }) => {
+            options.set_credentials(user.clone(), password.expose_secret().to_owned());
+        }
     }
     let mut properties = ConnectProperties::new();
     properties.session_expiry_interval = Some(spec.expiry.map_or(0, seconds));
@@ -74,7 +77,7 @@ pub(crate) async fn options(config: &Config, server: &Server, spec: &SessionSpec
         .set_ack_mode(spec.ack_mode)
         .set_clean_start(spec.expiry.is_none())
         .set_max_request_batch(MAX_REQUEST_BATCH)
-        .set_socket_connector(move |address, _| async move { socket::connect(&address, silence).await });
+        .set_socket_connector(connector(config, server, silence).await?);
     if spec.expiry.is_some() {
         options.set_session_store(NothingInFlight(PersistedSession {
             format_version: 1,
@@ -125,8 +128,37 @@ impl SessionStore for NothingInFlight {
     }
 }
 
+/// Returns what connects to a server: by its host and port as the URL has them, not by what the client makes of them.
+async fn connector(
+    config: &Config,
+    server: &ServerUrl,
+    silence: Duration,
+) -> Result<impl Fn(String, NetworkOptions) -> BoxFuture<'static, io::Result<BoxStream>> + use<>> {
+    let tls = if server.scheme().is_encrypted() { Some(tls(config).await?) } else { None };
+    let server = server.clone();
+    Ok(move |_, _| -> BoxFuture<'static, io::Result<BoxStream>> {
+        let (server, tls) = (server.clone(), tls.clone());
+        Box::pin(async move {
+            let socket = socket::connect(server.host(), server.port(), silence).await?;
+            let stream: BoxStream = match tls {
+                Some(tls) => {
+                    let no_name = |_| rustls::Error::General("no certificate has such a name".to_owned());
+                    let name = ServerName::try_from(server.host().to_owned());
+                    let name = name.map_err(no_name).map_err(io::Error::other)?;
+                    Box::new(TlsConnector::from(tls).connect(name, socket).await?)
+                }
+                None => Box::new(socket),
+            };
+            Ok(match is_websocket(&server) {
+                true => Box::new(Requesting::new(stream, &web_socket::target(&server))),
+                false => stream,
+            })
+        })
+    })
+}
+
 /// Reads the certificates.
-async fn tls(config: &Config) -> Result<TlsConfiguration> {
+async fn tls(config: &Config) -> Result<Arc<ClientConfig>> {
     let (roots, client) = (config.root_certificates.clone(), config.client_certificate.clone());
     let read = spawn_blocking(move || {
         let mut authorities = RootCertStore::empty();
@@ -152,7 +184,7 @@ async fn tls(config: &Config) -> Result<TlsConfiguration> {
         })
     });
     let config = read.await.map_err(|cause| error(ErrorKind::Unexpected, "start").source(cause))??;
-    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {

@@ -5,7 +5,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use purista_core::{Capability, Error, ErrorKind, Result};
+use purista_core::{
+    Capability, Error, ErrorKind, Result,
+    adapter::{Attempts, ServerUrl},
+};
 use rumqttc::{
     AsyncClient, ConnAck, ConnAckProperties, DisconnectProperties, DisconnectReasonCode, Event, EventLoop,
     Packet, PubAckReason, Publish, PublishOptions, PublishResult, QoS, RetainForwardRule,
@@ -15,7 +18,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    config::{Config, Server},
+    config::Config,
     error::{error, from_connect, lost, not_subscribed, refused},
     options::{SessionSpec, options, seconds},
 };
@@ -93,22 +96,19 @@ impl Failed {
 impl Session {
     /// Connects to one server after the other until one takes it.
     pub(crate) async fn open(config: &Config, spec: &SessionSpec, inbox: impl Inbox) -> Result<Self> {
-        let mut failed = None;
+        let mut attempts = Attempts::default();
         for server in &config.servers {
             match Self::connect(config, server, spec, inbox.clone()).await {
                 Ok(session) => return Ok(session),
-                Err(error) => {
-                    tracing::debug!(%error, ?server, "not connected");
-                    failed.get_or_insert(error);
-                }
+                Err(error) => attempts.failed(server, error),
             }
         }
-        Err(failed.unwrap_or_else(|| error(ErrorKind::Unavailable, "start")))
+        Err(attempts.into_error())
     }
 
     async fn connect(
         config: &Config,
-        server: &Server,
+        server: &ServerUrl,
         spec: &SessionSpec,
         inbox: impl Inbox,
     ) -> Result<Self> {
@@ -119,7 +119,7 @@ impl Session {
             .map_err(|cause| error(ErrorKind::InvalidConfig, "start").source(cause))?;
         let answer = timeout(config.connect_timeout, events.poll()).await;
         let answer = answer.map_err(|_| error(ErrorKind::Unavailable, "start").context("no answer"))?;
-        let connack = match answer.map_err(|cause| from_connect(cause, server.scheme.is_encrypted()))? {
+        let connack = match answer.map_err(|cause| from_connect(cause, server.scheme().is_encrypted()))? {
             Event::Incoming(Packet::ConnAck(connack)) => connack,
             other => {
                 tracing::debug!(?other, "no acknowledgement of a connection");

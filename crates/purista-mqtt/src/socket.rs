@@ -13,12 +13,20 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
+/// What the client talks over.
+pub(crate) type BoxStream = Box<dyn Stream>;
+
+/// A connection, encrypted or not.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
+
 /// A connection that fails when its peer is silent for too long, in either direction.
 pub(crate) type Socket = Pin<Box<TimeoutStream<QuickSocket>>>;
 
-/// Connects to `host:port`. A peer that is there is silent for no longer than `silence`.
-pub(crate) async fn connect(address: &str, silence: Duration) -> io::Result<Socket> {
-    let stream = TcpStream::connect(address).await?;
+/// Connects to a server. A peer that is there is silent for no longer than `silence`.
+pub(crate) async fn connect(host: &str, port: u16, silence: Duration) -> io::Result<Socket> {
+    let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     let mut stream = TimeoutStream::new(QuickSocket(stream));
     stream.set_read_timeout(Some(silence));

@@ -11,8 +11,10 @@ pub struct NatsBridge {
 }
 
 impl NatsBridge {
-    /// Starts to configure a bridge. `servers` is one URL or several, apart by commas: `nats://host:4222`, or
+    /// Starts to configure a bridge. `servers` is one URL or several, separated by commas: `nats://host:4222`, or
     /// `tls://host:4222` for a connection that must be encrypted. The first one may name user and password.
+    ///
+    /// What each part of a URL means, and which are refused, is in the documentation of this crate, under *URLs*.
     pub fn builder(servers: impl AsRef<str>) -> NatsBridgeBuilder {
         NatsBridgeBuilder::new(servers.as_ref())
     }

@@ -40,21 +40,27 @@ impl NatsBridgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, or one of two variables that belong
-    /// together is missing.
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, one of two variables that belong
+    /// together is missing, there are credentials of two kinds, or a variable is not Unicode.
     pub fn from_env() -> Result<Self> {
         Self::from_variables(&Variables::of_process())
     }
 
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
         let mut builder = Self::new(variables.required("PURISTA_NATS_URL")?);
+        variables.at_most_one(&[
+            "PURISTA_NATS_USER",
+            "PURISTA_NATS_TOKEN",
+            "PURISTA_NATS_NKEY",
+            "PURISTA_NATS_CREDENTIALS",
+        ])?;
         if let Some((user, password)) = variables.pair("PURISTA_NATS_USER", "PURISTA_NATS_PASSWORD")? {
             builder = builder.user_and_password(user, password);
         }
         if let Some((certificate, key)) = variables.pair("PURISTA_NATS_CERTIFICATE", "PURISTA_NATS_KEY")? {
             builder = builder.client_certificate(certificate, key);
         }
-        Ok(variables.apply(
+        variables.apply(
             builder,
             &[
                 ("PURISTA_NATS_TOKEN", Self::token),
@@ -64,7 +70,7 @@ impl NatsBridgeBuilder {
                 ("PURISTA_NATS_PREFIX", Self::prefix),
                 ("PURISTA_INSTANCE_ID", Self::instance_id),
             ],
-        ))
+        )
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
@@ -95,17 +101,20 @@ impl NatsBridgeBuilder {
         self.set(|config| config.credentials = Credentials::File(path.into()))
     }
 
-    /// Trusts the authorities in a PEM file beside those of the system, and requires an encrypted connection.
+    /// Trusts the authorities in a PEM file beside those of the system, for `tls://` or with
+    /// [`require_tls`](Self::require_tls). It is read at the start.
     pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
-        self.set(|config| config.root_certificates = Some(path.into())).require_tls()
+        self.set(|config| config.root_certificates = Some(path.into()))
     }
 
-    /// Shows a certificate to the server, from PEM files, and requires an encrypted connection.
+    /// Shows a certificate to the server, from PEM files that are read at the start, for `tls://` or with
+    /// [`require_tls`](Self::require_tls).
     pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.set(|config| config.client_certificate = Some((certificate.into(), key.into()))).require_tls()
+        self.set(|config| config.client_certificate = Some((certificate.into(), key.into())))
     }
 
-    /// Requires an encrypted connection, as `tls://` in a URL does.
+    /// Requires encrypted connections to servers at `nats://`, as `tls://` does. Without both it is for the server to say
+    /// whether a connection gets encrypted, which NATS does after the server has greeted.
     pub fn require_tls(self) -> Self {
         self.set(|config| config.tls_required = true)
     }
@@ -184,7 +193,7 @@ mod tests {
     #[test]
     fn the_environment_configures() {
         let builder = from(&[
-            ("PURISTA_NATS_URL", "host"),
+            ("PURISTA_NATS_URL", "tls://host"),
             ("PURISTA_NATS_USER", "ada"),
             ("PURISTA_NATS_PASSWORD", "hidden"),
             ("PURISTA_NATS_CA", "ca.pem"),
@@ -192,7 +201,8 @@ mod tests {
         ]);
         let config = builder.unwrap().config.unwrap();
         assert!(matches!(&config.credentials, Credentials::UserAndPassword(user, _) if user == "ada"));
-        assert!(config.tls_required);
+        assert!(config.requires_tls());
+        config.validate().unwrap();
         assert_eq!(config.prefix, "acme");
         assert!(!format!("{config:?}").contains("hidden"));
     }
@@ -202,14 +212,20 @@ mod tests {
         assert!(from(&[]).is_err());
         assert!(from(&[("PURISTA_NATS_URL", "host"), ("PURISTA_NATS_USER", "ada")]).is_err());
         assert!(from(&[("PURISTA_NATS_URL", "host"), ("PURISTA_NATS_KEY", "key.pem")]).is_err());
+        let both = [("PURISTA_NATS_TOKEN", "hidden"), ("PURISTA_NATS_NKEY", "hidden")];
+        assert!(from(&[&[("PURISTA_NATS_URL", "host")][..], &both].concat()).is_err());
     }
 
     #[test]
     fn what_cannot_be_is_refused() {
         let builder = || NatsBridge::builder("host");
         assert!(builder().build().is_ok());
+        assert!(builder().root_certificates("ca.pem").require_tls().build().is_ok());
         let broken = [
             NatsBridge::builder("http://host"),
+            builder().root_certificates("ca.pem"),
+            builder().client_certificate("certificate.pem", "key.pem"),
+            builder().token(""),
             builder().prefix(""),
             builder().inbox_prefix("a b"),
             builder().connect_timeout(Duration::ZERO),

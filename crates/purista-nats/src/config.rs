@@ -1,8 +1,11 @@
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use async_nats::ServerAddr;
-use purista_core::{Error, ErrorKind, Result};
-use secrecy::SecretString;
+use purista_core::{
+    Error, ErrorKind, Result,
+    adapter::{ServerList, ServerUrl, UrlScheme},
+};
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// What a bridge keeps in JetStream, and how.
 ///
@@ -128,7 +131,7 @@ impl JetStreamConfig {
 /// All that is configured about the connection and the mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) servers: Vec<Server>,
+    pub(crate) servers: ServerList,
     pub(crate) credentials: Credentials,
     pub(crate) tls_required: bool,
     pub(crate) root_certificates: Option<PathBuf>,
@@ -154,50 +157,30 @@ pub(crate) enum Credentials {
     File(PathBuf),
 }
 
-/// The address of a server, without credentials.
-#[derive(Clone)]
-pub(crate) struct Server(pub(crate) ServerAddr);
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.0.scheme(), self.0.host(), self.0.port())
-    }
-}
+/// The schemes of servers. Without `tls://` it is for the server to say whether a connection gets encrypted.
+const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("nats", 4_222), UrlScheme::encrypted("tls", 4_222)];
 
 impl Config {
-    /// Takes the defaults, for a list of URLs. User and password move from the first URL that has them.
+    /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        let mut credentials = Credentials::None;
-        let mut addresses = Vec::new();
-        for url in servers.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-            // The error repeats no URL, as that may hold a password.
-            let address: ServerAddr = url.parse().map_err(|_| invalid("a server's URL is malformed"))?;
-            let mut url = address.clone().into_inner();
-            if let (Credentials::None, true) = (&credentials, address.has_user_pass()) {
-                let decoded = |text: &str| {
-                    let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
-                    decoded.map(String::from).map_err(|_| invalid("user or password is not UTF-8"))
-                };
-                let user = decoded(url.username())?;
-                credentials = match url.password() {
-                    Some(password) => Credentials::UserAndPassword(user, decoded(password)?.into()),
-                    None => Credentials::Token(user.into()),
-                };
-            }
-            let _cannot_fail = (url.set_username(""), url.set_password(None));
-            let address = ServerAddr::from_url(url).map_err(|_| invalid("a server's URL is malformed"))?;
-            if !matches!(address.scheme(), "nats" | "tls") {
-                return Err(invalid("a server's URL begins with nats:// or tls://"));
-            }
-            addresses.push(Server(address));
+        Self::of(servers).map_err(|error| error.bridge(crate::transport::NAME))
+    }
+
+    fn of(servers: &str) -> Result<Self> {
+        let servers = ServerList::parse_bare(servers, SCHEMES)?;
+        for server in &servers {
+            server.without_path()?;
+            server.without_query()?;
+            address(server)?;
         }
-        if addresses.is_empty() {
-            return Err(invalid("there is no server"));
-        }
+        let credentials = servers.user_info().map_or(Credentials::None, |who| match &who.password {
+            Some(password) => Credentials::UserAndPassword(who.user.clone(), password.clone()),
+            None => Credentials::Token(who.user.clone().into()),
+        });
         Ok(Self {
-            tls_required: addresses.iter().any(|server| server.0.scheme() == "tls"),
-            servers: addresses,
+            servers,
             credentials,
+            tls_required: false,
             root_certificates: None,
             client_certificate: None,
             prefix: "purista".to_owned(),
@@ -210,6 +193,11 @@ impl Config {
             max_payload: usize::MAX,
             jetstream: Some(JetStreamConfig::default()),
         })
+    }
+
+    /// Returns whether connections that are not encrypted are refused.
+    pub(crate) fn requires_tls(&self) -> bool {
+        self.tls_required || self.servers.is_encrypted()
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -231,8 +219,21 @@ impl Config {
         if self.prefix.is_empty() || self.prefix.len() > 64 {
             return Err(invalid("the prefix has 1 to 64 characters"));
         }
+        if matches!(&self.credentials, Credentials::Token(token) if token.expose_secret().is_empty()) {
+            return Err(invalid("the token is empty"));
+        }
+        if !self.tls_required {
+            let has_certificates = self.root_certificates.is_some() || self.client_certificate.is_some();
+            let checked = self.servers.check_tls_settings(has_certificates);
+            checked.map_err(|error| error.bridge(crate::transport::NAME))?;
+        }
         self.jetstream.as_ref().map_or(Ok(()), JetStreamConfig::validate)
     }
+}
+
+/// Returns the address of a server, as the client wants it.
+pub(crate) fn address(server: &ServerUrl) -> Result<ServerAddr> {
+    server.to_string().parse().map_err(|_| invalid("the client does not know the host of a server's URL"))
 }
 
 pub(crate) fn invalid(context: &str) -> Error {
@@ -241,26 +242,48 @@ pub(crate) fn invalid(context: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::*;
 
     #[test]
     fn credentials_leave_the_url() {
-        let config = Config::new("nats://ada:p%40ss@one:4223, tls://two").unwrap();
-        assert_eq!(format!("{:?}", config.servers), "[nats://one:4223, tls://two:4222]");
-        assert!(config.tls_required);
+        let config = Config::new("tls://ada:p%40ss@one:4223, two").unwrap();
+        let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["tls://one:4223", "tls://two:4222"]);
+        assert!(config.requires_tls());
         let Credentials::UserAndPassword(user, password) = &config.credentials else { panic!("{config:?}") };
         assert_eq!((user.as_str(), password.expose_secret()), ("ada", "p@ss"));
         assert!(!format!("{config:?}").contains("p@ss"), "{config:?}");
+        let Credentials::Token(token) = Config::new("nats://t%2Fk@one").unwrap().credentials else {
+            panic!()
+        };
+        assert_eq!(token.expose_secret(), "t/k");
     }
 
     #[test]
-    fn malformed_urls_are_refused_without_repeating_them() {
-        for url in ["", " , ", "http://secret@host", "nats://secret@host:port", "ws://secret@host"] {
+    fn parts_without_a_use_are_refused() {
+        for url in ["ws://secret@host", "nats://host/secret", "nats://host?token=secret"] {
             let error = Config::new(url).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
+        assert_eq!(
+            Config::new("nats://@host").unwrap().validate().unwrap_err().kind(),
+            ErrorKind::InvalidConfig
+        );
+    }
+
+    #[test]
+    fn the_client_gets_host_and_port_as_they_are_written() {
+        for (url, host, port) in [
+            ("nats://localhost", "localhost", 4_222),
+            ("tls://127.0.0.1:1", "127.0.0.1", 1),
+            ("nats://[2001:DB8::1]:65535", "2001:db8::1", 65_535),
+            ("HOST_a.example.", "HOST_a.example.", 4_222),
+        ] {
+            let config = Config::new(url).unwrap();
+            let address = address(config.servers.iter().next().unwrap()).unwrap();
+            assert_eq!((address.host(), address.port()), (host, port), "{url}");
+            assert!(!address.has_user_pass());
         }
     }
 

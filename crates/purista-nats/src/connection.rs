@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     address::{Names, command_suffix},
     config::{Config, JetStreamConfig},
-    error::{Violation, error, from_connect, from_publish, violation},
-    options::{options, reconnect_delay},
+    connect::connect,
+    error::{Violation, error, from_publish, violation},
     reader::Reader,
     replies::{Outcome, Replies, Reply},
     room::Room,
@@ -66,11 +66,8 @@ impl Connection {
         let closing = CancellationToken::new();
         let (events, told) = mpsc::channel(128);
         let was_connected = Arc::new(AtomicBool::new(false));
-        let delay = reconnect_delay(config, Arc::clone(&was_connected), closing.clone());
-        let options = options(config, &link, events).await?.reconnect_delay_callback(delay);
-        let servers: Vec<_> = config.servers.iter().map(|server| server.0.clone()).collect();
-        let client =
-            options.connect(servers).await.map_err(|cause| from_connect(cause, config.tls_required))?;
+        let client = connect(config, &link, &events, &was_connected, &closing).await?;
+        drop(events);
         was_connected.store(true, Ordering::Release);
 
         let inbox = format!("{}.{}.", config.inbox_prefix, Id::random());

@@ -5,6 +5,7 @@ mod bridge;
 mod builder;
 mod codec;
 mod config;
+mod connect;
 mod connection;
 mod consumer;
 mod core_consumer;

@@ -41,7 +41,7 @@ pub(crate) async fn options(
         .custom_inbox_prefix(&config.inbox_prefix)
         // All our subjects are escaped.
         .skip_subject_validation(true)
-        .require_tls(config.tls_required)
+        .require_tls(config.requires_tls())
         .event_callback(move |event| {
             let events = events.clone();
             async move {

@@ -38,3 +38,5 @@ mod several_servers;
 mod support;
 #[cfg(test)]
 mod topology;
+#[cfg(test)]
+mod urls;

@@ -7,20 +7,21 @@ use purista_integration_tests::{free_port, rabbitmq::RabbitConfig};
 use crate::support::{Place, echo, serve, started, within};
 
 fn nobody() -> String {
-    format!("amqp://guest:guest@127.0.0.1:{}", free_port().unwrap())
+    format!("amqp://127.0.0.1:{}", free_port().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_up_is_found_among_those_that_are_down() {
     let place = Place::shared().await;
-    let servers = [nobody(), nobody(), place.url(), nobody()].join(", ");
+    let first = nobody().replace("amqp://", "amqp://guest:guest@");
+    let servers = [first, nobody(), place.server.url().to_owned(), nobody()].join(", ");
     // User, password and virtual host are those of the first one.
     let bridge = started(AmqpBridge::builder(&servers).vhost(&place.vhost)).await;
     serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
     let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
     assert_eq!(greeting, "hello");
-    let first = format!("{}/{}", nobody(), place.vhost);
-    started(AmqpBridge::builder([first, place.server.url().to_owned()].join(","))).await;
+    let first = format!("amqp://guest:guest@127.0.0.1:{}/{}", free_port().unwrap(), place.vhost);
+    started(AmqpBridge::builder([first, format!("amqp://{}", place.server.address())].join(","))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

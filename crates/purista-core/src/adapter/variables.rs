@@ -1,27 +1,40 @@
-use std::{collections::HashMap, env};
+use std::{collections::HashMap, env, fmt};
 
 use crate::error::{Error, Result};
 
 /// The name of a variable, and what a builder does with it.
 pub type Setter<'n, B> = (&'n str, fn(B, String) -> B);
 
-/// The environment variables that configure a bridge. One that is empty counts as not set.
-#[derive(Clone, Debug, Default)]
-pub struct Variables(HashMap<String, String>);
+/// The environment variables that configure a bridge. One that is empty counts as not set; one that is not Unicode is
+/// refused where it is asked for.
+#[derive(Clone, Default)]
+pub struct Variables(HashMap<String, Value>);
+
+/// `None` is not Unicode.
+type Value = Option<String>;
 
 impl Variables {
-    /// Reads those of this process. What is no Unicode is left out.
+    /// Reads those of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+        let all = env::vars_os().filter(|(_, value)| !value.is_empty());
+        Self(
+            all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok())))
+                .collect(),
+        )
     }
 
     /// Returns a variable.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if it is not Unicode.
+    pub fn get(&self, name: &str) -> Result<Option<&str>> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Some(value)) => Ok(Some(value)),
+            Some(None) => Err(Error::invalid_config(format!("{name} is not Unicode"))),
+        }
     }
 
     /// Returns a variable that is needed.
@@ -30,7 +43,7 @@ impl Variables {
     ///
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if it is not set.
     pub fn required(&self, name: &str) -> Result<&str> {
-        self.get(name).ok_or_else(|| Error::invalid_config(format!("{name} is not set")))
+        self.get(name)?.ok_or_else(|| Error::invalid_config(format!("{name} is not set")))
     }
 
     /// Returns a variable as a number.
@@ -41,7 +54,7 @@ impl Variables {
     pub fn number<N: std::str::FromStr>(&self, name: &str) -> Result<Option<N>> {
         let parse =
             |text: &str| text.parse().map_err(|_| Error::invalid_config(format!("{name} is no such number")));
-        self.get(name).map(parse).transpose()
+        self.get(name)?.map(parse).transpose()
     }
 
     /// Returns two variables that belong together.
@@ -50,7 +63,7 @@ impl Variables {
     ///
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if only one of them is set.
     pub fn pair(&self, one: &str, other: &str) -> Result<Option<(&str, &str)>> {
-        match (self.get(one), self.get(other)) {
+        match (self.get(one)?, self.get(other)?) {
             (Some(one), Some(other)) => Ok(Some((one, other))),
             (None, None) => Ok(None),
             _ => Err(Error::invalid_config(format!("{one} and {other} belong together"))),
@@ -58,18 +71,44 @@ impl Variables {
     }
 
     /// Hands each variable that is set to its setter.
-    pub fn apply<B>(&self, builder: B, setters: &[Setter<'_, B>]) -> B {
-        setters.iter().fold(builder, |builder, (name, set)| match self.get(name) {
-            Some(value) => set(builder, value.to_owned()),
-            None => builder,
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if one is not Unicode.
+    pub fn apply<B>(&self, builder: B, setters: &[Setter<'_, B>]) -> Result<B> {
+        setters.iter().try_fold(builder, |builder, (name, set)| {
+            Ok(match self.get(name)? {
+                Some(value) => set(builder, value.to_owned()),
+                None => builder,
+            })
         })
+    }
+
+    /// Refuses variables of which each would take the place of the others.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if more than one of them is set.
+    pub fn at_most_one(&self, names: &[&str]) -> Result<()> {
+        match names.iter().filter(|name| self.0.contains_key(**name)).count() {
+            0 | 1 => Ok(()),
+            _ => Err(Error::invalid_config(format!("of {} one can be set", names.join(", ")))),
+        }
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Variables {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Self(variables.filter(|(_, value): &(String, String)| !value.is_empty()).collect())
+        let set = variables.filter(|(_, value): &(String, String)| !value.is_empty());
+        Self(set.map(|(name, value)| (name, Some(value))).collect())
+    }
+}
+
+/// Shows no values, as they may be secrets.
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
@@ -81,8 +120,8 @@ mod tests {
     fn what_is_set_is_found() {
         let variables: Variables = [("ONE", "1"), ("EMPTY", ""), ("TEXT", "text")].into_iter().collect();
         assert_eq!(
-            (variables.get("ONE"), variables.get("EMPTY"), variables.get("NONE")),
-            (Some("1"), None, None)
+            ["ONE", "EMPTY", "NONE"].map(|name| variables.get(name).unwrap()),
+            [Some("1"), None, None]
         );
         assert_eq!(variables.number::<u16>("ONE").unwrap(), Some(1));
         assert_eq!(variables.number::<u16>("NONE").unwrap(), None);
@@ -93,6 +132,24 @@ mod tests {
         variables.pair("ONE", "EMPTY").unwrap_err();
         let set: [Setter<'_, String>; 2] =
             [("TEXT", |builder, value| builder + &value), ("EMPTY", |builder, _| builder + "empty")];
-        assert_eq!(variables.apply("set: ".to_owned(), &set), "set: text");
+        assert_eq!(variables.apply("set: ".to_owned(), &set).unwrap(), "set: text");
+        variables.at_most_one(&["ONE", "EMPTY", "NONE"]).unwrap();
+        variables.at_most_one(&["ONE", "TEXT"]).unwrap_err();
+        assert!(!format!("{variables:?}").contains("text"), "{variables:?}");
+    }
+
+    #[test]
+    fn what_is_not_unicode_is_not_left_out() {
+        let variables = Variables(HashMap::from([("ODD".to_owned(), None)]));
+        let set: [Setter<'_, String>; 1] = [("ODD", |builder, value| builder + &value)];
+        for refused in [
+            variables.get("ODD").map(drop),
+            variables.required("ODD").map(drop),
+            variables.number::<u16>("ODD").map(drop),
+            variables.pair("ODD", "NONE").map(drop),
+            variables.apply(String::new(), &set).map(drop),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), crate::ErrorKind::InvalidConfig);
+        }
     }
 }

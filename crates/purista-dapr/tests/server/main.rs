@@ -20,3 +20,5 @@ mod settings;
 mod shutdown;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod urls;

@@ -34,4 +34,6 @@ mod support;
 #[cfg(test)]
 mod take_over;
 #[cfg(test)]
+mod urls;
+#[cfg(test)]
 mod wiped;

@@ -56,7 +56,7 @@ impl Secured {
     pub(crate) fn configure_bridge(&self, builder: NatsBridgeBuilder) -> NatsBridgeBuilder {
         match self {
             Self::Tls(certificates, _) => {
-                let builder = builder.root_certificates(certificates.authority());
+                let builder = builder.require_tls().root_certificates(certificates.authority());
                 match certificates.client() {
                     Some(files) => builder.client_certificate(files.certificate, files.key),
                     None => builder,

@@ -34,4 +34,6 @@ mod streams;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod urls;
+#[cfg(test)]
 mod wiped;

@@ -1,0 +1,91 @@
+use super::ServerUrl;
+use crate::error::{Error, ErrorKind};
+
+/// Why no server of a list could be used. One error is returned for all of them: that of the server where the attempt
+/// came furthest, as it tells most; of several, that of the first one.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    failed: usize,
+    telling: Option<(ServerUrl, Error)>,
+}
+
+impl Attempts {
+    /// Takes down why a server could not be used.
+    pub fn failed(&mut self, server: &ServerUrl, error: Error) {
+        tracing::debug!(?error, %server, "not connected");
+        self.failed += 1;
+        if self.telling.as_ref().is_none_or(|(_, telling)| progress(telling.kind()) < progress(error.kind()))
+        {
+            self.telling = Some((server.clone(), error));
+        }
+    }
+
+    /// Returns the error for all of them.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        match self.telling {
+            Some((server, error)) if self.failed > 1 => {
+                error.and_context(format!("none of {} servers can be used: this is of {server}", self.failed))
+            }
+            Some((_, error)) => error,
+            None => Error::new(ErrorKind::Unavailable, "start").context("there is no server"),
+        }
+    }
+}
+
+/// Returns how far an attempt came that failed like this.
+const fn progress(kind: ErrorKind) -> u8 {
+    match kind {
+        // Nobody is there, or does not answer.
+        kind if kind.is_temporary() => 0,
+        // Something answers.
+        ErrorKind::Unexpected => 1,
+        ErrorKind::Tls => 2,
+        ErrorKind::Unauthenticated => 3,
+        ErrorKind::Forbidden => 4,
+        // It lets us in, and lacks what we need; or our own files cannot be read.
+        _ => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::{ServerList, UrlScheme};
+
+    const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("amqp", 5_672)];
+
+    fn told(kinds: &[ErrorKind]) -> String {
+        let list = ServerList::parse("amqp://ada:s3cret@one,amqp://two,amqp://[::1]:3", SCHEMES).unwrap();
+        let mut attempts = Attempts::default();
+        for (server, kind) in list.iter().zip(kinds) {
+            attempts.failed(server, Error::new(*kind, "start").bridge("amqp").context("why"));
+        }
+        attempts.into_error().to_string()
+    }
+
+    #[test]
+    fn the_attempt_that_came_furthest_tells() {
+        use ErrorKind::{Forbidden, InvalidConfig, Tls, Unauthenticated, Unavailable, Unexpected};
+        let one = "start on the amqp bridge: the broker cannot be reached (why)";
+        assert_eq!(told(&[Unavailable]), one);
+        let of = |server: &str, kind: &str| {
+            format!(
+                "start on the amqp bridge: {kind} (why; none of 3 servers can be used: this is of amqp://{server})"
+            )
+        };
+        let table = [
+            ([Unavailable, Unavailable, Unavailable], "one:5672", Unavailable),
+            ([Unavailable, Unavailable, Tls], "[::1]:3", Tls),
+            ([Unavailable, Tls, Unexpected], "two:5672", Tls),
+            ([Unauthenticated, Tls, Unavailable], "one:5672", Unauthenticated),
+            ([Unavailable, Unauthenticated, Unauthenticated], "two:5672", Unauthenticated),
+            ([Unauthenticated, Forbidden, Unavailable], "two:5672", Forbidden),
+            ([InvalidConfig, Forbidden, Unavailable], "one:5672", InvalidConfig),
+        ];
+        for (kinds, server, kind) in table {
+            assert_eq!(told(&kinds), of(server, &kind.to_string()), "{kinds:?}");
+        }
+        assert_eq!(told(&[]), "start: the broker cannot be reached (there is no server)");
+    }
+}

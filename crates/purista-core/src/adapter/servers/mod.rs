@@ -1,0 +1,25 @@
+//! Where the servers of a broker are, as URLs say it.
+//!
+//! One parser for all adapters, by RFC 3986: each part of a URL is met exactly as it is written, or refused. Errors name
+//! the part and repeat nothing of the URL, as that may hold a secret.
+
+mod attempts;
+mod host;
+mod list;
+mod malformed;
+mod query;
+mod url;
+
+pub use attempts::Attempts;
+pub use list::ServerList;
+pub use query::Parameters;
+pub use url::{ServerUrl, UrlScheme, UserInfo};
+
+use crate::error::Error;
+
+/// What to do about a comma that is taken for the end of a server.
+const COMMA: &str = "a comma in user or password is written %2C";
+
+fn refused(context: impl Into<String>) -> Error {
+    Error::invalid_config(context)
+}

@@ -1,0 +1,44 @@
+//! Where the bridge connects, by its URL.
+
+use std::time::Duration;
+
+use purista_conformance::urls::{Dialect, Shown, check};
+use purista_core::{EventBridge as _, Result};
+use purista_dapr::DaprBridge;
+use purista_integration_tests::{Step, Witness};
+
+/// Hangs up when it was asked something.
+async fn witness() -> Witness {
+    let is_whole = |sent: &[u8]| sent.windows(4).any(|end| end == b"\r\n\r\n");
+    Witness::start(move |sent, _| if is_whole(sent) { Step::HangUp } else { Step::Wait }).await.unwrap()
+}
+
+async fn shown(witness: &Witness, url: &str) -> Result<Shown> {
+    let bridge = DaprBridge::builder(url).connect_timeout(Duration::from_millis(1)).build()?;
+    bridge.start().await.unwrap_err();
+    let seen = witness.take();
+    let request = String::from_utf8(seen[0].bytes.clone()).unwrap();
+    assert!(request.starts_with("GET /v1.0/metadata HTTP/1.1\r\n"), "{request}");
+    assert!(!request.to_lowercase().contains("authorization"), "{request}");
+    Ok(Shown { address: seen[0].address, user: None, password: None })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_url_is_met_as_it_is_written_or_refused() {
+    let witness = witness().await;
+    for scheme in ["dapr", "http"] {
+        let dialect = Dialect {
+            scheme,
+            port: witness.port(),
+            nobody: (None, None),
+            has_user_info: false,
+            is_list: false,
+        };
+        check(dialect, |url| {
+            let witness = &witness;
+            async move { shown(witness, &url).await }
+        })
+        .await
+        .unwrap();
+    }
+}

@@ -1,0 +1,64 @@
+use std::sync::{Arc, atomic::AtomicBool};
+
+use async_nats::{Client, Event, ServerAddr};
+use purista_core::{
+    Error, ErrorKind, Result,
+    adapter::{Attempts, Link, ServerUrl},
+};
+use rand::seq::SliceRandom as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, address},
+    error::{error, from_connect},
+    options::{options, reconnect_delay},
+};
+
+/// Connects to one of the servers, in an order by chance, which spreads clients over a cluster. Each is tried by itself, as
+/// the client would return whatever the last of them said.
+pub(crate) async fn connect(
+    config: &Config,
+    link: &Link,
+    events: &mpsc::Sender<Event>,
+    was_connected: &Arc<AtomicBool>,
+    closing: &CancellationToken,
+) -> Result<Client> {
+    let mut servers: Vec<_> = config.servers.iter().enumerate().collect();
+    servers.shuffle(&mut rand::rng());
+    let mut failed = Vec::<(usize, &ServerUrl, Error)>::new();
+    for (place, server) in servers {
+        let delay = reconnect_delay(config, Arc::clone(was_connected), closing.clone());
+        let options = options(config, link, events.clone()).await?.reconnect_delay_callback(delay);
+        match options.connect(address(server)?).await {
+            Ok(client) => {
+                know_all(&client, config).await?;
+                return Ok(client);
+            }
+            Err(cause) => failed.push((place, server, from_connect(cause, config.requires_tls()))),
+        }
+    }
+    failed.sort_by_key(|(place, ..)| *place);
+    let mut attempts = Attempts::default();
+    for (_, server, error) in failed {
+        attempts.failed(server, error);
+    }
+    Err(attempts.into_error())
+}
+
+/// Tells a client of the other servers, beside those that the first one told it of.
+async fn know_all(client: &Client, config: &Config) -> Result<()> {
+    if config.servers.iter().len() == 1 {
+        return Ok(());
+    }
+    let mut pool = config.servers.iter().map(address).collect::<Result<Vec<ServerAddr>>>()?;
+    let lost = |cause| error(ErrorKind::Unavailable, "start").source(cause);
+    let known = client.server_pool().await.map_err(lost)?;
+    let told: Vec<_> =
+        known.into_iter().map(|server| server.addr).filter(|told| !pool.contains(told)).collect();
+    pool.extend(told);
+    client
+        .set_server_pool(pool.as_slice())
+        .await
+        .map_err(|cause| error(ErrorKind::Unavailable, "start").source(cause))
+}
