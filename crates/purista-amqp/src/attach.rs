@@ -12,7 +12,10 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use purista_core::{Error, ErrorKind, Id, Result, adapter::Backoff};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     channels::OpenChannel,
@@ -62,12 +65,14 @@ pub(crate) async fn attach(session: &Arc<Session>, plans: &[Plan], is_restored: 
     let (mut tries, mut patience) = (0, PATIENCE);
     loop {
         let channel = session.channel().await?;
+        let closed = ClosedUnlessKept(Some(channel.clone()));
         let Ok(attached) = timeout(patience, attach_on(&channel, &plans, &given)).await else {
             patience = MAX_PATIENCE.min(2 * patience);
             continue;
         };
         match attached {
             Ok(consumers) => {
+                closed.keep();
                 let session = Arc::clone(session);
                 return Ok(Attached {
                     session,
@@ -83,6 +88,30 @@ pub(crate) async fn attach(session: &Arc<Session>, plans: &[Plan], is_restored: 
                     given.push(name);
                 }
             }
+        }
+    }
+}
+
+/// A channel that is given up unless it is kept. What was asked for on it may still be done, such as a consumer of a
+/// queue that had no leader: nobody would read what that one gets.
+struct ClosedUnlessKept(Option<OpenChannel>);
+
+impl ClosedUnlessKept {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for ClosedUnlessKept {
+    fn drop(&mut self) {
+        if let (Some(channel), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move {
+                if channel.status().connected()
+                    && let Err(error) = channel.close(200, "given up".into()).await
+                {
+                    tracing::trace!(%error, "channel");
+                }
+            });
         }
     }
 }

@@ -29,7 +29,7 @@ const AT_ONCE: usize = 8;
 /// How much longer than their interval other bridges may take to find out that they have to bind again.
 const OTHERS: Duration = Duration::from_secs(1);
 
-/// How long the broker may take to tell of one queue.
+/// How long the broker may take to tell of the exchanges, or of one queue.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Something that consumes.
@@ -88,11 +88,13 @@ async fn look(connection: &Connection, session: &Session) {
             .in_trouble(&error(ErrorKind::Backpressure, "send").context("the broker takes no messages"));
         return;
     }
-    if connection.was_blocked() {
-        connection.out_of_trouble();
-    }
-    match mend_exchanges(connection, session).await {
+    let mended = timeout(PATIENCE, mend_exchanges(connection, session)).await;
+    match mended.unwrap_or_else(|_| Err(error(ErrorKind::Timeout, "look"))) {
         Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::Timeout => {
+            connection.in_trouble(&error.context("the broker does not answer"));
+            return;
+        }
         Err(error) if error.kind().is_temporary() => {
             tracing::debug!(%error, "the exchanges could not be looked at");
             return;
@@ -101,6 +103,9 @@ async fn look(connection: &Connection, session: &Session) {
             connection.in_trouble(&error);
             return;
         }
+    }
+    if connection.is_slow() {
+        connection.out_of_trouble();
     }
     if connection.is_in_trouble() {
         bind_all_anew(connection).await;
@@ -127,8 +132,9 @@ async fn look(connection: &Connection, session: &Session) {
             () = sleep(Duration::from_secs(1) / PER_SECOND) => {}
         }
     }
-    if let Err(error) = connection.keep_dead_letter_queue(session).await {
-        tracing::debug!(%error, "the queue of dead letters could not be looked at");
+    match timeout(PATIENCE, connection.keep_dead_letter_queue(session)).await {
+        Ok(Ok(())) => {}
+        kept => tracing::debug!(?kept, "the queue of dead letters could not be looked at"),
     }
 }
 

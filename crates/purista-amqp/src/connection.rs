@@ -215,9 +215,9 @@ impl Connection {
         self.trouble.borrow().is_some()
     }
 
-    /// Returns whether the trouble was that the broker took no messages.
-    pub(crate) fn was_blocked(&self) -> bool {
-        self.trouble.borrow().as_ref().is_some_and(|trouble| trouble.kind() == ErrorKind::Backpressure)
+    /// Returns whether all the trouble is that the broker takes or tells nothing at the moment.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.trouble.borrow().as_ref().is_some_and(is_slow)
     }
 
     pub(crate) fn out_of_trouble(&self) {
@@ -319,7 +319,11 @@ impl Reconnect for Connection {
 
 /// Returns whether nothing should be sent. That the broker reads nothing is told by the connection itself, sooner.
 fn keeps_from_sending(trouble: Option<&Error>) -> bool {
-    trouble.is_some_and(|trouble| trouble.kind() != ErrorKind::Backpressure)
+    trouble.is_some_and(|trouble| !is_slow(trouble))
+}
+
+fn is_slow(trouble: &Error) -> bool {
+    matches!(trouble.kind(), ErrorKind::Backpressure | ErrorKind::Timeout)
 }
 
 impl std::fmt::Debug for Connection {
