@@ -15,11 +15,13 @@ use purista_core::{
     ServiceAddress, Subscription, SubscriptionOptions,
 };
 use purista_integration_tests::rabbitmq::{RabbitCluster, RabbitConfig};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, timeout};
 
 use crate::support::{echo, serve_with, started};
 
 const QUEUE: &str = "purista.subscription.Watcher-1-reader";
+
+const OFTEN: Duration = Duration::from_millis(500);
 
 /// How long all may take to come back.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -44,10 +46,10 @@ async fn emit_numbers(
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
-    let began = Instant::now();
+    let (began, mut poll) = (Instant::now(), interval(Duration::from_millis(50)));
     let done = async {
         while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            poll.tick().await;
         }
     };
     timeout(RECOVERY, done).await.unwrap_or_else(|_| panic!("not within {RECOVERY:?}: {what}"));
@@ -59,7 +61,7 @@ async fn leaders_die(cycles: usize) {
     let builder = |first: usize| -> AmqpBridgeBuilder {
         let urls: Vec<_> =
             (0..3).map(|number| cluster.servers()[(first + number) % 3].url().to_owned()).collect();
-        AmqpBridge::builder(urls.join(","))
+        AmqpBridge::builder(urls.join(",")).check_interval(OFTEN)
     };
     let (ledger, next, stop) =
         (Arc::new(Ledger::default()), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -119,12 +121,36 @@ async fn leaders_die(cycles: usize) {
         );
         leader.process().unwrap().start_again().await.unwrap();
     }
+    // Without a majority nobody leads the queue: nothing is consumed, and that is told.
+    let leader = Arc::clone(cluster.leader_of("/", QUEUE).await.unwrap());
+    let mut others = cluster.servers().iter().filter(|server| server.url() != leader.url());
+    let gone = [Arc::clone(&leader), Arc::clone(others.next().unwrap())];
+    for server in &gone {
+        server.process().unwrap().kill().await.unwrap();
+    }
+    for bridge in &bridges {
+        until("all bridges are unhealthy", async || !bridge.health().is_healthy()).await;
+    }
+    let (mut poll, told) = (interval(OFTEN / 10), Instant::now());
+    while told.elapsed() < 20 * OFTEN {
+        poll.tick().await;
+        for bridge in &bridges {
+            assert!(!bridge.health().is_healthy(), "{:?}", bridge.health());
+        }
+    }
+    for server in &gone {
+        server.process().unwrap().start_again().await.unwrap();
+    }
+    for bridge in &bridges {
+        until("all bridges are healthy", async || bridge.health().is_healthy()).await;
+    }
     stop.store(true, Ordering::Relaxed);
     for task in emitting {
         task.await.unwrap();
     }
     until("what was acknowledged has come", async || ledger.balance().is_at_least_once()).await;
-    println!("{:?}", ledger.balance());
+    let balance = ledger.balance();
+    println!("{} handled, {} more than once", ledger.handled_count(), balance.duplicated.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
