@@ -1,11 +1,13 @@
 //! nats-server as a broker of tests.
 
+mod cluster;
 mod config;
 mod docker;
 mod find;
 mod monitor;
 mod server;
 
+pub use cluster::NatsCluster;
 pub use config::NatsConfig;
 pub use monitor::{Connection, Monitor, ServerInfo, Subscription};
 pub use server::NatsServer;

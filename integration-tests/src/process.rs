@@ -96,6 +96,14 @@ impl Process {
         broker.as_raw_nonzero().get().try_into().ok()
     }
 
+    /// Sends it a signal that does not end it.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let mut running = self.0.running.lock();
+        let broker = running.as_mut().and_then(Running::broker_if_up);
+        let broker = broker.with_context(|| format!("{} does not run", self.0.launch.name))?;
+        kill_process(broker, signal).context("signal")
+    }
+
     /// Returns the folder that holds its configuration, data and log.
     #[must_use]
     pub fn folder(&self) -> &Path {

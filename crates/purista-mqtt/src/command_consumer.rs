@@ -2,13 +2,10 @@ use std::sync::Arc;
 
 use purista_core::{
     Message, Result, ServiceAddress,
-    adapter::{Backlog, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
+    adapter::{Backlog, Beside, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
 use rumqttc::Publish;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     address::shared_by,
@@ -19,9 +16,6 @@ use crate::{
 
 /// How many commands that came wait to be taken over.
 const ARRIVALS_CAPACITY: usize = 256;
-
-/// How many commands are passed on at once.
-const PASSED_ON_AT_ONCE: usize = 256;
 
 /// Consumes a command. The broker has nothing more to do with what it handed over, so what cannot be handled at once
 /// waits here.
@@ -65,9 +59,20 @@ impl CommandConsumer {
             }
         }
         let closing = connection.closing().clone();
-        let passing_on = Arc::new(Semaphore::new(PASSED_ON_AT_ONCE));
+        let (passing_on, answering) = (Beside::default(), Beside::default());
         let command = command.clone();
-        let task = Task { connection, command, members, filters, intake, backlog, passing_on, to, arrivals };
+        let task = Task {
+            connection,
+            command,
+            members,
+            filters,
+            intake,
+            backlog,
+            passing_on,
+            answering,
+            to,
+            arrivals,
+        };
         Ok(Self(ConsumerTask::spawn(&closing, |stop| async move {
             first.into_iter().for_each(|publish| task.take(publish));
             task.run(stop).await;
@@ -90,7 +95,8 @@ struct Task {
     filters: [String; 3],
     intake: Intake<MqttTransport>,
     backlog: Arc<Backlog<Item>>,
-    passing_on: Arc<Semaphore>,
+    passing_on: Beside,
+    answering: Beside,
     to: mpsc::Sender<Publish>,
     arrivals: mpsc::Receiver<Publish>,
 }
@@ -158,12 +164,11 @@ impl Task {
     /// Passes a command on to whom it is meant for. If nobody is there, it is refused here.
     fn pass_on(&self, item: Item, topic: String) {
         let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
-        let Ok(permit) = Arc::clone(&self.passing_on).try_acquire_owned() else {
+        let Some(turn) = self.passing_on.turn() else {
             self.intake.overflowed();
             return self.answer_unavailable(item);
         };
-        tokio::spawn(async move {
-            let _permit = permit;
+        turn.spawn(async move {
             let (payload, options) = (item.publish.payload.clone(), passed_on(&item.publish, 0));
             let is_taken = connection.session().publish_once(topic, payload, options, "pass on").await;
             let bytes = item.publish.payload.len();
@@ -174,8 +179,10 @@ impl Task {
     }
 
     fn answer_unavailable(&self, item: Item) {
+        // Its caller's time limit tells it otherwise.
+        let Some(turn) = self.answering.turn() else { return };
         let connection = Arc::clone(&self.connection);
-        tokio::spawn(async move {
+        turn.spawn(async move {
             let answer = item.message.unavailable(connection.link().instance_id());
             let options = response(&Reply::to(&item.publish));
             let topic = connection.names.topic(&answer);

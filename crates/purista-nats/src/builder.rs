@@ -176,7 +176,8 @@ impl NatsBridgeBuilder {
     /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value cannot be,
     /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
     pub fn build(self) -> Result<NatsBridge> {
-        let config = self.config?;
+        let mut config = self.config?;
+        config.operation_timeout = self.engine.operation_timeout;
         config.validate()?;
         Ok(NatsBridge { engine: Engine::new(NatsTransport::new(config), self.engine)? })
     }

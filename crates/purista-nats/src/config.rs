@@ -9,12 +9,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 /// What a bridge keeps in JetStream, and how.
 ///
-/// The limits hold for streams that the bridge creates. One that exists keeps its own, if it fits otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The limits hold for streams that the bridge creates. One that exists keeps its own, unless a limit is set here and
+/// tighter there: it is raised then, as others may count on what they have. No limit is lowered, and none is tightened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JetStreamConfig {
-    /// How many bytes wait for subscribers at the most; 1 GiB by default. `emit` waits for room beyond that.
-    pub max_bytes: u64,
+    /// How many bytes wait for subscribers at the most. `emit` waits for room beyond that. `None`: 1 GiB, or less on a
+    /// server that has no room for as much.
+    pub max_bytes: Option<u64>,
     /// How many messages wait for subscribers at the most; unlimited by default.
     pub max_messages: Option<u64>,
     /// How many messages of one subject, which is an event of one sender, wait at the most; unlimited by default. It keeps
@@ -23,36 +25,21 @@ pub struct JetStreamConfig {
     /// How long a message waits for a subscriber at the most; unlimited by default. What is older is lost.
     pub max_age: Option<Duration>,
     /// How many dead letters are kept; 100,000 by default. Beyond that, messages wait unacknowledged for room.
-    pub max_dead_letters: u64,
+    pub max_dead_letters: Option<u64>,
     /// How many servers of a cluster keep each message, 1 to 5; 1 by default.
-    pub replicas: usize,
+    pub replicas: Option<usize>,
     /// Within which time the server recognises a message that is published again; 2 minutes by default.
-    pub duplicate_window: Duration,
+    pub duplicate_window: Option<Duration>,
     /// How long the server waits for an acknowledgement before it delivers again; 10 s by default. A handler that takes
-    /// longer is reported as in progress.
-    pub ack_wait: Duration,
-}
-
-impl Default for JetStreamConfig {
-    fn default() -> Self {
-        Self {
-            max_bytes: 1 << 30,
-            max_messages: None,
-            max_messages_per_subject: None,
-            max_age: None,
-            max_dead_letters: 100_000,
-            replicas: 1,
-            duplicate_window: Duration::from_secs(120),
-            ack_wait: Duration::from_secs(10),
-        }
-    }
+    /// longer is reported as in progress. The longest one of all instances of a subscriber holds.
+    pub ack_wait: Option<Duration>,
 }
 
 impl JetStreamConfig {
     /// Limits the bytes that wait for subscribers.
     #[must_use]
     pub const fn with_max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = bytes;
+        self.max_bytes = Some(bytes);
         self
     }
 
@@ -80,39 +67,59 @@ impl JetStreamConfig {
     /// Limits the dead letters that are kept.
     #[must_use]
     pub const fn with_max_dead_letters(mut self, letters: u64) -> Self {
-        self.max_dead_letters = letters;
+        self.max_dead_letters = Some(letters);
         self
     }
 
     /// Sets how many servers of a cluster keep each message.
     #[must_use]
     pub const fn with_replicas(mut self, servers: usize) -> Self {
-        self.replicas = servers;
+        self.replicas = Some(servers);
         self
     }
 
     /// Sets within which time the server recognises a message that is published again.
     #[must_use]
     pub const fn with_duplicate_window(mut self, window: Duration) -> Self {
-        self.duplicate_window = window;
+        self.duplicate_window = Some(window);
         self
     }
 
     /// Sets how long the server waits for an acknowledgement.
     #[must_use]
     pub const fn with_ack_wait(mut self, wait: Duration) -> Self {
-        self.ack_wait = wait;
+        self.ack_wait = Some(wait);
         self
+    }
+
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes.unwrap_or(1 << 30)
+    }
+
+    pub(crate) fn max_dead_letters(&self) -> u64 {
+        self.max_dead_letters.unwrap_or(100_000)
+    }
+
+    pub(crate) fn replicas(&self) -> usize {
+        self.replicas.unwrap_or(1)
+    }
+
+    pub(crate) fn duplicate_window(&self) -> Duration {
+        self.duplicate_window.unwrap_or(Duration::from_secs(120))
+    }
+
+    pub(crate) fn ack_wait(&self) -> Duration {
+        self.ack_wait.unwrap_or(Duration::from_secs(10))
     }
 
     fn validate(&self) -> Result<()> {
         let limits = [
-            self.max_bytes,
+            self.max_bytes(),
             self.max_messages.unwrap_or(1),
             self.max_messages_per_subject.unwrap_or(1),
-            self.max_dead_letters,
+            self.max_dead_letters(),
         ];
-        let times = [self.max_age.unwrap_or(Duration::MAX), self.duplicate_window, self.ack_wait];
+        let times = [self.max_age.unwrap_or(Duration::MAX), self.duplicate_window(), self.ack_wait()];
         // A larger number has no form in the server's configuration.
         if limits.iter().any(|limit| *limit == 0 || i64::try_from(*limit).is_err()) {
             return Err(invalid("limits of JetStream must be greater than zero"));
@@ -121,7 +128,7 @@ impl JetStreamConfig {
         if times.iter().any(|time| *time < Duration::from_millis(100)) {
             return Err(invalid("times of JetStream must be at least 100 ms"));
         }
-        if !(1..=5).contains(&self.replicas) {
+        if !(1..=5).contains(&self.replicas()) {
             return Err(invalid("JetStream has 1 to 5 replicas"));
         }
         Ok(())
@@ -145,6 +152,8 @@ pub(crate) struct Config {
     pub(crate) pending_bytes: usize,
     pub(crate) max_payload: usize,
     pub(crate) jetstream: Option<JetStreamConfig>,
+    /// How long the engine waits for an operation.
+    pub(crate) operation_timeout: Duration,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -192,6 +201,7 @@ impl Config {
             pending_bytes: 64 << 20,
             max_payload: usize::MAX,
             jetstream: Some(JetStreamConfig::default()),
+            operation_timeout: Duration::from_secs(10),
         })
     }
 

@@ -1,5 +1,4 @@
 use std::{
-    collections::HashSet,
     fmt,
     ops::Deref,
     sync::{
@@ -9,44 +8,74 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, HeaderMap, StatusCode, Subject, Subscriber, connection::State};
+use async_nats::{Client, HeaderMap, StatusCode, Subject, connection::State};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use purista_core::{
-    Error, ErrorKind, Id, Result,
+    ErrorKind, Id, Result,
     adapter::{Connectivity, Link},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    address::{Names, command_suffix},
+    address::Names,
     config::{Config, JetStreamConfig},
     connect::connect,
-    error::{Violation, error, from_publish, violation},
+    error::{error, from_publish},
+    healing::heal,
     reader::Reader,
+    refusals::Refusals,
     replies::{Outcome, Replies, Reply},
+    restoring::from_subscribe,
     room::Room,
+    routes::{Route, Routes},
+    streams::StreamKind,
+    subscription::Subscription,
     supervisor::supervise,
     transport::NAME,
 };
 
+/// How long the server may take to answer about itself.
+const SERVER_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long a way to the server and back may take.
 const ROUND_TRIP: Duration = Duration::from_secs(10);
 
+/// What the server answers to a message whose answer is all that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Given,
+    Nobody,
+    Forbidden,
+    /// None so far.
+    Missing,
+}
+
 /// One connection to the server, which the client restores when it is lost.
 pub(crate) struct Connection {
-    client: Client,
+    pub(crate) client: Client,
     jetstream: OnceLock<JetStreamConfig>,
     pub(crate) names: Names,
     /// What the subjects of all replies to this connection begin with, with a dot at the end.
     inbox: String,
     replies: Arc<Replies>,
     connectivity: Connectivity,
-    forbidden_subscriptions: Mutex<HashSet<String>>,
+    pub(crate) routes: Arc<Routes>,
+    /// The route of all replies.
+    pub(crate) inbox_route: Arc<Route>,
+    pub(crate) refusals: Refusals,
     pub(crate) room: Room,
     /// Whether a stream keeps commands. The server cannot tell then that nobody serves one.
     pub(crate) keeps_commands: AtomicBool,
+    /// Whether the stream of dead letters is there, with the limits that were asked for.
+    pub(crate) letters_are_ensured: AtomicBool,
+    /// Whether the stream of notes is there.
+    pub(crate) releases_are_ensured: AtomicBool,
+    /// When which stream was found to be there last, for those who all miss it at once.
+    pub(crate) ensured: tokio::sync::Mutex<Option<(StreamKind, Instant)>>,
     next_inbox: AtomicU64,
 }
 
@@ -62,17 +91,18 @@ impl Deref for Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
+    pub(crate) async fn open(config: &Config, link: Link, until: Instant) -> Result<Arc<Self>> {
         let closing = CancellationToken::new();
         let (events, told) = mpsc::channel(128);
         let was_connected = Arc::new(AtomicBool::new(false));
         let client = connect(config, &link, &events, &was_connected, &closing).await?;
         drop(events);
         was_connected.store(true, Ordering::Release);
-
         let inbox = format!("{}.{}.", config.inbox_prefix, Id::random());
         let subscriber = client.subscribe(format!("{inbox}*")).await.map_err(from_subscribe)?;
         let replies = Arc::new(Replies::default());
+        let routes = Arc::new(Routes::default());
+        let inbox_route = routes.add(format!("{inbox}*"), None, None);
         let connection = Arc::new(Self {
             client,
             jetstream: OnceLock::new(),
@@ -80,18 +110,25 @@ impl Connection {
             inbox,
             replies: Arc::clone(&replies),
             connectivity: Connectivity::new(NAME, link.clone(), closing.clone()),
-            forbidden_subscriptions: Mutex::default(),
+            routes: Arc::clone(&routes),
+            inbox_route: Arc::clone(&inbox_route),
+            refusals: Refusals::default(),
             room: Room::default(),
             keeps_commands: AtomicBool::new(false),
+            letters_are_ensured: AtomicBool::new(false),
+            releases_are_ensured: AtomicBool::new(false),
+            ensured: tokio::sync::Mutex::new(None),
             next_inbox: AtomicU64::new(0),
         });
+        let attempt = connection.routes.attempt(&inbox_route.subject, None);
         let reader = Reader { prefix: connection.inbox.len(), replies, link };
-        tokio::spawn(reader.read(subscriber, closing.clone()));
+        tokio::spawn(reader.read(Subscription::new(subscriber, inbox_route), closing.clone()));
         let id = connection.id();
-        tokio::spawn(supervise(Arc::downgrade(&connection), told, closing, id));
-        connection.round_trip().await?;
+        tokio::spawn(supervise(Arc::downgrade(&connection), told, closing.clone(), id));
+        connection.confirm(&attempt).await?;
+        tokio::spawn(heal(Arc::downgrade(&connection), routes, closing));
         if let Some(jetstream) = &config.jetstream
-            && connection.has_jetstream().await?
+            && connection.has_jetstream(until).await?
         {
             let _only_here = connection.jetstream.set(jetstream.clone());
         }
@@ -161,11 +198,41 @@ impl Connection {
 
     /// Waits until the server has done all that was sent before, and all that it has sent before has arrived.
     pub(crate) async fn round_trip(&self) -> Result<()> {
-        let mut reply = self.replies.expect(Subject::from_static(""), ROUND_TRIP);
-        self.publish(self.inbox_of(reply.token()).into(), None, None, Bytes::new()).await?;
+        let inbox = |token| Subject::from(self.inbox_of(token));
+        let mut reply = self.replies.expect_by(inbox, ROUND_TRIP);
+        self.publish(inbox(reply.token()), None, None, Bytes::new()).await?;
         match reply.outcome().await {
             Outcome::Reply(_) => Ok(()),
-            Outcome::Lost | Outcome::Forbidden => Err(error(ErrorKind::Unavailable, "send")),
+            Outcome::Lost => Err(error(ErrorKind::Unavailable, "send").context("the inbox gets nothing")),
+            Outcome::Forbidden => {
+                Err(error(ErrorKind::Forbidden, "send").context("publishing to the own inbox"))
+            }
+        }
+    }
+
+    /// Publishes something whose answer is all that matters.
+    pub(crate) async fn ping(&self, subject: Subject, payload: Bytes, until: Instant) -> Answer {
+        let patience = until.saturating_duration_since(Instant::now());
+        let Ok(mut reply) = self.publish_for_reply(subject, None, payload, patience).await else {
+            return Answer::Missing;
+        };
+        match timeout_at(until, reply.outcome()).await {
+            Ok(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+                Answer::Nobody
+            }
+            Ok(Outcome::Reply(_)) => Answer::Given,
+            Ok(Outcome::Forbidden) => Answer::Forbidden,
+            Ok(Outcome::Lost) | Err(_) => Answer::Missing,
+        }
+    }
+
+    /// Asks a service of the server; `None` if it gives no answer to us.
+    pub(crate) async fn ask_server(&self, subject: &'static str, request: Bytes) -> Option<Bytes> {
+        let subject = Subject::from_static(subject);
+        let mut reply = self.publish_for_reply(subject, None, request, SERVER_PATIENCE).await.ok()?;
+        match timeout(SERVER_PATIENCE, reply.outcome()).await {
+            Ok(Outcome::Reply(message)) if message.status.is_none() => Some(message.payload),
+            Ok(_) | Err(_) => None,
         }
     }
 
@@ -210,25 +277,10 @@ impl Connection {
     }
 
     /// Waits until the server has done what was sent before, and its refusal has been heard.
-    async fn round_trip_after_refusal(&self) -> Result<()> {
+    pub(crate) async fn round_trip_after_refusal(&self) -> Result<()> {
         // A refusal comes before the first round trip is over, but on another way: the second one gives it time.
         self.round_trip().await?;
         self.round_trip().await
-    }
-
-    /// Subscribes; returns when the server routes to us.
-    pub(crate) async fn subscribe(&self, subject: String, queue_group: Option<String>) -> Result<Subscriber> {
-        self.forbidden_subscriptions.lock().remove(&subject);
-        let subscriber = match queue_group {
-            Some(group) => self.client.queue_subscribe(subject.clone(), group).await,
-            None => self.client.subscribe(subject.clone()).await,
-        };
-        let subscriber = subscriber.map_err(from_subscribe)?;
-        self.round_trip_after_refusal().await?;
-        if self.forbidden_subscriptions.lock().remove(&subject) {
-            return Err(error(ErrorKind::Forbidden, "register"));
-        }
-        Ok(subscriber)
     }
 
     /// Sends what is under way and disconnects.
@@ -253,6 +305,17 @@ impl Connection {
         self.went_down("the connection to the server was lost");
     }
 
+    /// Notes that no replies come: to commands, to what is published, to questions. Nothing works without them.
+    pub(crate) fn lost_replies(&self, cause: &str) {
+        self.inbox_route.lose(cause);
+        self.replies.lose_all();
+        self.went_down(&format!("no replies come from the server: {cause}"));
+    }
+
+    pub(crate) fn has_inbox(&self) -> bool {
+        !self.inbox_route.is_lost()
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
@@ -262,35 +325,22 @@ impl Connection {
         (info.server_id, info.client_id)
     }
 
-    pub(crate) async fn restore(&self) -> Result<()> {
-        self.round_trip().await?;
-        let mut was_forgotten = false;
-        for what in self.restored() {
-            was_forgotten |= what.restore().await?;
-        }
-        if was_forgotten {
-            self.link().session_lost();
-        }
-        Ok(())
+    pub(crate) fn server_info(&self) -> async_nats::ServerInfo {
+        self.client.server_info()
     }
 
-    pub(crate) fn refused_by_server(&self, text: &str) {
-        match violation(text) {
-            Some(Violation::Publish(subject)) => {
-                self.replies.forbid(subject);
-                self.link().fail_calls_to(
-                    |receiver| {
-                        subject.ends_with(&format!(".{}", command_suffix(&self.names, &receiver.address)))
-                    },
-                    &error(ErrorKind::Forbidden, "invoke"),
-                );
-            }
-            Some(Violation::Subscription(subject)) => {
-                self.forbidden_subscriptions.lock().insert(subject.to_owned());
-            }
-            None => {}
-        }
-        tracing::warn!(error = text, "the server refused something");
+    pub(crate) fn forbid_replies_to(&self, subject: &str) {
+        self.replies.forbid(subject);
+    }
+
+    /// Gives up what has the longest subject, as the server ends the connection for it.
+    pub(crate) fn forbid_longest(&self) {
+        self.replies.forbid_longest();
+    }
+
+    pub(crate) fn is_inbox_of_somebody(&self, subject: &str) -> bool {
+        let prefix = self.inbox.trim_end_matches('.').rsplit_once('.').map_or("", |(prefix, _)| prefix);
+        subject.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
     }
 }
 
@@ -298,8 +348,4 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("is_up", &self.is_up()).finish_non_exhaustive()
     }
-}
-
-fn from_subscribe(cause: async_nats::SubscribeError) -> Error {
-    error(ErrorKind::Unavailable, "register").source(cause)
 }

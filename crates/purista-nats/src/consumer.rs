@@ -1,25 +1,34 @@
+use std::sync::Weak;
+
 use futures_util::future::join_all;
 use purista_core::{
     Result,
     adapter::{Consumer, Stop},
 };
 
-use crate::{core_consumer::CoreConsumer, pull_consumer::PullConsumer};
+use crate::{consuming::Consuming, core_consumer::CoreConsumer, pull_consumer::PullConsumer};
 
 /// The consuming end of one registration.
 #[derive(Debug)]
-pub(crate) struct NatsConsumer(pub(crate) Vec<Part>);
+pub(crate) struct NatsConsumer {
+    pub(crate) parts: Vec<Part>,
+    /// Weak, as it holds the registration, which holds this.
+    pub(crate) consuming: Weak<Consuming>,
+}
 
 /// One source of a registration's messages.
 #[derive(Debug)]
 pub(crate) enum Part {
     Core(CoreConsumer),
-    Pull(PullConsumer),
+    Pull(Box<PullConsumer>),
 }
 
 impl Consumer for NatsConsumer {
     async fn stop(&self, why: Stop) {
-        join_all(self.0.iter().map(async |part| match part {
+        if let Some(consuming) = self.consuming.upgrade() {
+            consuming.end();
+        }
+        join_all(self.parts.iter().map(async |part| match part {
             Part::Core(consumer) => consumer.stop(why).await,
             Part::Pull(consumer) => consumer.stop(why).await,
         }))
@@ -27,7 +36,7 @@ impl Consumer for NatsConsumer {
     }
 
     async fn close(&self) -> Result<()> {
-        let closed = self.0.iter().map(async |part| match part {
+        let closed = self.parts.iter().map(async |part| match part {
             Part::Core(_) => Ok(()),
             Part::Pull(consumer) => consumer.close().await,
         });

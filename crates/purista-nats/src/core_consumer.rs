@@ -4,7 +4,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use purista_core::{
     Message, Receiver, Result, ServiceAddress,
-    adapter::{Backlog, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
+    adapter::{Backlog, Beside, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::{
     address::command_queue_group,
     codec::{deadline, hand_over_headers, handed_over_reply_to},
     connection::Connection,
+    consuming::PartHealth,
     subscription::Subscription,
     transport::NatsTransport,
 };
@@ -58,17 +59,19 @@ impl CoreConsumer {
         connection: Arc<Connection>,
         spec: CoreConsumerSpec,
         intake: Intake<NatsTransport>,
+        health: PartHealth,
     ) -> Result<Self> {
         let group = spec.queue_group.clone();
-        let subscriber = connection.subscribe(spec.subject.clone(), group.clone()).await?;
+        let subscription =
+            connection.subscribe(spec.subject.clone(), group.clone(), health.another()).await?;
         let handed_over = match &group {
-            Some(_) => Some(connection.subscribe(spec.hand_over.clone(), group).await?),
+            Some(_) => Some(connection.subscribe(spec.hand_over.clone(), group, health.another()).await?),
             None => None,
         };
         let to_this_instance = match &spec.command {
             Some(command) => {
                 let subject = connection.names.command_member(command, connection.link().instance_id());
-                Some(connection.subscribe(subject, None).await?)
+                Some(connection.subscribe(subject, None, health.another()).await?)
             }
             None => None,
         };
@@ -78,9 +81,12 @@ impl CoreConsumer {
             spec,
             intake,
             backlog,
-            subscription: Subscription::new(subscriber),
-            handed_over: handed_over.map(Subscription::new),
-            to_this_instance: to_this_instance.map(Subscription::new),
+            health,
+            subscription,
+            handed_over,
+            to_this_instance,
+            passing_on: Beside::default(),
+            answering: Beside::default(),
         };
         Ok(Self(ConsumerTask::spawn(&task.connection.closing().clone(), |stop| task.run(stop))))
     }
@@ -97,6 +103,9 @@ struct Task {
     spec: CoreConsumerSpec,
     intake: Intake<NatsTransport>,
     backlog: Arc<Backlog<Item>>,
+    passing_on: Beside,
+    answering: Beside,
+    health: PartHealth,
     subscription: Subscription,
     handed_over: Option<Subscription>,
     /// Commands for this very instance, which came to another one.
@@ -112,15 +121,15 @@ impl Task {
                 why = stop.told() => break why,
                 message = self.subscription.next() => match message {
                     Some(message) => self.take(message),
-                    None => return self.intake.consumer_down(),
+                    None => return self.health.ended(),
                 },
                 message = next_of(&mut self.handed_over) => match message {
                     Some(message) => self.take(message),
-                    None => return self.intake.consumer_down(),
+                    None => return self.health.ended(),
                 },
                 message = next_of(&mut self.to_this_instance) => match message {
                     Some(message) => self.take(message),
-                    None => return self.intake.consumer_down(),
+                    None => return self.health.ended(),
                 },
                 () = self.backlog.woken() => {}
                 slot = self.intake.slot(), if has_work => match slot {
@@ -185,8 +194,9 @@ impl Task {
             Some(instance) => names.command_member(&meant.address, instance),
             None => names.command_members(&meant.address),
         };
+        let Some(turn) = self.passing_on.turn() else { return self.overflow(item) };
         let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
-        tokio::spawn(async move {
+        turn.spawn(async move {
             let is_there = item.hand_over(&connection, members).await;
             if !is_there.unwrap_or(false) {
                 let bytes = item.original.len();
@@ -204,9 +214,11 @@ impl Task {
 
     fn answer_unavailable(&self, item: Item) {
         let Some(reply_to) = item.reply_to.filter(|_| self.spec.command.is_some()) else { return };
+        // Its caller's time limit tells it otherwise.
+        let Some(turn) = self.answering.turn() else { return };
         let connection = Arc::clone(&self.connection);
         let response = item.message.unavailable(connection.link().instance_id()).encode();
-        tokio::spawn(async move {
+        turn.spawn(async move {
             if let Err(error) = connection.publish(reply_to, None, None, response).await {
                 tracing::debug!(%error, "a caller could not be told that there is no room");
             }

@@ -7,12 +7,16 @@ use async_nats::jetstream::{
 use bytes::Bytes;
 use purista_core::{ErrorKind, Filter, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
-    connection::Connection,
-    error::{error, refused},
+    connection::{Answer, Connection},
+    error::error,
     jetstream::body,
-    streams::{StreamKind, ensure},
+    merge::{Wanted, concerns_others, merge},
+    refusal::refused,
+    streams::{StreamKind, ensure, ensure_with_limits},
 };
 
 /// After how long the server removes a transient consumer that nobody asks for messages.
@@ -22,7 +26,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 const MAX_ACK_PENDING: i64 = 10_000;
 
 /// Where a consumer keeps its filter to the letter; its subjects are not exact.
-const FILTER: &str = "purista.filter";
+pub(crate) const FILTER: &str = "purista.filter";
 
 /// A consumer at the server: a place in a stream that a subscriber's instances share, or one instance has alone.
 #[derive(Clone, Debug)]
@@ -34,20 +38,29 @@ pub(crate) struct DurableConsumer {
 
 /// How a consumer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    Adopted,
-    Created,
+pub(crate) struct Found {
+    pub(crate) was_created: bool,
+    /// Whether an operator has paused it.
+    pub(crate) is_paused: bool,
 }
 
 #[derive(Deserialize)]
 pub(crate) struct Info {
-    pub(crate) config: Config,
+    /// As it is: a later server has settings that are not known here, and they have to stay.
+    pub(crate) config: Value,
+    #[serde(default)]
+    paused: bool,
 }
 
+/// Somebody else has created or removed the consumer meanwhile.
+struct Faster;
+
 #[derive(Serialize)]
-struct Create<'a> {
+struct Change<'a, C> {
     stream_name: &'a str,
-    config: &'a Config,
+    config: &'a C,
+    /// So that two instances do not undo what the other one does.
+    action: &'static str,
 }
 
 impl DurableConsumer {
@@ -102,7 +115,7 @@ impl DurableConsumer {
         connection.names.of_consumer("member", &self.name)
     }
 
-    /// Creates it, or adopts one that exists. One with another filter is changed if nobody uses it.
+    /// Creates it, or adopts one that exists: see [`merge`] for what becomes of one with other settings.
     ///
     /// `begin` is where a new one begins. `is_member` tells whether this instance uses it already.
     pub(crate) async fn ensure(
@@ -110,40 +123,74 @@ impl DurableConsumer {
         connection: &Connection,
         begin: DeliverPolicy,
         is_member: bool,
+        until: Instant,
     ) -> Result<Found> {
-        ensure(connection, self.stream).await?;
+        if is_member {
+            ensure(connection, self.stream, until).await?;
+        } else {
+            ensure_with_limits(connection, self.stream, until).await?;
+        }
         let stream = self.stream.name(&connection.names);
-        let info =
-            connection.api::<Info>(&format!("CONSUMER.INFO.{stream}.{}", self.name), Bytes::new()).await?;
-        let (config, found) = match info {
-            Ok(Info { config: found }) if self.agrees(&found) => return Ok(Found::Adopted),
-            Ok(Info { config: found }) => {
-                let has_other_filter = found.metadata.get(FILTER) != self.config.metadata.get(FILTER);
-                if has_other_filter && (is_member || self.has_members(connection).await?) {
-                    let context =
-                        format!("another instance of the subscriber {} has another filter", self.name);
-                    return Err(error(ErrorKind::TopologyMismatch, "register").context(context));
+        let config = Config { deliver_policy: begin, ..self.config.clone() };
+        // Another instance may be about to create or to remove it.
+        for _attempt in 0..4 {
+            let Some(Info { config: known, paused }) = self.find(connection, until).await? else {
+                let change = Change { stream_name: &stream, config: &config, action: "create" };
+                match self.change(connection, &stream, body(&change), until).await? {
+                    Ok(()) => return Ok(Found { was_created: true, is_paused: false }),
+                    Err(_) => continue,
                 }
-                // Where it began cannot be changed.
-                (Config { deliver_policy: found.deliver_policy, ..self.config.clone() }, Found::Adopted)
+            };
+            let wanted = Wanted {
+                name: &self.name,
+                filter_subject: &self.config.filter_subject,
+                filter: self.config.metadata.get(FILTER).map_or("", String::as_str),
+                ack_wait: self.config.ack_wait,
+                inactive_threshold: self.config.inactive_threshold,
+            };
+            let is_shared =
+                is_member || (concerns_others(&wanted, &known) && self.has_members(connection).await?);
+            let Some(merged) = merge(&wanted, &known, is_shared)? else {
+                return Ok(Found { was_created: false, is_paused: paused });
+            };
+            let change = Change { stream_name: &stream, config: &merged, action: "update" };
+            if self.change(connection, &stream, body(&change), until).await?.is_ok() {
+                return Ok(Found { was_created: false, is_paused: paused });
             }
-            Err(refusal) if refusal.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
-                (Config { deliver_policy: begin, ..self.config.clone() }, Found::Created)
-            }
-            Err(refusal) => return Err(refused(&refusal, "register")),
-        };
-        let create = Create { stream_name: &stream, config: &config };
-        let created =
-            connection.api::<Info>(&format!("CONSUMER.CREATE.{stream}.{}", self.name), body(&create)).await?;
-        created.map(|_| found).map_err(|refusal| refused(&refusal, "register"))
+        }
+        let context = format!("the consumer {} is changed by somebody else all the time", self.name);
+        Err(error(ErrorKind::Unavailable, "register").context(context))
     }
 
-    fn agrees(&self, found: &Config) -> bool {
-        found.filter_subject == self.config.filter_subject
-            && found.ack_wait == self.config.ack_wait
-            && found.inactive_threshold == self.config.inactive_threshold
-            && found.max_ack_pending == self.config.max_ack_pending
-            && found.metadata.get(FILTER) == self.config.metadata.get(FILTER)
+    /// Changes it, unless somebody else was faster.
+    async fn change(
+        &self,
+        connection: &Connection,
+        stream: &str,
+        change: Bytes,
+        until: Instant,
+    ) -> Result<Result<(), Faster>> {
+        let request = format!("CONSUMER.CREATE.{stream}.{}", self.name);
+        match connection.api::<Value>(&request, change, until).await? {
+            Ok(_) => Ok(Ok(())),
+            Err(refusal) => match refusal.error_code() {
+                ErrorCode::CONSUMER_ALREADY_EXISTS
+                | ErrorCode::CONSUMER_NAME_EXIST
+                | ErrorCode::CONSUMER_DOES_NOT_EXIST
+                | ErrorCode::CONSUMER_NOT_FOUND => Ok(Err(Faster)),
+                _ => Err(refused(&refusal, "register")),
+            },
+        }
+    }
+
+    async fn find(&self, connection: &Connection, until: Instant) -> Result<Option<Info>> {
+        let stream = self.stream.name(&connection.names);
+        let request = format!("CONSUMER.INFO.{stream}.{}", self.name);
+        match connection.api::<Info>(&request, Bytes::new(), until).await? {
+            Ok(info) => Ok(Some(info)),
+            Err(refusal) if refusal.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
+            Err(refusal) => Err(refused(&refusal, "register")),
+        }
     }
 
     async fn has_members(&self, connection: &Connection) -> Result<bool> {
@@ -151,19 +198,38 @@ impl DurableConsumer {
     }
 
     /// Removes a transient consumer if no instance is left.
-    pub(crate) async fn leave(&self, connection: &Connection) -> Result<()> {
+    pub(crate) async fn leave(&self, connection: &Connection, until: Instant) -> Result<()> {
         if self.is_forgotten_after().is_none() || !connection.is_up() {
             return Ok(());
         }
         if self.has_members(connection).await? {
             return Ok(());
         }
+        // Another instance may have made it durable.
+        let is_transient =
+            |info: Info| info.config.get("inactive_threshold").and_then(Value::as_u64) > Some(0);
+        if !self.find(connection, until).await?.is_some_and(is_transient) {
+            return Ok(());
+        }
         let stream = self.stream.name(&connection.names);
         let request = format!("CONSUMER.DELETE.{stream}.{}", self.name);
-        match connection.api::<serde_json::Value>(&request, Bytes::new()).await? {
+        match connection.api::<Value>(&request, Bytes::new(), until).await? {
             Ok(_) => Ok(()),
             Err(refusal) if refusal.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(()),
             Err(refusal) => Err(refused(&refusal, "unregister")),
         }
+    }
+
+    /// Asks the consumer, by an acknowledgement of nothing, whether it takes acknowledgements.
+    pub(crate) async fn takes_acknowledgements(&self, connection: &Connection, until: Instant) -> Answer {
+        let stream = self.stream.name(&connection.names);
+        let subject = format!("$JS.ACK.{stream}.{}.1.{}.1.1.0", self.name, i64::MAX);
+        connection.ping(subject.into(), Bytes::from_static(b"+WPI"), until).await
+    }
+
+    /// Returns whether a subject is where its messages are acknowledged.
+    pub(crate) fn is_acknowledged_at(&self, connection: &Connection, subject: &str) -> bool {
+        let stream = self.stream.name(&connection.names);
+        subject.starts_with("$JS.ACK.") && subject.contains(&format!(".{stream}.{}.", self.name))
     }
 }

@@ -62,8 +62,8 @@ pub fn attempt(noted: &[u8], delivered: u32) -> u32 {
 
 /// Returns the subject that the server did not allow.
 #[must_use]
-pub fn violation(text: &str) -> Option<&str> {
-    let (Violation::Publish(subject) | Violation::Subscription(subject)) = error::violation(text)?;
+pub fn violation(text: &str) -> Option<String> {
+    let (Violation::Publish(subject) | Violation::Subscription { subject, .. }) = error::violation(text)?;
     Some(subject)
 }
 
@@ -73,15 +73,16 @@ pub fn stream_answer(payload: &[u8]) -> Option<(stream::Config, Vec<String>)> {
     let Ok(Response::<streams::Found>::Ok(found)) = serde_json::from_slice(payload) else { return None };
     let wanted =
         stream::Config { subjects: vec!["purista.custom_message.>".to_owned()], ..Default::default() };
-    let lacks = streams::missing_subjects(&wanted, &found.config);
-    Some((found.config, lacks))
+    let found: stream::Config = serde_json::from_value(found.config).ok()?;
+    let lacks = streams::missing_subjects(&wanted, &found);
+    Some((found, lacks))
 }
 
 /// Reads the server's answer about a consumer.
 #[must_use]
 pub fn consumer_answer(payload: &[u8]) -> Option<consumer::Config> {
     match serde_json::from_slice(payload) {
-        Ok(Response::<durable::Info>::Ok(info)) => Some(info.config),
+        Ok(Response::<durable::Info>::Ok(info)) => serde_json::from_value(info.config).ok(),
         _ => None,
     }
 }

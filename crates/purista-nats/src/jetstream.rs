@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use async_nats::{
     HeaderName, StatusCode, Subject,
-    jetstream::{self, ErrorCode, response::Response},
+    jetstream::{self, response::Response},
 };
 use bytes::Bytes;
 use purista_core::{ErrorKind, Result, adapter::Backoff};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::{
     codec::message_id_headers,
     connection::Connection,
-    error::{error, refused},
+    error::error,
+    refusal::{is_no_room, is_not_enabled, is_not_now, is_too_large, refused},
     replies::Outcome,
     streams::{StreamKind, ensure},
 };
 
-/// How long the API may take to answer.
-const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// After how long the API is asked again: in an election, questions are lost.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+
+/// How long a stream that was found to be there is not looked for again.
+const ENSURED: Duration = Duration::from_millis(100);
 
 /// After how long a publish without an acknowledgement is sent again; the server recognises it if it has it.
 const PUBLISH_AGAIN: Duration = Duration::from_secs(2);
-
-/// What the API answers where JetStream is off, for the server or for the account.
-const NOT_ENABLED: [ErrorCode; 2] =
-    [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT];
 
 /// What is published to a stream.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Publication {
     pub(crate) id: String,
     pub(crate) header: Option<(HeaderName, String)>,
     pub(crate) payload: Bytes,
+    /// Whether it waits for room in the stream, up to its deadline.
+    pub(crate) waits_for_room: bool,
 }
 
 /// The server's answer to a publish.
@@ -50,50 +52,101 @@ struct PublishAnswer {
 
 pub(crate) enum Verdict {
     Acknowledged,
-    /// There is no room, or no leader, at the moment.
-    Busy(jetstream::Error),
+    /// There is no room at the moment.
+    NoRoom(jetstream::Error),
+    /// There is no leader at the moment.
+    NotNow(jetstream::Error),
     NoStream,
     Refused(jetstream::Error),
     Again,
 }
 
+/// What became of one question to the API.
+enum Asked {
+    Answer(async_nats::Message),
+    Nobody,
+    Lost,
+}
+
 impl Connection {
-    /// Asks JetStream's API. The inner result is its answer.
+    /// Asks JetStream's API, again and again while the answer is "not now". The inner result is its answer.
     pub(crate) async fn api<T: DeserializeOwned>(
         &self,
         request: &str,
         body: Bytes,
+        until: Instant,
     ) -> Result<Result<T, jetstream::Error>> {
-        match self.ask(request, body).await? {
-            Some(message) => match serde_json::from_slice(&message.payload) {
-                Ok(Response::Ok(answer)) => Ok(Ok(answer)),
-                Ok(Response::Err { error }) => Ok(Err(error)),
-                Err(cause) => Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
-            },
-            None => Err(error(ErrorKind::Unavailable, "JetStream").context("the server has none")),
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+        loop {
+            let not_now =
+                |text: &str| error(ErrorKind::Unavailable, "JetStream").context(format!("{request}: {text}"));
+            let not_now = match self.ask(request, body.clone(), until).await? {
+                Asked::Answer(message) => match serde_json::from_slice(&message.payload) {
+                    Ok(Response::Ok(answer)) => return Ok(Ok(answer)),
+                    Ok(Response::Err { error }) if is_not_now(&error) => not_now(&error.to_string()),
+                    Ok(Response::Err { error }) => return Ok(Err(error)),
+                    Err(cause) => return Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
+                },
+                Asked::Nobody => not_now("nobody answers"),
+                Asked::Lost => not_now("no answer"),
+            };
+            let pause = backoff.next_delay();
+            if Instant::now() + pause >= until {
+                return Err(not_now);
+            }
+            tracing::debug!(error = %not_now, "JetStream is asked again");
+            sleep(pause).await;
         }
     }
 
-    /// Asks JetStream's API; `None` if nobody is there to answer.
-    pub(crate) async fn ask(&self, request: &str, body: Bytes) -> Result<Option<async_nats::Message>> {
+    /// Asks JetStream's API once.
+    async fn ask(&self, request: &str, body: Bytes, until: Instant) -> Result<Asked> {
         let subject = Subject::from(format!("$JS.API.{request}"));
-        let mut reply = self.publish_for_reply(subject, None, body, API_TIMEOUT).await?;
-        match reply.outcome().await {
-            Outcome::Reply(message) if message.status == Some(StatusCode::NO_RESPONDERS) => Ok(None),
-            Outcome::Reply(message) => Ok(Some(message)),
-            Outcome::Forbidden => Err(error(ErrorKind::Forbidden, "JetStream")),
-            Outcome::Lost => Err(error(ErrorKind::Unavailable, "JetStream")),
+        let patience = ASK_AGAIN.min(until.saturating_duration_since(Instant::now()));
+        let mut reply = self.publish_for_reply(subject, None, body, patience).await?;
+        match timeout_at(until, reply.outcome()).await {
+            Ok(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+                Ok(Asked::Nobody)
+            }
+            Ok(Outcome::Reply(message)) => Ok(Asked::Answer(message)),
+            Ok(Outcome::Forbidden) => {
+                Err(error(ErrorKind::Forbidden, "JetStream").context(format!("$JS.API.{request}")))
+            }
+            Ok(Outcome::Lost) | Err(_) => Ok(Asked::Lost),
+        }
+    }
+
+    /// Returns the last message of a subject, if there is one and it can be had now.
+    pub(crate) async fn last_message(&self, stream: &str, subject: &str) -> Option<async_nats::Message> {
+        let until = Instant::now() + ASK_AGAIN;
+        match self.ask(&format!("DIRECT.GET.{stream}.{subject}"), Bytes::new(), until).await {
+            Ok(Asked::Answer(message)) if message.status.is_none_or(|status| status == StatusCode::OK) => {
+                Some(message)
+            }
+            Ok(_) | Err(_) => None,
         }
     }
 
     /// Returns whether the server has JetStream for us.
-    pub(crate) async fn has_jetstream(&self) -> Result<bool> {
-        let Some(message) = self.ask("INFO", Bytes::new()).await? else { return Ok(false) };
-        match serde_json::from_slice(&message.payload) {
-            Ok(Response::<serde_json::Value>::Ok(_)) => Ok(true),
-            Ok(Response::Err { error }) if NOT_ENABLED.contains(&error.error_code()) => Ok(false),
-            Ok(Response::Err { error }) => Err(refused(&error, "start")),
-            Err(cause) => Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
+    pub(crate) async fn has_jetstream(&self, until: Instant) -> Result<bool> {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+        loop {
+            let not_now = match self.ask("INFO", Bytes::new(), until).await? {
+                Asked::Nobody => return Ok(false),
+                Asked::Answer(message) => match serde_json::from_slice(&message.payload) {
+                    Ok(Response::<serde_json::Value>::Ok(_)) => return Ok(true),
+                    Ok(Response::Err { error }) if is_not_enabled(&error) => return Ok(false),
+                    Ok(Response::Err { error }) if is_not_now(&error) => refused(&error, "start"),
+                    Ok(Response::Err { error }) => return Err(refused(&error, "start")),
+                    Err(cause) => return Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
+                },
+                Asked::Lost => error(ErrorKind::Unavailable, "start").context("JetStream does not answer"),
+            };
+            let pause = backoff.next_delay();
+            if Instant::now() + pause >= until {
+                return Err(not_now);
+            }
+            sleep(pause).await;
         }
     }
 
@@ -112,38 +165,61 @@ impl Connection {
 
     async fn publish_again(&self, publication: &Publication, deadline: Instant) -> Result<()> {
         let mut turn = self.room.turn_behind_others(&publication.subject, deadline).await?;
-        let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(25));
+        let mut room = Backoff::new(Duration::from_millis(1), Duration::from_millis(25));
+        let mut election = Backoff::new(Duration::from_millis(5), Duration::from_millis(250));
         loop {
-            let busy = match self.try_publish(publication).await? {
+            let (later, pause) = match self.try_publish(publication).await? {
                 Verdict::Acknowledged => return Ok(()),
-                Verdict::Again => None,
-                Verdict::NoStream => {
-                    // It was deleted, or it is the first one of its kind.
-                    ensure(self, publication.stream).await?;
-                    None
+                Verdict::NoRoom(refusal) => {
+                    if !publication.waits_for_room {
+                        return Err(refused(&refusal, "emit"));
+                    }
+                    let pause = room.next_delay();
+                    if turn.is_none() && Instant::now() + pause < deadline {
+                        turn = Some(self.room.turn(&publication.subject, deadline).await?);
+                        continue;
+                    }
+                    (refused(&refusal, "emit"), pause)
                 }
-                Verdict::Busy(busy) => Some(busy),
-                Verdict::Refused(refusal)
-                    if refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM =>
-                {
+                Verdict::NotNow(refusal) => (refused(&refusal, "emit"), election.next_delay()),
+                Verdict::Again => {
+                    let context = "the server did not acknowledge";
+                    (error(ErrorKind::Timeout, "emit").context(context), election.next_delay())
+                }
+                // It was deleted, it is the first one of its kind, or it has no leader.
+                Verdict::NoStream => match self.ensure_together(publication.stream, deadline).await {
+                    Ok(()) => {
+                        let context = "nobody takes messages for the stream";
+                        (error(ErrorKind::Unavailable, "emit").context(context), election.next_delay())
+                    }
+                    Err(error) if error.kind().is_temporary() => (error, election.next_delay()),
+                    Err(error) => return Err(error),
+                },
+                Verdict::Refused(refusal) if is_too_large(&refusal) => {
                     let kind = ErrorKind::payload_too_large(publication.payload.len(), self.max_message());
                     return Err(error(kind, "emit").context(refusal.to_string()));
                 }
                 Verdict::Refused(refusal) => return Err(refused(&refusal, "emit")),
             };
-            let pause = backoff.next_delay();
-            if let Some(busy) = busy {
-                if Instant::now() + pause >= deadline {
-                    sleep_until(deadline).await;
-                    return Err(error(ErrorKind::Backpressure, "emit").context(busy.to_string()));
-                }
-                if turn.is_none() {
-                    turn = Some(self.room.turn(&publication.subject, deadline).await?);
-                    continue;
-                }
+            if Instant::now() + pause >= deadline {
+                sleep_until(deadline).await;
+                return Err(later);
             }
             sleep(pause).await;
         }
+    }
+
+    /// Has all those who miss a stream at the same time ask for it once.
+    async fn ensure_together(&self, stream: StreamKind, deadline: Instant) -> Result<()> {
+        let Ok(mut ensured) = timeout_at(deadline, self.ensured.lock()).await else {
+            return Err(error(ErrorKind::Unavailable, "emit").context("nobody takes messages for the stream"));
+        };
+        if ensured.is_some_and(|(known, at)| known == stream && at.elapsed() < ENSURED) {
+            return Ok(());
+        }
+        ensure(self, stream, deadline).await?;
+        *ensured = Some((stream, Instant::now()));
+        Ok(())
     }
 
     async fn try_publish(&self, publication: &Publication) -> Result<Verdict> {
@@ -171,7 +247,8 @@ pub(crate) fn verdict(message: &async_nats::Message) -> Verdict {
     }
     match serde_json::from_slice(&message.payload) {
         Ok(PublishAnswer { sequence: Some(_), error: None }) => Verdict::Acknowledged,
-        Ok(PublishAnswer { error: Some(error), .. }) if error.code() == 503 => Verdict::Busy(error),
+        Ok(PublishAnswer { error: Some(error), .. }) if is_no_room(&error) => Verdict::NoRoom(error),
+        Ok(PublishAnswer { error: Some(error), .. }) if is_not_now(&error) => Verdict::NotNow(error),
         Ok(PublishAnswer { error: Some(error), .. }) => Verdict::Refused(error),
         // Some subscriber has answered, which is not asked of it: the acknowledgement is lost with that.
         Ok(_) | Err(_) => Verdict::Again,

@@ -1,34 +1,35 @@
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use async_nats::{StatusCode, Subject, jetstream::consumer::DeliverPolicy};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use purista_core::{
-    ErrorKind, Message, Result,
+    Message, Result,
     adapter::{
-        Acknowledgement, Backoff, ConsumerTask, Delivery, Intake, Restore, Slot, Stop, StopSignal,
-        async_trait,
+        Acknowledgement as _, Backoff, ConsumerTask, Delivery, Intake, Restore, Slot, Stop, StopSignal,
     },
 };
 use serde_json::json;
 use tokio::{
-    sync::{Notify, mpsc},
-    time::{Instant, interval, sleep},
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, interval, sleep_until},
 };
 
 use crate::{
-    codec::{DeliveryInfo, delivery_info},
+    codec::delivery_info,
     connection::Connection,
-    durable::{DurableConsumer, Found},
+    consuming::{PartHealth, Why},
+    durable::DurableConsumer,
+    leased::Leased,
+    pull_state::PullState,
+    pull_status::{Said, what_is_said},
+    refusals::Publisher,
     releases,
-    streams::{created, ensure},
+    streams::created,
     subscription::Subscription,
     transport::NatsTransport,
 };
@@ -37,72 +38,23 @@ use crate::{
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 
 /// How often the server shows that a pull request is still waiting.
-const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+const PULL_HEARTBEAT: Duration = Duration::from_secs(3);
+
+/// After how long a pull request that the server does not refuse counts as accepted.
+const ACCEPTED_AFTER: Duration = Duration::from_millis(500);
+
+/// How often one looks whether the consumer is as it has to be.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How long such a look may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Consumes messages of a stream. It asks for as many as there are free handlers, so none waits here unhandled.
 #[derive(Debug)]
 pub(crate) struct PullConsumer {
     connection: Arc<Connection>,
-    consumer: Arc<DurableConsumer>,
+    consumer: DurableConsumer,
     task: ConsumerTask,
-}
-
-/// What the task and its deliveries share. It lives no longer than they do, as the registration lives as long as this.
-#[derive(Debug)]
-struct Shared {
-    connection: Arc<Connection>,
-    consumer: Arc<DurableConsumer>,
-    /// The number in the stream of the last message that came.
-    last_sequence: AtomicU64,
-    /// When the stream was created that these numbers are of.
-    stream_created: Mutex<String>,
-    /// Whether all pull requests are lost.
-    must_pull: AtomicBool,
-    /// Whether the consumer at the server is another one by now.
-    is_suspended: AtomicBool,
-    intake: Intake<NatsTransport>,
-    restored: Notify,
-}
-
-#[async_trait]
-impl Restore for Shared {
-    async fn restore(&self) -> Result<bool> {
-        let begin = self.begin_again().await?;
-        let found = match self.consumer.ensure(&self.connection, begin, true).await {
-            // What comes now is meant for others; to take and filter it would lose it.
-            Err(error) if error.kind() == ErrorKind::TopologyMismatch => {
-                tracing::error!(%error, "a subscription is suspended");
-                self.is_suspended.store(true, Ordering::Release);
-                self.intake.consumer_down();
-                return Ok(false);
-            }
-            found => found?,
-        };
-        self.is_suspended.store(false, Ordering::Release);
-        self.must_pull.store(true, Ordering::Release);
-        self.restored.notify_one();
-        Ok(found == Found::Created)
-    }
-}
-
-impl Shared {
-    /// Returns where a consumer begins that takes the place of a lost one.
-    async fn begin_again(&self) -> Result<DeliverPolicy> {
-        let stream = self.consumer.stream();
-        ensure(&self.connection, stream).await?;
-        let created = created(&self.connection, stream).await?;
-        let mut known = self.stream_created.lock();
-        if *known != created {
-            // Another stream counts anew, and nothing of it has come yet.
-            *known = created;
-            self.last_sequence.store(0, Ordering::Release);
-            return Ok(DeliverPolicy::All);
-        }
-        Ok(match self.last_sequence.load(Ordering::Acquire) {
-            0 => DeliverPolicy::New,
-            last => DeliverPolicy::ByStartSequence { start_sequence: last.saturating_add(1) },
-        })
-    }
 }
 
 impl PullConsumer {
@@ -111,28 +63,25 @@ impl PullConsumer {
         connection: Arc<Connection>,
         consumer: DurableConsumer,
         intake: Intake<NatsTransport>,
+        health: PartHealth,
+        until: Instant,
     ) -> Result<Self> {
         let inbox = connection.new_inbox();
-        consumer.ensure(&connection, DeliverPolicy::New, false).await?;
-        let stream_created = created(&connection, consumer.stream()).await?;
-        let member = Subscription::new(connection.subscribe(consumer.members(&connection), None).await?);
-        let subscription = Subscription::new(connection.subscribe(inbox.clone(), None).await?);
-        let shared = Arc::new(Shared {
-            connection: Arc::clone(&connection),
-            consumer: Arc::new(consumer),
-            last_sequence: AtomicU64::new(0),
-            stream_created: Mutex::new(stream_created),
-            must_pull: AtomicBool::new(true),
-            is_suspended: AtomicBool::new(false),
-            intake: intake.clone(),
-            restored: Notify::new(),
-        });
-        let restore: Arc<dyn Restore> = Arc::clone(&shared) as Arc<dyn Restore>;
+        let found = consumer.ensure(&connection, DeliverPolicy::New, false, until).await?;
+        let stream_created = created(&connection, consumer.stream(), until).await?;
+        let member = connection.subscribe(consumer.members(&connection), None, health.another()).await?;
+        let subscription = connection.subscribe(inbox.clone(), None, health.another()).await?;
+        let state =
+            Arc::new(PullState::new(Arc::clone(&connection), consumer.clone(), stream_created, health));
+        state.tell_pause(found);
+        let restore: Arc<dyn Restore> = Arc::clone(&state) as Arc<dyn Restore>;
         connection.keep_restored(Arc::downgrade(&restore));
+        let publisher: Arc<dyn Publisher> = Arc::clone(&state) as Arc<dyn Publisher>;
+        connection.refusals.tell(Arc::downgrade(&publisher));
         let capacity = intake.max_concurrency();
         let (counted, recounted) = mpsc::channel(capacity);
         let task = Task {
-            shared: Arc::clone(&shared),
+            state: Arc::clone(&state),
             intake,
             inbox: inbox.into(),
             subscription,
@@ -145,8 +94,13 @@ impl PullConsumer {
             heard: Instant::now(),
             pulled: Instant::now(),
             capacity,
+            max_batch: usize::MAX,
+            refusal: None,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+            looking: None,
+            next_look: Instant::now() + LOOK,
+            look_backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
         };
-        let consumer = Arc::clone(&shared.consumer);
         let task = ConsumerTask::spawn(connection.closing(), |stop| task.run(stop));
         Ok(Self { connection, consumer, task })
     }
@@ -158,7 +112,7 @@ impl PullConsumer {
 
     /// Removes a transient consumer from the server, if no other instance shares it.
     pub(crate) async fn close(&self) -> Result<()> {
-        self.consumer.leave(&self.connection).await
+        self.consumer.leave(&self.connection, Instant::now() + LOOK_TIMEOUT).await
     }
 }
 
@@ -170,8 +124,16 @@ struct Item {
     attempt: u32,
 }
 
+/// The server refuses pull requests.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    /// When it is tried again; if that was done, when it counts as accepted.
+    next: Instant,
+    is_tried: bool,
+}
+
 struct Task {
-    shared: Arc<Shared>,
+    state: Arc<PullState>,
     intake: Intake<NatsTransport>,
     inbox: Subject,
     subscription: Subscription,
@@ -189,11 +151,18 @@ struct Task {
     /// When it was last asked.
     pulled: Instant,
     capacity: usize,
+    /// How many messages the server lets us ask for at once.
+    max_batch: usize,
+    refusal: Option<Refusal>,
+    backoff: Backoff,
+    looking: Option<JoinHandle<()>>,
+    next_look: Instant,
+    look_backoff: Backoff,
 }
 
 impl Task {
     async fn run(mut self, mut stop: StopSignal) {
-        let mut watch = interval(self.shared.consumer.ack_wait() / 3);
+        let mut watch = interval(self.state.consumer.ack_wait().min(PULL_HEARTBEAT) / 3);
         loop {
             self.pull().await;
             let all_busy = self.asked_for == 0 && self.intake.free_slots() == 0;
@@ -203,43 +172,105 @@ impl Task {
                 _why = stop.told() => break,
                 message = self.subscription.next() => match message {
                     Some(message) => self.take(message).await,
-                    None => return self.intake.consumer_down(),
+                    None => return self.state.health.ended(),
                 },
                 Some(item) = self.recounted.recv() => {
                     self.counting -= 1;
                     self.offer(item);
                 }
-                () = self.shared.restored.notified() => {}
+                () = self.state.changed.notified() => self.heed_change(),
                 // Others ask who is there.
                 _question = self.member.next() => {}
                 slot = self.intake.slot(), if wants_slot => match slot {
                     Some(slot) => self.deliver(slot),
                     None => break,
                 },
+                _looked = async { self.looking.as_mut()?.await.ok() }, if self.looking.is_some() => {
+                    self.looking = None;
+                    let pause = if self.state.health.is_well() {
+                        self.look_backoff.reset();
+                        LOOK
+                    } else {
+                        self.look_backoff.next_delay()
+                    };
+                    self.next_look = Instant::now() + pause;
+                }
+                () = sleep_until(self.next_look), if self.looking.is_none() => self.look(),
                 _tick = watch.tick() => self.look_after().await,
             }
         }
         self.finish().await;
     }
 
+    /// Looks, beside all else, whether the consumer is as it has to be, and restores it.
+    fn look(&mut self) {
+        let (state, closing) = (Arc::clone(&self.state), self.state.connection.closing().clone());
+        self.looking = Some(tokio::spawn(async move {
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = state.look(Instant::now() + LOOK_TIMEOUT) => {}
+            }
+        }));
+    }
+
+    /// Looks soon, as something is wrong.
+    fn look_soon(&mut self) {
+        let soon = Instant::now() + self.look_backoff.next_delay();
+        self.next_look = self.next_look.min(soon);
+    }
+
     /// Asks for as many messages as there are free handlers, when it is worth it.
     async fn pull(&mut self) {
-        if self.shared.must_pull.swap(false, Ordering::AcqRel) {
+        let is_replaced = self.subscription.take_replaced();
+        if self.state.must_pull.swap(false, Ordering::AcqRel) || is_replaced {
             self.asked_for = 0;
+        }
+        if self.refusal.is_some_and(|refusal| refusal.is_tried || Instant::now() < refusal.next) {
+            return;
         }
         let expected = self.asked_for + self.waiting.len() + self.counting;
         let free = self.intake.free_slots().saturating_sub(expected);
-        let is_suspended = self.shared.is_suspended.load(Ordering::Acquire);
+        let is_suspended = self.state.health.is_down(Why::Suspended);
         if free == 0 || is_suspended || (self.asked_for > 0 && free < self.capacity.div_ceil(2)) {
             return;
         }
+        let free = free.min(self.max_batch);
         if self.request(free, json!({})).await {
             self.asked_for += free;
+            if self.refusal.is_some() {
+                self.refusal = Some(Refusal { next: Instant::now() + ACCEPTED_AFTER, is_tried: true });
+            }
+        }
+    }
+
+    /// Tries again later what the server refuses.
+    fn refused(&mut self, text: &str) {
+        self.asked_for = 0;
+        self.state.health.down(Why::NotPulling, &text);
+        self.refusal = Some(Refusal { next: Instant::now() + self.backoff.next_delay(), is_tried: false });
+    }
+
+    /// Heeds what was found beside the task: a refused pull request, a consumer that is lost.
+    fn heed_change(&mut self) {
+        if let Some(text) = self.state.take_refusal() {
+            self.refused(&text);
+        }
+        if !self.state.health.is_well() {
+            self.look_soon();
+        }
+    }
+
+    /// Notes that the server answers pull requests.
+    fn accepted(&mut self) {
+        self.state.answered();
+        if self.refusal.take().is_some() {
+            self.backoff.reset();
+            self.state.health.up(Why::NotPulling);
         }
     }
 
     async fn request(&mut self, batch: usize, more: serde_json::Value) -> bool {
-        let connection = &self.shared.connection;
+        let connection = &self.state.connection;
         if !connection.is_up() {
             // When it is up again, everything is asked for anew.
             return false;
@@ -252,7 +283,7 @@ impl Task {
         if let (Some(request), serde_json::Value::Object(more)) = (request.as_object_mut(), more) {
             request.extend(more);
         }
-        let subject = Subject::from(self.shared.consumer.next_subject(connection));
+        let subject = Subject::from(self.state.consumer.next_subject(connection));
         let payload = Bytes::from(request.to_string());
         self.pulled = Instant::now();
         match connection.publish(subject, Some(self.inbox.clone()), None, payload).await {
@@ -266,21 +297,23 @@ impl Task {
 
     async fn take(&mut self, message: async_nats::Message) {
         self.heard = Instant::now();
+        self.state.health.up(Why::Silent);
         if let Some(status) = message.status {
-            return self.take_status(status, &message).await;
+            return self.take_status(status, &message);
         }
+        self.accepted();
         self.asked_for = self.asked_for.saturating_sub(1);
         let Some((reply_to, info)) =
             message.reply.and_then(|reply_to| Some((reply_to.clone(), delivery_info(reply_to.as_str())?)))
         else {
             return;
         };
-        self.shared.last_sequence.fetch_max(info.sequence, Ordering::AcqRel);
-        let acknowledgement = Leased { shared: Arc::clone(&self.shared), reply_to, info };
+        self.state.came(info.sequence);
+        let acknowledgement = Leased { shared: Arc::clone(&self.state), reply_to, info };
         let decoded = match Message::decode(message.payload.clone()) {
             Ok(decoded) => Arc::new(decoded),
             Err(error) => {
-                self.shared.connection.link().malformed(&error);
+                self.state.connection.link().malformed(&error);
                 return acknowledgement.terminate().await;
             }
         };
@@ -291,47 +324,51 @@ impl Task {
         self.counting += 1;
         let counted = self.counted.clone();
         tokio::spawn(async move {
-            let shared = &item.acknowledgement.shared;
-            let attempt = releases::attempt(&shared.connection, shared.consumer.name(), info).await;
+            let state = &item.acknowledgement.shared;
+            let attempt = releases::attempt(&state.connection, state.consumer.name(), info).await;
             // Nobody listens after the end.
             let _ended = counted.send(Item { attempt, ..item }).await;
         });
     }
 
     /// Takes what the server says of a pull request instead of a message.
-    async fn take_status(&mut self, status: StatusCode, message: &async_nats::Message) {
+    fn take_status(&mut self, status: StatusCode, message: &async_nats::Message) {
         if status == StatusCode::IDLE_HEARTBEAT {
-            return;
+            return self.accepted();
         }
         let description = message.description.as_deref().unwrap_or_default().to_ascii_lowercase();
-        if status == StatusCode::NO_RESPONDERS || description.contains("consumer deleted") {
-            return self.consumer_lost().await;
-        }
         // The server says how many messages of a pull request did not come.
         let left = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-        match left.and_then(|left| left.as_str().parse().ok()) {
-            Some(left) => self.asked_for = self.asked_for.saturating_sub(left),
-            None if description.contains("maxbytes") => {}
-            None => self.asked_for = 0,
-        }
-    }
-
-    /// Creates the consumer anew that somebody has deleted.
-    async fn consumer_lost(&mut self) {
-        self.asked_for = 0;
-        if !self.shared.connection.is_up() {
-            return;
-        }
-        self.intake.consumer_down();
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-        while self.shared.connection.is_up() {
-            match self.shared.restore().await {
-                Ok(_) => break,
-                Err(error) => tracing::warn!(%error, "a consumer that was deleted could not be created"),
+        let left: Option<usize> = left.and_then(|left| left.as_str().parse().ok());
+        match what_is_said(status, &description) {
+            Said::Gone => {
+                self.asked_for = 0;
+                if self.state.connection.is_up() {
+                    self.state.health.down(Why::Lost, &description);
+                    self.refusal =
+                        Some(Refusal { next: Instant::now() + self.backoff.next_delay(), is_tried: false });
+                    self.look_soon();
+                }
             }
-            sleep(backoff.next_delay()).await;
+            Said::Moved => {
+                self.asked_for = 0;
+                let soon = Refusal { next: Instant::now() + self.backoff.next_delay(), is_tried: false };
+                self.refusal = Some(soon);
+                self.look_soon();
+            }
+            Said::Refused(most) => {
+                self.max_batch = most.unwrap_or(self.max_batch);
+                self.refused(&description);
+            }
+            Said::Over => {
+                self.accepted();
+                match left {
+                    Some(left) => self.asked_for = self.asked_for.saturating_sub(left),
+                    None if description.contains("maxbytes") => {}
+                    None => self.asked_for = 0,
+                }
+            }
         }
-        self.intake.consumer_up();
     }
 
     fn offer(&mut self, item: Item) {
@@ -360,10 +397,17 @@ impl Task {
                 tracing::debug!(%error, "a lease could not be extended");
             }
         }
+        if self.refusal.is_some_and(|refusal| refusal.is_tried && refusal.next <= Instant::now()) {
+            self.accepted();
+        }
         if self.asked_for > 0 && self.heard.max(self.pulled).elapsed() > 2 * PULL_HEARTBEAT {
             self.asked_for = 0;
+            if self.state.connection.is_up() {
+                self.state.health.down(Why::Silent, &"neither messages nor heartbeats");
+                self.look_soon();
+            }
         }
-        let forgotten_after = self.shared.consumer.is_forgotten_after();
+        let forgotten_after = self.state.consumer.is_forgotten_after();
         if self.asked_for == 0 && forgotten_after.is_some_and(|idle| self.pulled.elapsed() > idle / 3) {
             // The server removes a consumer that nobody asks, also while all handlers are busy. No message is so small.
             self.request(1, json!({ "no_wait": true, "max_bytes": 1, "idle_heartbeat": 0 })).await;
@@ -371,8 +415,11 @@ impl Task {
     }
 
     async fn finish(mut self) {
+        if let Some(looking) = self.looking.take() {
+            looking.abort();
+        }
         let mut last = Vec::new();
-        self.subscription.drain(&self.shared.connection, |message| last.push(message)).await;
+        self.subscription.drain(&self.state.connection, |message| last.push(message)).await;
         for message in last {
             self.take(message).await;
         }
@@ -388,51 +435,5 @@ impl Task {
                 tracing::warn!(%error, "a message could not be given back: the server will do so");
             }
         }
-    }
-}
-
-/// A delivery that the server waits to be acknowledged.
-#[derive(Debug)]
-struct Leased {
-    shared: Arc<Shared>,
-    reply_to: Subject,
-    info: DeliveryInfo,
-}
-
-impl Leased {
-    async fn say(&self, what: &'static [u8]) -> Result<()> {
-        let connection = &self.shared.connection;
-        connection.ready().await?;
-        connection.publish(self.reply_to.clone(), None, None, Bytes::from_static(what)).await
-    }
-
-    /// It will never be handled.
-    async fn terminate(&self) {
-        if let Err(error) = self.say(b"+TERM").await {
-            tracing::debug!(%error, "a malformed message could not be given up");
-        }
-    }
-}
-
-#[async_trait]
-impl Acknowledgement for Leased {
-    async fn accept(self: Box<Self>) -> Result<()> {
-        self.say(b"+ACK").await
-    }
-
-    async fn release(self: Box<Self>, failed_attempts: u32) -> Result<()> {
-        let Shared { connection, consumer, .. } = &*self.shared;
-        if let Err(error) = releases::note(connection, consumer.name(), self.info, failed_attempts).await {
-            tracing::warn!(%error, "the attempts of a message could not be noted");
-        }
-        self.say(b"-NAK").await
-    }
-
-    fn lease(&self) -> Option<Duration> {
-        Some(self.shared.consumer.ack_wait())
-    }
-
-    async fn extend(&self) -> Result<()> {
-        self.say(b"+WPI").await
     }
 }

@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
-use async_nats::{StatusCode, Subscriber};
-use futures_util::StreamExt as _;
+use async_nats::StatusCode;
 use purista_core::{ErrorKind, Id, Message, adapter::Link};
 use tokio_util::sync::CancellationToken;
 
-use crate::{codec::is_refusal, error::error, replies::Replies};
+use crate::{codec::is_refusal, error::error, replies::Replies, subscription::Subscription};
 
 /// The length of a correlation id, by which answers to commands are told from other replies.
 const CORRELATION_ID_LEN: usize = 32;
@@ -19,11 +18,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) async fn read(self, mut subscriber: Subscriber, closing: CancellationToken) {
+    pub(crate) async fn read(self, mut inbox: Subscription, closing: CancellationToken) {
         loop {
             tokio::select! {
                 biased;
-                message = subscriber.next() => match message {
+                message = inbox.next() => match message {
                     Some(message) => self.hand_over(message),
                     None => return,
                 },

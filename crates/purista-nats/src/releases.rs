@@ -3,13 +3,18 @@
 //! The server counts deliveries. A message that was given back unhandled was delivered, and no attempt was made; one that
 //! failed three times here was delivered once. So what the count was is noted beside the stream.
 
-use async_nats::{StatusCode, Subject};
+use std::time::Duration;
+
+use async_nats::Subject;
 use bytes::Bytes;
 use purista_core::Result;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::{codec::DeliveryInfo, connection::Connection, jetstream::Publication, streams::StreamKind};
+
+/// How long the server may take to keep a note; a message without one has its deliveries counted.
+const NOTE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is noted of a message that is given back.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,8 +47,9 @@ pub(crate) async fn note(
         header: None,
         subject: Subject::from(subject),
         payload: Bytes::from(serde_json::to_vec(&release).unwrap_or_default()),
+        waits_for_room: false,
     };
-    connection.publish_kept(&publication, Instant::now()).await
+    connection.publish_kept(&publication, Instant::now() + NOTE_PATIENCE).await
 }
 
 /// Returns which attempt a delivery is for.
@@ -67,11 +73,7 @@ pub(crate) fn attempt_after(noted: Option<Release>, info: DeliveryInfo) -> u32 {
 async fn noted(connection: &Connection, consumer: &str, sequence: u64) -> Option<Release> {
     let stream = StreamKind::Releases.name(&connection.names);
     let subject = subject(connection, consumer, sequence);
-    let request = format!("DIRECT.GET.{stream}.{subject}");
-    let message = connection.ask(&request, Bytes::new()).await.ok()??;
-    if message.status.is_some_and(|status| status != StatusCode::OK) {
-        return None;
-    }
+    let message = connection.last_message(&stream, &subject).await?;
     read(&message.payload)
 }
 

@@ -48,7 +48,17 @@ pub(crate) struct Reply {
 impl Replies {
     /// Begins to wait for the reply to a publish, for about so long.
     pub(crate) fn expect(self: &Arc<Self>, subject: Subject, patience: Duration) -> Reply {
+        self.expect_by(|_| subject, patience)
+    }
+
+    /// Begins to wait for the reply to a publish whose subject depends on the token of the reply.
+    pub(crate) fn expect_by(
+        self: &Arc<Self>,
+        subject: impl FnOnce(u64) -> Subject,
+        patience: Duration,
+    ) -> Reply {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let subject = subject(token);
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().insert(token, Waiting { subject, until: Instant::now() + patience, sender });
         Reply { replies: Arc::clone(self), token, receiver }
@@ -81,8 +91,17 @@ impl Replies {
 
     /// Tells who published to a subject that it is not allowed.
     pub(crate) fn forbid(&self, subject: &str) {
-        let forbidden: Vec<_> =
-            self.waiting.lock().extract_if(|_, waiting| waiting.subject.as_str() == subject).collect();
+        self.forbid_where(|waiting| waiting.subject.as_str() == subject);
+    }
+
+    /// Tells who published to the longest subject that it is not allowed.
+    pub(crate) fn forbid_longest(&self) {
+        let longest = self.waiting.lock().values().map(|waiting| waiting.subject.len()).max();
+        self.forbid_where(|waiting| Some(waiting.subject.len()) == longest);
+    }
+
+    fn forbid_where(&self, is_it: impl Fn(&Waiting) -> bool) {
+        let forbidden: Vec<_> = self.waiting.lock().extract_if(|_, waiting| is_it(waiting)).collect();
         for (_, waiting) in forbidden {
             let _given_up = waiting.sender.send(Outcome::Forbidden);
         }

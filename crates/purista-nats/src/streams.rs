@@ -6,15 +6,18 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use purista_core::{ErrorKind, MessageType, Result};
-
 use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     address::Names,
     config::JetStreamConfig,
     connection::Connection,
-    error::{error, refused},
+    error::error,
     jetstream::body,
+    limits::{least_bytes, raise},
+    refusal::{is_no_room, refused},
 };
 
 /// The release of a message is known for so long, if nobody takes the message meanwhile.
@@ -22,6 +25,9 @@ const RELEASES_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24
 
 /// All of these together take about 10 MB.
 const MAX_RELEASES: i64 = 100_000;
+
+/// With room to spare.
+const MAX_RELEASE_BYTES: u64 = 64 << 20;
 
 /// One stream of the bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,11 +83,11 @@ impl StreamKind {
             description: Some("PURISTA".to_owned()),
             subjects: self.subjects(names),
             storage: StorageType::File,
-            num_replicas: config.replicas,
-            duplicate_window: config.duplicate_window,
+            num_replicas: config.replicas(),
+            duplicate_window: config.duplicate_window(),
             discard: DiscardPolicy::New,
             max_messages: -1,
-            max_bytes: limit(Some(config.max_bytes)),
+            max_bytes: limit(Some(config.max_bytes())),
             max_messages_per_subject: -1,
             max_consumers: -1,
             ..StreamConfig::default()
@@ -97,11 +103,14 @@ impl StreamKind {
                 // The window must not be longer than the age.
                 duplicate_window: config
                     .max_age
-                    .map_or(config.duplicate_window, |age| age.min(config.duplicate_window)),
+                    .map_or(config.duplicate_window(), |age| age.min(config.duplicate_window())),
                 ..base
             },
-            Self::DeadLetters => StreamConfig { max_messages: limit(Some(config.max_dead_letters)), ..base },
+            Self::DeadLetters => {
+                StreamConfig { max_messages: limit(Some(config.max_dead_letters())), ..base }
+            }
             Self::Releases => StreamConfig {
+                max_bytes: limit(Some(config.max_bytes().min(MAX_RELEASE_BYTES))),
                 max_messages: MAX_RELEASES,
                 max_messages_per_subject: 1,
                 max_age: RELEASES_KEPT,
@@ -114,48 +123,107 @@ impl StreamKind {
 }
 
 /// Creates a stream, or adopts one that exists if it keeps what it has to. Its limits may differ.
-pub(crate) async fn ensure(connection: &Connection, kind: StreamKind) -> Result<()> {
+pub(crate) async fn ensure(connection: &Connection, kind: StreamKind, until: Instant) -> Result<()> {
+    find_or_create(connection, kind, false, until).await
+}
+
+/// As [`ensure`]; limits that were asked for are raised, never lowered, as others may count on them.
+pub(crate) async fn ensure_with_limits(
+    connection: &Connection,
+    kind: StreamKind,
+    until: Instant,
+) -> Result<()> {
+    find_or_create(connection, kind, true, until).await
+}
+
+async fn find_or_create(
+    connection: &Connection,
+    kind: StreamKind,
+    with_limits: bool,
+    until: Instant,
+) -> Result<()> {
     let Some(config) = connection.jetstream() else { return Ok(()) };
     if kind == StreamKind::Commands {
         connection.keeps_commands.store(true, Ordering::Release);
     }
     let wanted = kind.config(&connection.names, config);
     let name = &wanted.name;
-    let found = match find(connection, name).await? {
+    let found = match find(connection, name, until).await? {
         Some(found) => found,
-        None => match connection.api::<Found>(&format!("STREAM.CREATE.{name}"), body(&wanted)).await? {
-            Ok(_) => return Ok(()),
+        None => match create(connection, &wanted, least_bytes(config, &wanted), until).await? {
+            Ok(()) => return Ok(()),
             // Another instance may have been faster, with other limits.
             Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NAME_EXIST => {
-                find(connection, name).await?.ok_or_else(|| mismatch(name, &refusal))?
+                find(connection, name, until).await?.ok_or_else(|| mismatch(name, &refusal))?
             }
             Err(refusal) => return Err(mismatch(name, &refusal)),
         },
     };
-    check(&wanted, &found)?;
-    let missing = missing_subjects(&wanted, &found);
-    if missing.is_empty() {
+    let typed = serde_json::from_value(found.clone())
+        .map_err(|cause| error(ErrorKind::Unexpected, "start").source(cause))?;
+    check(&wanted, &typed)?;
+    let mut more = found.clone();
+    let missing = missing_subjects(&wanted, &typed);
+    if !missing.is_empty() {
+        more["subjects"] = typed.subjects.iter().cloned().chain(missing).collect();
+    }
+    if with_limits {
+        raise(&mut more, kind, config);
+    }
+    if more == found {
         return Ok(());
     }
-    let subjects = found.subjects.iter().cloned().chain(missing).collect();
-    let more = StreamConfig { subjects, ..found };
-    let updated = connection.api::<Found>(&format!("STREAM.UPDATE.{name}"), body(&more)).await?;
+    tracing::info!(stream = name, %more, "a stream is changed: it keeps more from now on");
+    let updated = connection.api::<Found>(&format!("STREAM.UPDATE.{name}"), body(&more), until).await?;
     updated.map(drop).map_err(|refusal| mismatch(name, &refusal))
+}
+
+/// Creates a stream, with less room if the server has not as much and that is allowed.
+async fn create(
+    connection: &Connection,
+    wanted: &StreamConfig,
+    least_bytes: i64,
+    until: Instant,
+) -> Result<Result<(), jetstream::Error>> {
+    let mut wanted = wanted.clone();
+    loop {
+        let request = format!("STREAM.CREATE.{}", wanted.name);
+        match connection.api::<Found>(&request, body(&wanted), until).await? {
+            Ok(_) => return Ok(Ok(())),
+            Err(refusal) if is_short_of_room(&refusal) && wanted.max_bytes / 2 >= least_bytes => {
+                wanted.max_bytes /= 2;
+                tracing::warn!(
+                    stream = wanted.name, max_bytes = wanted.max_bytes, %refusal,
+                    "the server has less room than a stream takes by default"
+                );
+            }
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+}
+
+fn is_short_of_room(refusal: &jetstream::Error) -> bool {
+    is_no_room(refusal)
+        || matches!(
+            refusal.error_code(),
+            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED | ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED
+        )
 }
 
 /// Refuses to start where a foreign stream would answer commands with its own acknowledgements, and notes whether one
 /// keeps commands.
-pub(crate) async fn check_commands(connection: &Connection) -> Result<()> {
+pub(crate) async fn check_commands(connection: &Connection, until: Instant) -> Result<()> {
     if connection.jetstream().is_none() {
         return Ok(());
     }
     let request = serde_json::json!({ "subject": connection.names.all_of_type(MessageType::Command) });
-    let known: Known = match connection.api("STREAM.NAMES", body(&request)).await? {
+    let known: Known = match connection.api("STREAM.NAMES", body(&request), until).await? {
         Ok(known) => known,
         Err(refusal) => return Err(refused(&refusal, "start")),
     };
     for name in known.streams.into_iter().flatten() {
-        if find(connection, &name).await?.is_some_and(|found| !found.no_ack) {
+        let found = find(connection, &name, until).await?;
+        if found.is_some_and(|found| found.get("no_ack") != Some(&Value::Bool(true))) {
             let context =
                 format!("the stream {name} acknowledges commands, which answers them: set its no_ack");
             return Err(error(ErrorKind::TopologyMismatch, "start").context(context));
@@ -167,13 +235,14 @@ pub(crate) async fn check_commands(connection: &Connection) -> Result<()> {
 
 #[derive(Deserialize)]
 pub(crate) struct Found {
-    pub(crate) config: StreamConfig,
+    /// As it is: a later server has settings that are not known here, and they have to stay.
+    pub(crate) config: Value,
 }
 
 /// Returns when a stream was created, which tells it from another one of the same name.
-pub(crate) async fn created(connection: &Connection, kind: StreamKind) -> Result<String> {
+pub(crate) async fn created(connection: &Connection, kind: StreamKind, until: Instant) -> Result<String> {
     let name = kind.name(&connection.names);
-    match connection.api::<Created>(&format!("STREAM.INFO.{name}"), Bytes::new()).await? {
+    match connection.api::<Created>(&format!("STREAM.INFO.{name}"), Bytes::new(), until).await? {
         Ok(Created { created }) => Ok(created),
         Err(refusal) => Err(refused(&refusal, "start")),
     }
@@ -189,8 +258,8 @@ struct Known {
     streams: Option<Vec<String>>,
 }
 
-async fn find(connection: &Connection, name: &str) -> Result<Option<StreamConfig>> {
-    match connection.api::<Found>(&format!("STREAM.INFO.{name}"), Bytes::new()).await? {
+async fn find(connection: &Connection, name: &str, until: Instant) -> Result<Option<Value>> {
+    match connection.api::<Found>(&format!("STREAM.INFO.{name}"), Bytes::new(), until).await? {
         Ok(found) => Ok(Some(found.config)),
         Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
         Err(refusal) => Err(refused(&refusal, "start")),
@@ -198,11 +267,10 @@ async fn find(connection: &Connection, name: &str) -> Result<Option<StreamConfig
 }
 
 fn mismatch(name: &str, refusal: &jetstream::Error) -> purista_core::Error {
-    let kind = match refusal.error_code() {
-        ErrorCode::STREAM_NAME_EXIST | ErrorCode::STREAM_SUBJECT_OVERLAP => ErrorKind::TopologyMismatch,
-        _ => ErrorKind::Unexpected,
-    };
-    error(kind, "start").context(format!("the stream {name}: {refusal}"))
+    let translated = refused(refusal, "start");
+    // A store that is too small for the limits is no matter of time.
+    let kind = if is_no_room(refusal) { ErrorKind::InvalidConfig } else { translated.kind() };
+    error(kind, "start").context(format!("the stream {name}: {translated}"))
 }
 
 /// Checks what a stream's limits do not change.

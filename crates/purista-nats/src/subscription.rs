@@ -1,10 +1,10 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{Message, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
-use crate::connection::Connection;
+use crate::{connection::Connection, routes::Route};
 
 /// How long nothing may come before a subscription counts as quiet.
 const QUIET: Duration = Duration::from_millis(20);
@@ -12,23 +12,50 @@ const QUIET: Duration = Duration::from_millis(20);
 /// How long the last messages of a subscription that is not quiet may take.
 const LAST_ONES: Duration = Duration::from_secs(5);
 
-/// A subscription that counts what it got, to end without a gap.
+/// A subscription that counts what it got, to end without a gap, and goes on with another one when it was lost.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     subscriber: Subscriber,
     received: u64,
+    route: Arc<Route>,
+    /// The one before, as long as something is in there.
+    before: Option<Subscriber>,
+    was_replaced: bool,
 }
 
 impl Subscription {
-    pub(crate) const fn new(subscriber: Subscriber) -> Self {
-        Self { subscriber, received: 0 }
+    pub(crate) const fn new(subscriber: Subscriber, route: Arc<Route>) -> Self {
+        Self { subscriber, received: 0, route, before: None, was_replaced: false }
     }
 
     /// Returns the next message; `None` when the subscription has ended. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Message> {
-        let message = self.subscriber.next().await?;
-        self.received += 1;
-        Some(message)
+        loop {
+            if let Some(before) = &mut self.before {
+                match before.next().now_or_never().flatten() {
+                    Some(message) => return Some(message),
+                    None => self.before = None,
+                }
+            }
+            tokio::select! {
+                biased;
+                message = self.subscriber.next() => {
+                    let message = message?;
+                    self.received += 1;
+                    return Some(message);
+                }
+                replacement = self.route.replaced() => {
+                    self.before = Some(std::mem::replace(&mut self.subscriber, replacement));
+                    self.received = 0;
+                    self.was_replaced = true;
+                }
+            }
+        }
+    }
+
+    /// Returns whether it goes on with another one since this was asked last.
+    pub(crate) const fn take_replaced(&mut self) -> bool {
+        std::mem::replace(&mut self.was_replaced, false)
     }
 
     /// Ends the subscription, and hands over what comes until it has ended.

@@ -1,8 +1,12 @@
 use std::{sync::Weak, time::Duration};
 
 use async_nats::{Event, ServerError};
+use futures_util::future::BoxFuture;
 use purista_core::adapter::Backoff;
-use tokio::{sync::mpsc, time::interval};
+use tokio::{
+    sync::mpsc,
+    time::{interval, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Connection, ConnectionId};
@@ -22,33 +26,41 @@ pub(crate) async fn supervise(
 ) {
     let mut reconcile = interval(RECONCILE);
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+    let mut restoring: Option<BoxFuture<'static, bool>> = None;
     loop {
-        let Some(current) = connection.upgrade() else { return };
-        current.expire_replies();
-        // Without a strong reference, so that a bridge that was dropped is noticed.
-        let restoring = (!current.is_up() && current.is_connected()).then_some(current);
+        {
+            let Some(current) = connection.upgrade() else { return };
+            current.expire_replies();
+            if restoring.is_none() && !current.is_up() && current.is_connected() {
+                restoring = Some(Box::pin(restore(Weak::clone(&connection), backoff.next_delay())));
+            }
+        }
         let event = tokio::select! {
             biased;
             () = closing.cancelled() => return,
             event = events.recv() => event,
-            outcome = restore(restoring.as_deref()) => {
-                if outcome {
+            is_restored = async { restoring.as_mut()?.await.then_some(()) }, if restoring.is_some() => {
+                restoring = None;
+                if let (Some(()), Some(connection)) = (is_restored, connection.upgrade()) {
                     backoff.reset();
-                    if let Some(connection) = &restoring {
-                        known = connection.id();
-                        connection.came_up();
-                    }
-                } else {
-                    tokio::time::sleep(backoff.next_delay()).await;
+                    known = connection.id();
+                    connection.came_up();
                 }
                 continue;
             }
-            _tick = reconcile.tick(), if restoring.is_none() => None,
+            _tick = reconcile.tick() => None,
         };
         let Some(connection) = connection.upgrade() else { return };
+        if event.is_some() && connection.refusals.is_burst() {
+            connection.routes.doubt();
+        }
         match event {
-            Some(Event::ServerError(ServerError::Other(text))) => connection.refused_by_server(&text),
-            Some(Event::Disconnected) => connection.lost(),
+            Some(Event::ServerError(error)) => connection.refused_by_server(&text(error)),
+            Some(Event::ClientError(error)) => tracing::debug!(%error, "the client reports"),
+            Some(Event::Disconnected) => {
+                restoring = None;
+                connection.lost();
+            }
             Some(Event::SlowConsumer(subscription)) => {
                 tracing::warn!(subscription, "the client had no room for a message: it is lost");
             }
@@ -62,17 +74,20 @@ pub(crate) async fn supervise(
     }
 }
 
-async fn restore(connection: Option<&Connection>) -> bool {
-    let Some(connection) = connection else { return std::future::pending().await };
-    match tokio::time::timeout(RESTORE_TIMEOUT, connection.restore()).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a new connection could not be restored");
-            false
-        }
-        Err(_) => {
-            tracing::debug!("a new connection could not be restored in time");
-            false
-        }
+fn text(error: ServerError) -> String {
+    match error {
+        ServerError::Other(text) => text,
+        other => other.to_string(),
     }
+}
+
+async fn restore(connection: Weak<Connection>, pause: Duration) -> bool {
+    let Some(connection) = connection.upgrade() else { return false };
+    match timeout(RESTORE_TIMEOUT, connection.restore()).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => tracing::debug!(%error, "a new connection could not be restored"),
+        Err(_) => tracing::debug!("a new connection could not be restored in time"),
+    }
+    sleep(pause).await;
+    false
 }

@@ -1,7 +1,4 @@
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use async_nats::Subject;
 use parking_lot::RwLock;
@@ -18,12 +15,13 @@ use crate::{
     config::Config,
     connection::Connection,
     consumer::{NatsConsumer, Part},
+    consuming::Consuming,
     core_consumer::{CoreConsumer, CoreConsumerSpec},
     durable::DurableConsumer,
     error::error,
     jetstream::Publication,
     pull_consumer::PullConsumer,
-    streams::{StreamKind, check_commands, ensure},
+    streams::{StreamKind, check_commands, ensure, ensure_with_limits},
 };
 
 /// The name of the adapter.
@@ -63,9 +61,6 @@ const DEFAULT_MAX_MESSAGE: usize = 1 << 20;
 /// What an envelope, or what a dead letter tells beside it, needs beside the payload at the most.
 const ENVELOPE: usize = 48 * 1_024;
 
-/// How long a response that announces an event waits for room.
-const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
-
 /// The mapping onto NATS.
 #[derive(Debug)]
 pub(crate) struct NatsTransport {
@@ -87,8 +82,27 @@ impl NatsTransport {
         connection: &Arc<Connection>,
         spec: CoreConsumerSpec,
         intake: Intake<Self>,
+        consuming: &Arc<Consuming>,
     ) -> Result<Part> {
-        CoreConsumer::open(Arc::clone(connection), spec, intake).await.map(Part::Core)
+        CoreConsumer::open(Arc::clone(connection), spec, intake, consuming.part()).await.map(Part::Core)
+    }
+
+    /// Creates the stream of notes before the first one is written: a shutdown has no time for it. Without it, deliveries
+    /// are counted.
+    async fn prepare_releases(&self, connection: &Connection) {
+        if connection.releases_are_ensured.load(Ordering::Acquire) {
+            return;
+        }
+        match ensure(connection, StreamKind::Releases, self.until()).await {
+            Ok(()) => connection.releases_are_ensured.store(true, Ordering::Release),
+            Err(error) => tracing::warn!(%error, "attempts cannot be counted across instances"),
+        }
+    }
+
+    /// Returns until when an operation of the engine may be tried again: a bit less than the engine waits, so that the
+    /// error says why.
+    fn until(&self) -> Instant {
+        Instant::now() + self.config.operation_timeout.mul_f64(0.9)
     }
 }
 
@@ -115,9 +129,10 @@ impl Transport for NatsTransport {
     }
 
     async fn connect(&self, link: Link) -> Result<()> {
-        let connection = Connection::open(&self.config, link).await?;
-        ensure(&connection, StreamKind::Events).await?;
-        check_commands(&connection).await?;
+        let until = self.until();
+        let connection = Connection::open(&self.config, link, until).await?;
+        ensure_with_limits(&connection, StreamKind::Events, until).await?;
+        check_commands(&connection, until).await?;
         *self.live.write() = Some(connection);
         Ok(())
     }
@@ -131,7 +146,14 @@ impl Transport for NatsTransport {
             return Box::pin(connection.publish_at_most_once(subject, payload, publish.must_route)).await;
         }
         let id = message.id.to_string();
-        let publication = Publication { stream: StreamKind::Events, subject, id, header: None, payload };
+        let publication = Publication {
+            stream: StreamKind::Events,
+            subject,
+            id,
+            header: None,
+            payload,
+            waits_for_room: true,
+        };
         connection.publish_kept(&publication, publish.deadline).await
     }
 
@@ -160,8 +182,9 @@ impl Transport for NatsTransport {
             id: format!("{}-response", response.id),
             header: None,
             payload,
+            waits_for_room: true,
         };
-        connection.publish_kept(&publication, Instant::now() + RESPONSE_PATIENCE).await
+        connection.publish_kept(&publication, self.until()).await
     }
 
     async fn refuse(&self, refusal: Arc<Message>, reply_to: Subject) -> Result<()> {
@@ -176,7 +199,7 @@ impl Transport for NatsTransport {
     ) -> Result<NatsConsumer> {
         let connection = self.connection()?;
         if command.options.success_event.is_some() {
-            ensure(&connection, StreamKind::EventsAndResponses).await?;
+            ensure_with_limits(&connection, StreamKind::EventsAndResponses, self.until()).await?;
         }
         let spec = CoreConsumerSpec {
             command: Some(command.address.clone()),
@@ -186,7 +209,9 @@ impl Transport for NatsTransport {
             pending_messages: self.config.pending_messages,
             pending_bytes: self.config.pending_bytes,
         };
-        Ok(NatsConsumer(vec![self.open_core(&connection, spec, intake).await?]))
+        let consuming = Consuming::new(intake.clone());
+        let parts = vec![self.open_core(&connection, spec, intake, &consuming).await?];
+        Ok(NatsConsumer { parts, consuming: Arc::downgrade(&consuming) })
     }
 
     async fn consume_subscription(
@@ -208,31 +233,40 @@ impl Transport for NatsTransport {
             pending_messages: self.config.pending_messages,
             pending_bytes: self.config.pending_bytes,
         };
+        let consuming = Consuming::new(intake.clone());
         let Some(jetstream) = connection.jetstream() else {
-            return Ok(NatsConsumer(vec![self.open_core(&connection, core(filter), intake).await?]));
+            let parts = vec![self.open_core(&connection, core(filter), intake, &consuming).await?];
+            return Ok(NatsConsumer { parts, consuming: Arc::downgrade(&consuming) });
         };
         let mut parts = Vec::new();
         if let Some(stream) = stream_of(filter, granted.durable) {
+            self.prepare_releases(&connection).await;
             let consumer = DurableConsumer::new(
                 name.clone(),
                 stream,
                 connection.names.pattern(filter),
                 filter,
-                jetstream.ack_wait,
+                jetstream.ack_wait(),
                 granted.durable,
             );
-            let consumer = PullConsumer::open(Arc::clone(&connection), consumer, intake.clone()).await?;
-            parts.push(Part::Pull(consumer));
+            let (connection, intake) = (Arc::clone(&connection), intake.clone());
+            let consumer =
+                PullConsumer::open(connection, consumer, intake, consuming.part(), self.until()).await?;
+            parts.push(Part::Pull(Box::new(consumer)));
         }
         if sees_commands_live(filter, granted.durable) {
             let commands = filter.clone().with_message_type(MessageType::Command);
-            parts.push(self.open_core(&connection, core(&commands), intake).await?);
+            parts.push(self.open_core(&connection, core(&commands), intake, &consuming).await?);
         }
-        Ok(NatsConsumer(parts))
+        Ok(NatsConsumer { parts, consuming: Arc::downgrade(&consuming) })
     }
 
     async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
         let connection = self.connection()?;
+        if !connection.letters_are_ensured.load(Ordering::Acquire) {
+            ensure_with_limits(&connection, StreamKind::DeadLetters, self.until()).await?;
+            connection.letters_are_ensured.store(true, Ordering::Release);
+        }
         let name = consumer_name(&letter.subscriber, None);
         let publication = Publication {
             stream: StreamKind::DeadLetters,
@@ -240,8 +274,9 @@ impl Transport for NatsTransport {
             id: format!("{}-{name}", letter.message_id),
             header: Some((DEAD_LETTER, letter.metadata())),
             payload: letter.original,
+            waits_for_room: false,
         };
-        connection.publish_kept(&publication, Instant::now()).await
+        connection.publish_kept(&publication, self.until()).await
     }
 
     async fn disconnect(&self) -> Result<()> {

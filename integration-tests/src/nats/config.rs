@@ -7,6 +7,7 @@ use crate::Certificates;
 #[derive(Clone, Debug, Default)]
 pub struct NatsConfig {
     jetstream: bool,
+    jetstream_lines: Vec<String>,
     lines: Vec<String>,
     certificates: Option<Certificates>,
 }
@@ -28,6 +29,13 @@ impl NatsConfig {
     #[must_use]
     pub fn with_lines(mut self, lines: impl Into<String>) -> Self {
         self.lines.push(lines.into());
+        self
+    }
+
+    /// Adds lines to the part of JetStream.
+    #[must_use]
+    pub fn with_jetstream(mut self, lines: impl Into<String>) -> Self {
+        self.jetstream_lines.push(lines.into());
         self
     }
 
@@ -58,7 +66,8 @@ impl NatsConfig {
         let mut text =
             format!("server_name: {name:?}\nlisten: \"{host}:{client}\"\nhttp: \"{host}:{monitor}\"\n");
         if self.jetstream {
-            text += &format!("jetstream {{ store_dir: {data:?} }}\n");
+            let lines = self.jetstream_lines.join("\n");
+            text += &format!("jetstream {{\nstore_dir: {data:?}\n{lines}\n}}\n");
         }
         for lines in &self.lines {
             text += lines;

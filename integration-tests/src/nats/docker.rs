@@ -21,6 +21,14 @@ pub(super) fn find() -> Option<PathBuf> {
     answer.is_ok_and(|status| status.success()).then_some(docker)
 }
 
+/// Has a server in a container read its configuration again.
+pub(super) fn reload(docker: &Path, name: &str) -> anyhow::Result<()> {
+    let status =
+        Command::new(docker).args(["kill", "--signal", "HUP", name]).stdout(Stdio::null()).status()?;
+    anyhow::ensure!(status.success(), "docker kill --signal HUP: {status}");
+    Ok(())
+}
+
 pub(super) fn launch(
     docker: &Path,
     name: &str,

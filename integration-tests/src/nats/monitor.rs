@@ -72,6 +72,19 @@ impl Monitor {
         self.blocking(Self::read_info).await
     }
 
+    /// Returns the name of the server that leads the cluster, if this one knows.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not as expected.
+    pub async fn meta_leader(&self) -> anyhow::Result<Option<String>> {
+        self.blocking(|monitor| {
+            let Jsz { meta_cluster } = monitor.http.read("jsz")?;
+            Ok(meta_cluster.and_then(|cluster| cluster.leader))
+        })
+        .await
+    }
+
     /// Returns whether the server is healthy.
     ///
     /// # Errors
@@ -86,9 +99,15 @@ impl Monitor {
     }
 
     pub(super) fn read_info(&self) -> anyhow::Result<ServerInfo> {
-        let Varz { server_name, version, jetstream, connections, max_payload } = self.http.read("varz")?;
+        let Varz { server_name, version, jetstream, connections, max_payload, .. } =
+            self.http.read("varz")?;
         let jetstream = jetstream.stats.is_some();
         Ok(ServerInfo { name: server_name, version, jetstream, connections, max_payload })
+    }
+
+    /// Returns when the server has read its configuration last, as a text that is another one after each time.
+    pub(super) fn read_load_time(&self) -> anyhow::Result<String> {
+        Ok(self.http.read::<Varz>("varz")?.config_load_time)
     }
 
     fn read_connections(&self) -> anyhow::Result<Vec<Connection>> {
@@ -118,12 +137,23 @@ struct Varz {
     jetstream: JetStreamz,
     connections: usize,
     max_payload: usize,
+    config_load_time: String,
 }
 
 #[derive(Default, Deserialize)]
 struct JetStreamz {
     /// Not `config`: the server keeps what that was when it was asked first, which may be before JetStream is up.
     stats: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Jsz {
+    meta_cluster: Option<MetaCluster>,
+}
+
+#[derive(Deserialize)]
+struct MetaCluster {
+    leader: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -1,9 +1,13 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
+
+use rustix::process::Signal;
 
 use anyhow::{Context as _, ensure};
 
@@ -25,12 +29,17 @@ use crate::{
 const NAMES: Names =
     Names { url: "PURISTA_NATS_URL", port: 4222, http: "PURISTA_NATS_MONITOR_URL", http_port: 8222 };
 
+/// How long a server may take to read its configuration again.
+const RELOAD: Duration = Duration::from_secs(10);
+
 /// A server: its own process, or one that runs elsewhere.
 #[derive(Debug)]
 pub struct NatsServer {
     process: Option<Process>,
     /// Holds files that the process reads again when it starts again.
     config: NatsConfig,
+    /// How its configuration file is written again; `None` if it is not ours.
+    written: Option<Written>,
     url: String,
     address: SocketAddr,
     monitor: Monitor,
@@ -40,6 +49,25 @@ pub struct NatsServer {
 pub(super) struct Ports {
     pub(super) client: u16,
     pub(super) monitor: u16,
+}
+
+/// What a configuration file holds beside the configuration.
+#[derive(Clone, Debug)]
+struct Written {
+    runner: Arc<Runner>,
+    file: PathBuf,
+    data: PathBuf,
+    name: String,
+    ports: Ports,
+}
+
+impl Written {
+    fn write(&self, config: &NatsConfig) -> anyhow::Result<()> {
+        // Inside a container, the loopback interface cannot be reached from outside.
+        let host = if matches!(*self.runner, Runner::Docker(_)) { "0.0.0.0" } else { "127.0.0.1" };
+        let text = config.text(&self.name, host, self.ports, &self.data);
+        fs::write(&self.file, text).context("configuration file")
+    }
 }
 
 impl NatsServer {
@@ -87,6 +115,12 @@ impl NatsServer {
         self.address
     }
 
+    /// Returns its name, if it is ours.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.written.as_ref().map(|written| written.name.as_str())
+    }
+
     /// Returns what asks the server about itself.
     #[must_use]
     pub const fn monitor(&self) -> &Monitor {
@@ -104,40 +138,74 @@ impl NatsServer {
         })
     }
 
+    /// Has the server read another configuration while it runs, as an operator can (SIGHUP); returns when it has. Starts
+    /// after this use the former one again, unless that is asked for anew.
+    ///
+    /// # Errors
+    ///
+    /// If the server is not ours, or does not take the configuration: with the end of its log.
+    pub async fn reload(&self, config: &NatsConfig) -> anyhow::Result<()> {
+        let process = self.process()?.clone();
+        let written = self.written.clone().context("the server is not ours")?;
+        let (monitor, config) = (self.monitor.clone(), config.clone());
+        tokio::task::spawn_blocking(move || {
+            let before = monitor.read_load_time()?;
+            written.write(&config)?;
+            match &*written.runner {
+                Runner::Binary(_) => process.signal(Signal::HUP)?,
+                Runner::Docker(docker) => docker::reload(docker, &written.name)?,
+            }
+            let deadline = Instant::now() + RELOAD;
+            while monitor.read_load_time()? == before {
+                ensure!(Instant::now() < deadline, "not reloaded; the end of its log:\n{}", process.log());
+                thread::sleep(Duration::from_millis(5));
+            }
+            Ok(())
+        })
+        .await?
+    }
+
     fn find_external(external: External, jetstream: bool) -> anyhow::Result<Self> {
         let External { url, address, http } = external;
         let monitor = Monitor::new(http);
         accepts(address).context("server at PURISTA_NATS_URL")?;
         let info = monitor.read_info().context("monitoring port of the server at PURISTA_NATS_URL")?;
         ensure!(info.jetstream || !jetstream, "the server at PURISTA_NATS_URL has no JetStream");
-        Ok(Self { process: None, config: NatsConfig::default(), url, address, monitor })
+        Ok(Self { process: None, config: NatsConfig::default(), written: None, url, address, monitor })
     }
 
     fn start_blocking(config: &NatsConfig) -> anyhow::Result<Self> {
-        let runner = find()?;
+        let runner = Arc::new(find()?);
         retry_if_taken(|| {
             Self::start_on(&runner, config, Ports { client: free_port()?, monitor: free_port()? })
         })
     }
 
-    fn start_on(runner: &Runner, config: &NatsConfig, ports: Ports) -> anyhow::Result<Self> {
+    pub(super) fn start_on(runner: &Arc<Runner>, config: &NatsConfig, ports: Ports) -> anyhow::Result<Self> {
         let folder = Folder::new("nats")?;
         let file = folder.path().join("nats.conf");
         let name = format!("purista-{:016x}", rand::random::<u64>());
-        // Inside a container, the loopback interface cannot be reached from outside.
-        let host = if matches!(runner, Runner::Docker(_)) { "0.0.0.0" } else { "127.0.0.1" };
-        fs::write(&file, config.text(&name, host, ports, &folder.data())).context("configuration file")?;
+        let written = Written { runner: Arc::clone(runner), file, data: folder.data(), name, ports };
+        written.write(config)?;
 
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.client));
         let monitor = Monitor::new(format!("http://127.0.0.1:{}", ports.monitor));
+        let Written { file, name, .. } = &written;
         let ready = is_ready(monitor.clone(), address, name.clone(), config.has_jetstream());
-        let launch = match runner {
-            Runner::Binary(binary) => launch(binary, &file, ready),
-            Runner::Docker(docker) => docker::launch(docker, &name, ports, &file, ready),
+        let launch = match &**runner {
+            Runner::Binary(binary) => launch(binary, file, ready),
+            Runner::Docker(docker) => docker::launch(docker, name, ports, file, ready),
         };
         let process = Process::start(folder, launch)?;
         let url = format!("{}://{address}", config.scheme());
-        Ok(Self { process: Some(process), config: config.clone(), url, address, monitor })
+        Ok(Self {
+            process: Some(process),
+            config: config.clone(),
+            written: Some(written),
+            url,
+            address,
+            monitor,
+        })
     }
 }
 

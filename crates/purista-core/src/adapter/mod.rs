@@ -6,6 +6,7 @@
 mod attempt;
 mod backlog;
 mod backoff;
+mod beside;
 mod config;
 mod connectivity;
 mod consumer_task;
@@ -35,6 +36,7 @@ mod variables;
 pub use async_trait::async_trait;
 pub use backlog::Backlog;
 pub use backoff::Backoff;
+pub use beside::{Beside, Turn};
 pub use config::EngineConfig;
 pub use connectivity::{Connectivity, Restore};
 pub use consumer_task::{ConsumerTask, StopSignal};

@@ -2,6 +2,7 @@
 
 mod deployment;
 mod secured;
+mod stoppages;
 mod wire;
 
 use std::sync::Arc;
@@ -16,13 +17,12 @@ use purista_integration_tests::{
 use self::{
     deployment::{NatsDeployment, Place, at, cancel_consumer},
     secured::Secured,
+    stoppages::stoppages,
     wire::unavailable,
 };
 
 #[allow(dead_code, reason = "the test of wrong bridges writes no table")]
 pub(crate) const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/capabilities.md");
-
-const STOPPAGES: &str = "how registrations stop here is not written down yet";
 
 /// NATS, with or without JetStream.
 pub(crate) struct NatsProfile {
@@ -33,17 +33,16 @@ pub(crate) struct NatsProfile {
 
 impl NatsProfile {
     #[allow(dead_code, reason = "each of the two test targets uses one of them")]
-    pub(crate) const JETSTREAM: Self =
-        Self { name: "nats", has_jetstream: true, not_applicable: &[("HLT-3", STOPPAGES)] };
+    pub(crate) const JETSTREAM: Self = Self { name: "nats", has_jetstream: true, not_applicable: &[] };
 
     #[allow(dead_code, reason = "each of the two test targets uses one of them")]
     pub(crate) const CORE: Self = Self {
         name: "nats-core",
         has_jetstream: false,
-        not_applicable: &[
-            ("LIM-2", "core NATS has no queue: what a subscriber has no room for is lost and counted"),
-            ("HLT-3", STOPPAGES),
-        ],
+        not_applicable: &[(
+            "LIM-2",
+            "core NATS has no queue: what a subscriber has no room for is lost and counted",
+        )],
     };
 }
 
@@ -60,10 +59,11 @@ impl Profile for NatsProfile {
             server.url().clone_into(&mut place.url);
             return Ok(Arc::new(NatsDeployment::new(place, None, Some(server))));
         }
-        let mut config = if self.has_jetstream { NatsConfig::jetstream() } else { NatsConfig::core() };
+        let mut base = if self.has_jetstream { NatsConfig::jetstream() } else { NatsConfig::core() };
         if let Some(bytes) = options.max_broker_message {
-            config = config.with_lines(format!("max_payload: {bytes}"));
+            base = base.with_lines(format!("max_payload: {bytes}"));
         }
+        let mut config = base.clone();
         let security = options.security.map(|security| Secured::new(security, &place.prefix)).transpose()?;
         if let Some(security) = &security {
             config = security.configure_server(config);
@@ -73,9 +73,11 @@ impl Profile for NatsProfile {
         place.url = server.url_through(&proxy);
         let (url, prefix) = (server.url().to_owned(), place.prefix.clone());
         let process = server.process().map_err(unavailable)?.clone();
+        let stoppages = stoppages(&server, &base, &prefix, self.has_jetstream);
         let broker = OwnBroker::new(process, proxy, move |subscriber| {
             cancel_consumer(url.clone(), prefix.clone(), subscriber)
         });
+        let broker = broker.with_stoppages(stoppages);
         Ok(Arc::new(NatsDeployment::new(place, Some(broker), Some(server)).secured(security)))
     }
 

@@ -5,7 +5,7 @@ use purista_nats::NatsBridgeBuilder;
 
 use super::wire::unavailable;
 
-const USER: &str = "ada";
+pub(super) const USER: &str = "ada";
 
 /// A server that is secured, and bridges that are right about it or not.
 pub(crate) enum Secured {
@@ -72,6 +72,6 @@ fn create(broker: BrokerCertificate, client: ClientCertificate) -> Result<Certif
     Certificates::create(broker, client).map_err(unavailable)
 }
 
-fn password() -> String {
+pub(super) fn password() -> String {
     format!("{SECRET} of {USER}")
 }

@@ -8,6 +8,8 @@ mod capabilities;
 #[cfg(test)]
 mod changed_filters;
 #[cfg(test)]
+mod clusters;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod duplicates;
@@ -28,7 +30,15 @@ mod outage;
 #[cfg(test)]
 mod overflow;
 #[cfg(test)]
+mod permissions;
+#[cfg(test)]
 mod several_servers;
+#[cfg(test)]
+mod shared_settings;
+#[cfg(test)]
+mod small_servers;
+#[cfg(test)]
+mod stoppages;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

@@ -95,12 +95,12 @@ async fn a_stream_that_takes_some_of_the_subjects_is_refused() {
 async fn a_stream_with_other_limits_is_adopted_and_left_as_it_is() {
     let place = Place::shared(true).await;
     let limits =
-        Config { max_messages: 77, max_bytes: 1 << 20, max_age: Duration::from_secs(99), ..events(&place) };
+        Config { max_messages: 77, max_bytes: 32 << 20, max_age: Duration::from_secs(99), ..events(&place) };
     create(&place, limits).await;
     works(&place).await;
     let context = place.jetstream().await;
     let found = context.get_stream(place.stream("events")).await.unwrap().cached_info().config.clone();
-    assert_eq!((found.max_messages, found.max_bytes), (77, 1 << 20));
+    assert_eq!((found.max_messages, found.max_bytes), (77, 32 << 20));
     assert_eq!(found.max_age, Duration::from_secs(99));
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use purista_conformance::{Collector, Latch, on_command};
 use purista_core::{
-    Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, InvokeError,
+    Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Health, Id, InvokeError,
     InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionOptions,
 };
 use purista_integration_tests::nats::{NatsConfig, NatsServer};
@@ -148,6 +148,41 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         poll.tick().await;
     }
+}
+
+/// Within which time health has to tell what happened, and all has to work again.
+pub(crate) const BOUND: Duration = Duration::from_secs(15);
+
+/// Waits until something holds of a bridge's health.
+pub(crate) async fn health_is(what: &str, bridge: &NatsBridge, holds: impl Fn(&Health) -> bool) {
+    health_is_within(BOUND, what, bridge, holds).await;
+}
+
+/// Waits so long until something holds of a bridge's health.
+pub(crate) async fn health_is_within(
+    limit: Duration,
+    what: &str,
+    bridge: &NatsBridge,
+    holds: impl Fn(&Health) -> bool,
+) {
+    let deadline = Instant::now() + limit;
+    let mut poll = interval(Duration::from_millis(5));
+    while !holds(&bridge.health()) {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}: {:?}", bridge.health());
+        poll.tick().await;
+    }
+}
+
+/// Waits until a bridge is healthy.
+pub(crate) async fn is_well(bridge: &NatsBridge) {
+    health_is("healthy", bridge, Health::is_healthy).await;
+}
+
+/// Waits until health names a registration.
+pub(crate) async fn names(bridge: &NatsBridge, address: impl Into<ServiceAddress>) {
+    let address = address.into();
+    health_is("health names the registration", bridge, |health| health.not_consuming.contains(&address))
+        .await;
 }
 
 /// Waits until a count is reached, as long as it grows.
