@@ -233,6 +233,11 @@ impl<T: Transport> Drop for Engine<T> {
         if matches!(self.shared.state(), BridgeState::Starting | BridgeState::Started) {
             tracing::warn!(bridge = T::NAME, "dropped without shutdown: what was in hand may be lost");
         }
+        // Registrations outlive the bridge in the hands of users; what they consume with must not.
+        for registered in self.registered() {
+            registered.halt();
+            drop(registered.take_consumer());
+        }
     }
 }
 
