@@ -1,12 +1,16 @@
 //! URLs and lists of servers: what is malformed is refused, and passwords are never shown.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, net::IpAddr};
 
 use purista_amqp::AmqpBridge;
-use purista_core::{Error, ErrorKind};
+use purista_core::{
+    Error, ErrorKind,
+    adapter::{ServerUrl, UrlScheme},
+};
 use purista_dapr::DaprBridge;
 use purista_mqtt::MqttBridge;
 use purista_nats::NatsBridge;
+use secrecy::ExposeSecret as _;
 
 use crate::{Verdict, input};
 
@@ -23,6 +27,7 @@ pub fn run(data: &[u8]) -> Verdict {
     let mut is_accepted = check(&list);
     let parts: Vec<String> = fields.take(4).collect();
     if let [user, password, host, rest] = &parts[..] {
+        is_accepted |= is_met_as_written(user, password, &format!("{host}{rest}"));
         // What ends the authority would make a path of the password, which is no secret.
         let user: String = user.chars().filter(|character| !"/?#\\".contains(*character)).collect();
         for scheme in SCHEMES {
@@ -30,6 +35,27 @@ pub fn run(data: &[u8]) -> Verdict {
         }
     }
     Verdict::accepted(is_accepted)
+}
+
+/// Each part of a URL is met exactly as it is written, or it is refused.
+fn is_met_as_written(user: &str, password: &str, rest: &str) -> bool {
+    const PORT: u16 = 5_672;
+    let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let text = format!("amqp://{}:{}@{rest}", encoded(user), encoded(password));
+    let Ok(url) = ServerUrl::parse(&text, &[UrlScheme::plain("amqp", PORT)]) else { return false };
+    let who = url.user_info().expect("it is written");
+    assert_eq!(who.user, user);
+    assert_eq!(who.password.as_ref().map(|secret| secret.expose_secret()), Some(password));
+    let written = rest.trim_end().split(['/', '?']).next().unwrap_or_default();
+    let (host, port) = match written.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (written, Some(PORT)),
+    };
+    assert_eq!(Some(url.port()), port, "{text}");
+    let host = host.trim_matches(['[', ']']);
+    let is_same_address = || host.parse::<IpAddr>().is_ok_and(|address| address.to_string() == url.host());
+    assert!(host == url.host() || is_same_address(), "{text} {}", url.host());
+    true
 }
 
 fn check(servers: &str) -> bool {
