@@ -1,6 +1,8 @@
 //! Seeds are kept one a line, and libFuzzer wants a file each: `corpus unpack TARGET FOLDER` and `corpus pack TARGET
 //! FOLDER`, which adds what is in the folder to the seeds, the shortest first.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
 use std::{collections::BTreeSet, env, fs, path::Path, process::ExitCode};
 
 use purista_fuzz::{TARGETS, seeds};

@@ -37,7 +37,7 @@ fn broken_properties_are_caught() -> Result<(), Failed> {
         let Ok(mut message) = decode(purista_fuzz::input::expand(data)) else { return Verdict::Refused };
         let sent = message.clone();
         message.tenant_id = None;
-        assert_eq!(decode(message.encode().into()).unwrap(), sent);
+        assert_eq!(decode(message.encode().into()).ok(), Some(sent));
         Verdict::Accepted
     }
     fn takes_nothing(_data: &[u8]) -> Verdict {
@@ -53,8 +53,9 @@ fn broken_properties_are_caught() -> Result<(), Failed> {
         target.run = run;
         replay(&target, &inputs)
     };
-    assert!(with(loses_the_tenant).unwrap_err().contains("tenantId"));
-    assert!(with(takes_nothing).unwrap_err().contains("none of"));
+    let says = |run, why| with(run).is_err_and(|error| error.contains(why));
+    assert!(says(loses_the_tenant, "tenantId"));
+    assert!(says(takes_nothing, "none of"));
     with(takes_all)?;
     assert!(replay(envelope, &[]).is_err());
     Ok(())

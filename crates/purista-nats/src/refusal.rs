@@ -134,9 +134,11 @@ mod tests {
     const TOO_LARGE: ErrorKind = ErrorKind::payload_too_large(0, 0);
     const UNSUPPORTED: ErrorKind = ErrorKind::Unsupported(Capability::DurableSubscriptions);
 
+    type Codes = &'static [(u64, usize)];
+
     /// The server's whole list (2.15): code, status, and what it becomes.
     #[rustfmt::skip]
-    const TABLE: &[(ErrorKind, bool, &[(u64, usize)])] = &[
+    const TABLE: &[(ErrorKind, bool, Codes)] = &[
         (ErrorKind::Unavailable, true, &[
             (10_004, 503), (10_005, 400), (10_007, 500), (10_008, 503), (10_009, 500), (10_014, 404), (10_035, 503),
             (10_039, 503), (10_041, 500), (10_059, 404), (10_063, 503), (10_075, 503), (10_076, 503), (10_118, 500),

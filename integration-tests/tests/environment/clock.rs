@@ -96,7 +96,7 @@ pub(crate) async fn jumps_change_nothing(kind: Kind) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn until(is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+async fn until(is_so: impl Fn() -> bool + Send + Sync) -> anyhow::Result<()> {
     let mut tick = interval(Duration::from_millis(20));
     let there = async {
         while !is_so() {

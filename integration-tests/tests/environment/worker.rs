@@ -121,7 +121,7 @@ async fn serve(bridge: &Arc<dyn EventBridge>) -> anyhow::Result<()> {
             async move { report.map_err(|error| HandlerError::unhandled(error.to_string())) }
         });
     bridge.serve([service]).await?;
-    Ok(drop(poison(bridge, &attempts, keeps).await?))
+    poison(bridge, &attempts, keeps).await.map(drop)
 }
 
 async fn poison(

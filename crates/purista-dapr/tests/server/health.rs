@@ -35,7 +35,7 @@ fn service(seen: &Seen) -> Service {
         })
 }
 
-async fn until(bridge: &DaprBridge, is_so: impl Fn(&Health) -> bool) -> anyhow::Result<()> {
+async fn until(bridge: &DaprBridge, is_so: impl Fn(&Health) -> bool + Send + Sync) -> anyhow::Result<()> {
     let mut tick = interval(Duration::from_millis(20));
     let there = async {
         while !is_so(&bridge.health()) {
