@@ -41,8 +41,7 @@ impl Names {
 
     /// Returns what the instances of a command share, in both worlds.
     pub(crate) fn command(&self, command: &ServiceAddress) -> String {
-        let filter = Filter::message_type(MessageType::Command).with_receiver(command);
-        shared(COMMAND_GROUP, &self.pattern(&filter))
+        shared(COMMAND_GROUP, &self.command_pattern(command))
     }
 
     /// Returns where one instance passes a command on to those whom it is meant for. It is exact, unlike the topic of the
@@ -81,6 +80,38 @@ impl Names {
         topic
             .strip_prefix(&self.topic_of("round_trip", &[""]))
             .is_some_and(|client| (1..=MAX_NAME).contains(&client.len()) && client.bytes().all(is_of_name))
+    }
+
+    /// Returns where the copies of messages are kept that a subscriber has in hand.
+    pub(crate) fn parked(&self, subscriber: &ServiceAddress, client_id: &str) -> String {
+        self.topic_of("parked", &[&name(subscriber), client_id])
+    }
+
+    /// Returns what a client listens to for finding out what it may read.
+    pub(crate) fn echoes(&self, client_id: &str) -> String {
+        format!("{}/{}{client_id}", self.first, "+/".repeat(12))
+    }
+
+    /// Returns a topic that whoever may read the topics of a pattern may read as well. It has one level more than those of
+    /// messages, so it matches nobody's filter for messages.
+    pub(crate) fn echo(pattern: &str, client_id: &str) -> String {
+        let level = |(position, level)| match (position, level) {
+            (1, "+") => "custom_message",
+            (_, "+") => "none",
+            (_, level) => level,
+        };
+        let levels: Vec<_> = pattern.split('/').enumerate().map(level).collect();
+        format!("{}/{client_id}", levels.join("/"))
+    }
+
+    /// Returns a topic that whoever may answer callers may write to.
+    pub(crate) fn answer_echo(&self, client_id: &str) -> String {
+        Self::echo(&self.pattern(&Filter::message_type(MessageType::CommandSuccessResponse)), client_id)
+    }
+
+    /// Returns the topics of a command.
+    pub(crate) fn command_pattern(&self, command: &ServiceAddress) -> String {
+        self.pattern(&Filter::message_type(MessageType::Command).with_receiver(command))
     }
 
     /// Returns where instances of a subscriber are asked whether they are there.

@@ -4,7 +4,7 @@ use purista_core::Result;
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    attach::Attachment,
+    attach::{Attachment, copies_in},
     codec::failed_attempts,
     connection::Connection,
     end_marker::{EndMarker, Place},
@@ -13,6 +13,7 @@ use crate::{
     options::SessionSpec,
     session::{Arrival, Session},
     session_record::{SessionRecord, SessionState},
+    window::forget,
 };
 
 /// How long nothing may happen before an adoption is given up.
@@ -30,6 +31,8 @@ pub(crate) struct Adoption {
     record: String,
     /// Where its end marker comes.
     end: String,
+    /// Where copies of messages are kept that its instance had in hand.
+    copies: String,
 }
 
 impl Adoption {
@@ -57,6 +60,7 @@ impl Adoption {
                 session,
                 arrivals,
                 end: connection.names.round_trip(&spec.client_id),
+                copies: connection.names.parked(&attachment.subscriber, &spec.client_id),
                 record: topic,
             };
             if adoption.still_has(&found).await? {
@@ -104,6 +108,12 @@ impl Adoption {
                 }
                 arrival.client.ack(publish).await.map_err(|_| lost("adopt"))?;
             }
+        }
+        for copy in copies_in(&self.connection, &self.copies).await? {
+            if !self.hand_over.give(&copy, failed_attempts(&copy)).await? {
+                return Err(lost("adopt").context("no instance is there any more"));
+            }
+            forget(&self.connection, &String::from_utf8_lossy(&copy.topic)).await?;
         }
         SessionRecord::forget(&self.session, &self.record).await?;
         self.session.disconnect(true).await;

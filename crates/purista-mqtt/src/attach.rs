@@ -1,21 +1,26 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use purista_core::{Granted, Result, ServiceAddress, Sharing, Subscription};
-use rumqttc::AckMode;
-use tokio::sync::mpsc;
+use purista_core::{Error, ErrorKind, Granted, Result, ServiceAddress, Sharing, Subscription};
+use rumqttc::{AckMode, Publish, QoS};
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    acknowledgement::Unsettled,
-    address::shared_by,
+    address::{Names, shared_by},
     connection::Connection,
+    error::error,
     hand_over::HandOver,
     options::SessionSpec,
-    session::{Arrival, Session},
+    round_trips::RoundTrips,
+    session::{Arrival, Inbox, Session},
     session_record::{SessionRecord, SessionState},
+    window::Window,
 };
 
 /// How many messages a subscription may have under way over its own connection, which publishes its record alone.
 const MAX_INFLIGHT: u16 = 1;
+
+/// How long it takes until a connection throws out another one with its client id, from when it is made again.
+const THROWN_OUT_WITHIN: Duration = Duration::from_millis(500);
 
 /// How a subscription is attached to the broker.
 #[derive(Debug)]
@@ -31,8 +36,16 @@ pub(crate) struct Attachment {
     pub(crate) record: String,
     /// Where the session's end marker comes.
     pub(crate) end: String,
+    /// What the session listens to, and one topic of it, for finding out what it may read.
+    pub(crate) echoes: String,
+    pub(crate) echo: Arc<str>,
+    pub(crate) round_trips: Arc<RoundTrips>,
+    /// Where copies of messages are kept that wait for their next attempt, if they must not be lost.
+    pub(crate) copies: Option<String>,
     pub(crate) hand_over: Option<Arc<HandOver>>,
     pub(crate) is_durable: bool,
+    /// What its instances must have in common, as each message goes to one of them.
+    pub(crate) listens_to: String,
 }
 
 /// A session with what comes over it.
@@ -40,17 +53,45 @@ pub(crate) struct Attachment {
 pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
-    pub(crate) unsettled: Unsettled,
+    pub(crate) window: Window,
+    /// What an earlier process under this id had in hand.
+    pub(crate) left: Vec<Arrival>,
 }
 
 impl Attached {
-    fn new(session: Session, arrivals: mpsc::Receiver<Arrival>) -> Self {
-        Self { session: Arc::new(session), arrivals, unsettled: Unsettled::default() }
+    fn new(session: Session, arrivals: mpsc::Receiver<Arrival>, left: Vec<Arrival>) -> Self {
+        let window = Window::new(session.limits.window);
+        Self { session: Arc::new(session), arrivals, window, left }
     }
 
     /// Returns what is needed to end it.
-    pub(crate) fn end(&self) -> (Arc<Session>, Unsettled) {
-        (Arc::clone(&self.session), self.unsettled.clone())
+    pub(crate) fn end(&self) -> (Arc<Session>, Window) {
+        (Arc::clone(&self.session), self.window.clone())
+    }
+}
+
+/// Takes what comes over the session of a subscription.
+#[derive(Clone, Debug)]
+struct SubscriptionInbox {
+    to: mpsc::Sender<Arrival>,
+    echo: Arc<str>,
+    round_trips: Arc<RoundTrips>,
+    connection: Arc<Connection>,
+}
+
+impl Inbox for SubscriptionInbox {
+    async fn take(&self, arrival: Arrival) {
+        let Arrival { publish, .. } = &arrival;
+        if publish.qos == QoS::AtMostOnce {
+            if publish.topic == self.echo.as_bytes() {
+                self.round_trips.end(&publish.payload);
+            } else if self.to.try_send(arrival).is_err() {
+                // Nothing bounds how many of these come.
+                self.connection.link().overflowed();
+            }
+        } else {
+            self.to.take(arrival).await;
+        }
     }
 }
 
@@ -72,11 +113,18 @@ impl Attachment {
             receive_maximum: config.receive_maximum,
             max_inflight: MAX_INFLIGHT,
             ack_mode: AckMode::Manual,
+            refused: Arc::default(),
         };
+        let kind = if granted.durable { "durable" } else { "transient" };
         Self {
+            listens_to: format!("{kind} {pattern}"),
             subscriber: subscriber.clone(),
             record: names.session(subscriber, &spec.client_id),
             end: names.round_trip(&spec.client_id),
+            echoes: names.echoes(&spec.client_id),
+            echo: Names::echo(&pattern, &spec.client_id).into(),
+            round_trips: Arc::default(),
+            copies: granted.durable.then(|| names.parked(subscriber, &spec.client_id)),
             spec,
             pattern,
             filter,
@@ -88,6 +136,7 @@ impl Attachment {
 
     /// Attaches for the first time, whatever the session listens to from a time before.
     pub(crate) async fn attach(&self) -> Result<Attached> {
+        let main = self.connection.session();
         let (session, arrivals) = self.open().await?;
         let attached = async {
             let before = match session.is_resumed {
@@ -98,7 +147,7 @@ impl Attachment {
             self.subscribe(&session).await?;
             if self.is_durable {
                 self.note(&session, SessionState::Attached).await?;
-            } else if self.connection.config.session_expiry.is_some() {
+            } else if self.connection.config.session_expiry.is_some() && session.limits.retains {
                 // It may have been durable before.
                 SessionRecord::forget(&session, &self.record).await?;
             }
@@ -109,15 +158,49 @@ impl Attachment {
                     session.unsubscribe(former).await?;
                 }
             }
-            Ok(())
+            let left = match &self.copies {
+                Some(copies) => copies_in(&self.connection, copies).await?,
+                None => Vec::new(),
+            };
+            // Whoever is thrown out hears that before it is answered.
+            match self.connection.round_trip().await {
+                Err(_) if main.is_taken_over() || (main.is_lost() && self.is_thrown_out(&session).await) => {
+                    Err(taken_over())
+                }
+                _ => Ok(left),
+            }
         };
         match attached.await {
-            Ok(()) => Ok(Attached::new(session, arrivals)),
+            Ok(left) => {
+                let left = left.into_iter().map(|copy| session.from_copy(copy)).collect();
+                Ok(Attached::new(session, arrivals, left))
+            }
             Err(error) => {
                 session.disconnect(!session.is_resumed).await;
-                Err(error)
+                // What was asked over that connection was lost with it.
+                Err(if main.is_taken_over() { taken_over() } else { error })
             }
         }
+    }
+
+    /// Makes sure that no other instance listens to something else: each would get its share of the messages, and what only
+    /// one of them wants would come to it now and then.
+    pub(crate) async fn agree(&self) -> Result<()> {
+        let Some(hand_over) = &self.hand_over else { return Ok(()) };
+        match self.connection.ask(hand_over.presence.clone(), Some(&self.listens_to)).await? {
+            Some(false) => Err(error(ErrorKind::TopologyMismatch, "register").context(format!(
+                "another instance of {} has another filter or is not as durable; this one: {}",
+                self.subscriber, self.listens_to
+            ))),
+            Some(true) | None => Ok(()),
+        }
+    }
+
+    /// Returns whether a session that is up is lost once the connection of its instance is back.
+    async fn is_thrown_out(&self, session: &Session) -> bool {
+        self.subscribe(session).await.is_ok()
+            && self.connection.ready().await.is_ok()
+            && timeout(THROWN_OUT_WITHIN, session.lost()).await.is_ok()
     }
 
     /// Returns what the session may listen to: what is kept of it, what it wants now in the other ways to share it, and what
@@ -140,7 +223,7 @@ impl Attachment {
         if *was_forgotten {
             self.note(&session, SessionState::Attached).await?;
         }
-        Ok(Attached::new(session, arrivals))
+        Ok(Attached::new(session, arrivals, Vec::new()))
     }
 
     /// Leaves the session for messages that come while this instance is away. Mosquitto forgets when it restarts what is
@@ -180,13 +263,43 @@ impl Attachment {
 
     async fn open(&self) -> Result<(Session, mpsc::Receiver<Arrival>)> {
         // Room for all that can come before an acknowledgement, so that the connection never waits here.
-        let (inbox, arrivals) = mpsc::channel(usize::from(self.spec.receive_maximum) + 1);
+        let (to, arrivals) = mpsc::channel(usize::from(self.spec.receive_maximum) + 1);
+        let inbox = SubscriptionInbox {
+            to,
+            echo: Arc::clone(&self.echo),
+            round_trips: Arc::clone(&self.round_trips),
+            connection: Arc::clone(&self.connection),
+        };
         Ok((Session::open(&self.connection.config, &self.spec, inbox).await?, arrivals))
     }
 
-    async fn subscribe(&self, session: &Session) -> Result<()> {
+    pub(crate) async fn subscribe(&self, session: &Session) -> Result<()> {
         let mut filters = vec![self.filter.clone()];
         filters.extend(self.hand_over.as_ref().map(|hand_over| hand_over.filter.clone()));
         session.subscribe(&filters, None).await
     }
+
+    /// Listens to what is sent to find out what the session may read. Returns whether that is allowed.
+    pub(crate) async fn listens_to_echoes(&self, session: &Session) -> bool {
+        session.subscribe_to_echoes(self.echoes.clone(), None).await.is_ok()
+    }
+
+    /// Listens to that no more: what comes to a session that is left waits in it.
+    pub(crate) async fn ends_echoes(&self, session: &Session) -> Result<()> {
+        session.unsubscribe(&self.echoes).await
+    }
+}
+
+fn taken_over() -> Error {
+    error(ErrorKind::TopologyMismatch, "register").context(
+        "another connection has the same client id: the broker gives one to all connections of a user \
+         (use_username_as_clientid), or another bridge has the same instance id",
+    )
+}
+
+/// Returns the copies of messages that somebody had in hand.
+pub(crate) async fn copies_in(connection: &Connection, topic: &str) -> Result<Vec<Publish>> {
+    let mut copies = connection.kept(&format!("{topic}/+")).await?;
+    copies.retain(|copy| !copy.payload.is_empty());
+    Ok(copies)
 }

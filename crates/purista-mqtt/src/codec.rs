@@ -15,6 +15,9 @@ const REFUSED: &str = "purista-refused";
 /// Tells how many attempts of a message have failed that one instance hands over to another.
 const FAILED_ATTEMPTS: &str = "purista-failed-attempts";
 
+/// Tells what an instance listens to that asks whether others are there.
+const LISTENS_TO: &str = "purista-listens-to";
+
 /// What a dead letter tells beside the original.
 const DEAD_LETTER: &str = "purista-dead-letter";
 
@@ -35,6 +38,25 @@ impl Reply {
     }
 }
 
+/// What travels beside a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Headers {
+    pub(crate) properties: PublishProperties,
+    /// Whether the broker keeps the message for whoever subscribes later.
+    is_retained: bool,
+}
+
+impl Headers {
+    fn retained(self) -> Self {
+        Self { is_retained: true, ..self }
+    }
+
+    /// Makes the client's options of it.
+    pub(crate) fn into_options(self) -> PublishOptions {
+        PublishOptions::at_least_once().retain(self.is_retained).properties(self.properties)
+    }
+}
+
 fn properties(expiry: Duration) -> PublishProperties {
     PublishProperties {
         // One of zero seconds is over at once.
@@ -44,35 +66,32 @@ fn properties(expiry: Duration) -> PublishProperties {
     }
 }
 
-fn at_least_once(properties: PublishProperties) -> PublishOptions {
-    PublishOptions::at_least_once().properties(properties)
+const fn beside(properties: PublishProperties) -> Headers {
+    Headers { properties, is_retained: false }
 }
 
 /// What travels beside an event.
-pub(crate) fn event() -> PublishOptions {
-    at_least_once(properties(EVENT_EXPIRY))
+pub(crate) fn event() -> Headers {
+    beside(properties(EVENT_EXPIRY))
 }
 
 /// What travels beside a command.
-pub(crate) fn command(command: &Message, deadline: Instant) -> PublishOptions {
+pub(crate) fn command(command: &Message, deadline: Instant) -> Headers {
     let correlation_id = command.correlation_id.as_ref();
-    at_least_once(PublishProperties {
+    beside(PublishProperties {
         correlation_data: correlation_id.map(|id| id.with_str(|id| Bytes::copy_from_slice(id.as_bytes()))),
         ..properties(deadline.saturating_duration_since(Instant::now()))
     })
 }
 
 /// What travels beside an answer. It may wait longer than its caller does: for a subscription.
-pub(crate) fn response(reply: &Reply) -> PublishOptions {
-    at_least_once(PublishProperties {
-        correlation_data: reply.correlation_data.clone(),
-        ..properties(EVENT_EXPIRY)
-    })
+pub(crate) fn response(reply: &Reply) -> Headers {
+    beside(PublishProperties { correlation_data: reply.correlation_data.clone(), ..properties(EVENT_EXPIRY) })
 }
 
 /// What travels beside a refusal.
-pub(crate) fn refusal(reply: Reply) -> PublishOptions {
-    at_least_once(PublishProperties {
+pub(crate) fn refusal(reply: Reply) -> Headers {
+    beside(PublishProperties {
         correlation_data: reply.correlation_data,
         user_properties: vec![(REFUSED.to_owned(), "1".to_owned())],
         ..properties(EVENT_EXPIRY)
@@ -80,8 +99,8 @@ pub(crate) fn refusal(reply: Reply) -> PublishOptions {
 }
 
 /// What travels beside a message that one instance passes on to another.
-pub(crate) fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishOptions {
-    at_least_once(passed_on_properties(publish, failed_attempts))
+pub(crate) fn passed_on(publish: &Publish, failed_attempts: u32) -> Headers {
+    beside(passed_on_properties(publish, failed_attempts))
 }
 
 pub(crate) fn passed_on_properties(publish: &Publish, failed_attempts: u32) -> PublishProperties {
@@ -95,37 +114,46 @@ pub(crate) fn passed_on_properties(publish: &Publish, failed_attempts: u32) -> P
     properties
 }
 
-/// What travels beside something that is of no use later.
-pub(crate) fn probe() -> PublishOptions {
-    at_least_once(PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() })
+/// What travels beside the copy of a message that its subscriber has in hand.
+pub(crate) fn parked(publish: &Publish, failed_attempts: u32) -> Headers {
+    passed_on(publish, failed_attempts).retained()
 }
 
-/// What travels beside a question whether somebody is there.
-pub(crate) fn question(response_topic: String) -> PublishOptions {
-    at_least_once(PublishProperties {
+/// What travels beside something that is of no use later.
+pub(crate) fn probe() -> Headers {
+    beside(PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() })
+}
+
+/// What travels beside a question whether somebody is there, and listens to the same.
+pub(crate) fn question(response_topic: String, listens_to: Option<&str>) -> Headers {
+    let listens_to = listens_to.map(|same| (LISTENS_TO.to_owned(), same.to_owned()));
+    beside(PublishProperties {
         message_expiry_interval: Some(1),
         response_topic: Some(response_topic),
+        user_properties: listens_to.into_iter().collect(),
         ..PublishProperties::default()
     })
+}
+
+/// Returns what somebody listens to who asks.
+pub(crate) fn listens_to(question: &Publish) -> Option<&str> {
+    user_property(question, LISTENS_TO)
 }
 
 /// What travels beside something that tells what came before it, however long that takes.
-pub(crate) fn marker() -> PublishOptions {
-    at_least_once(properties(MAX_TIMEOUT))
+pub(crate) fn marker() -> Headers {
+    beside(properties(MAX_TIMEOUT))
 }
 
 /// What travels beside something that the broker keeps until it is replaced, or for a time.
-pub(crate) fn kept(expiry: Option<Duration>) -> PublishOptions {
-    at_least_once(PublishProperties {
-        message_expiry_interval: expiry.map(seconds),
-        ..PublishProperties::default()
-    })
-    .retained()
+pub(crate) fn kept(expiry: Option<Duration>) -> Headers {
+    beside(PublishProperties { message_expiry_interval: expiry.map(seconds), ..PublishProperties::default() })
+        .retained()
 }
 
 /// What travels beside a dead letter.
-pub(crate) fn dead_letter(metadata: &str) -> PublishOptions {
-    at_least_once(dead_letter_properties(metadata)).retained()
+pub(crate) fn dead_letter(metadata: &str) -> Headers {
+    beside(dead_letter_properties(metadata)).retained()
 }
 
 pub(crate) fn dead_letter_properties(metadata: &str) -> PublishProperties {

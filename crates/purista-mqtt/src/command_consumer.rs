@@ -8,10 +8,14 @@ use rumqttc::Publish;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    address::shared_by,
+    address::{Names, shared_by},
     codec::{Reply, deadline, passed_on, response},
     connection::Connection,
+    round_trips::RoundTrips,
+    session::Session,
+    standing::Standing,
     transport::MqttTransport,
+    watch::{Listening, Watch},
 };
 
 /// How many commands that came wait to be taken over.
@@ -20,7 +24,34 @@ const ARRIVALS_CAPACITY: usize = 256;
 /// Consumes a command. The broker has nothing more to do with what it handed over, so what cannot be handled at once
 /// waits here.
 #[derive(Debug)]
-pub(crate) struct CommandConsumer(ConsumerTask);
+pub(crate) struct CommandConsumer {
+    task: ConsumerTask,
+    watch: ConsumerTask,
+}
+
+/// What a command listens to.
+struct CommandListening {
+    connection: Arc<Connection>,
+    filters: [String; 3],
+}
+
+impl Listening for CommandListening {
+    fn session(&self) -> Option<Arc<Session>> {
+        Some(self.connection.session())
+    }
+
+    fn round_trips(&self) -> &RoundTrips {
+        self.connection.round_trips()
+    }
+
+    async fn subscribe(&self, session: &Session) -> Result<()> {
+        self.connection.subscribe_again(session, &self.filters).await
+    }
+
+    async fn listens_to_echoes(&self, session: &Session) -> bool {
+        self.connection.listens_to_echoes(session).await
+    }
+}
 
 /// A command that waits for its handler.
 #[derive(Debug)]
@@ -46,9 +77,10 @@ impl CommandConsumer {
         ];
         let config = &connection.config;
         let backlog = Arc::new(Backlog::new(config.pending_messages, config.pending_bytes));
+        let standing = Standing::new(intake.clone());
         let mut first = Vec::new();
         {
-            let subscribed = connection.subscribe(&filters, &to);
+            let subscribed = connection.subscribe(&filters, &to, Some(&standing));
             tokio::pin!(subscribed);
             loop {
                 tokio::select! {
@@ -61,6 +93,13 @@ impl CommandConsumer {
         let closing = connection.closing().clone();
         let (passing_on, answering) = (Beside::default(), Beside::default());
         let command = command.clone();
+        let watch = Watch {
+            listening: CommandListening { connection: Arc::clone(&connection), filters: filters.clone() },
+            standing,
+            topic: Names::echo(&connection.names.command_pattern(&command), connection.client_id()),
+            answers: Some(connection.names.answer_echo(connection.client_id())),
+            connection: Arc::clone(&connection),
+        };
         let task = Task {
             connection,
             command,
@@ -73,16 +112,18 @@ impl CommandConsumer {
             to,
             arrivals,
         };
-        Ok(Self(ConsumerTask::spawn(&closing, |stop| async move {
+        let task = ConsumerTask::spawn(&closing, |stop| async move {
             first.into_iter().for_each(|publish| task.take(publish));
             task.run(stop).await;
-        })))
+        });
+        Ok(Self { task, watch: watch.spawn() })
     }
 
     /// Takes nothing more, and hands over what waits to another instance. What nobody takes is handled here before a
     /// shutdown.
     pub(crate) async fn stop(&self, why: Stop) {
-        self.0.stop(why).await;
+        self.watch.stop(why).await;
+        self.task.stop(why).await;
     }
 }
 

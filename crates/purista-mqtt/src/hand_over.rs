@@ -30,7 +30,7 @@ impl HandOver {
 
     /// Looks whether another instance is there, once this one takes nothing over and does not answer any more.
     pub(crate) async fn find_takers(&self) -> Result<bool> {
-        let has_takers = self.connection.is_answered(self.presence.clone()).await?;
+        let has_takers = self.connection.ask(self.presence.clone(), None).await?.is_some();
         self.has_takers.store(has_takers, Ordering::Release);
         Ok(has_takers)
     }

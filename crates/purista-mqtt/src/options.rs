@@ -22,6 +22,8 @@ use tokio::task::spawn_blocking;
 use crate::{
     config::{Config, ENVELOPE, Login, is_websocket},
     error::error,
+    packet_size::RefusedSizes,
+    puback::{KnownReasons, OddReasons},
     socket::{self, BoxStream},
     web_socket::{self, Requesting},
 };
@@ -37,10 +39,17 @@ pub(crate) struct SessionSpec {
     /// How many messages are sent to the broker without acknowledgement at the most.
     pub(crate) max_inflight: u16,
     pub(crate) ack_mode: AckMode,
+    /// The sizes of packets for which connections were lost.
+    pub(crate) refused: Arc<RefusedSizes>,
 }
 
 /// Makes the client's options of ours.
-pub(crate) async fn options(config: &Config, server: &ServerUrl, spec: &SessionSpec) -> Result<MqttOptions> {
+pub(crate) async fn options(
+    config: &Config,
+    server: &ServerUrl,
+    spec: &SessionSpec,
+    odd_reasons: &OddReasons,
+) -> Result<MqttOptions> {
     let client_id = spec.client_id.as_str();
     let mut options = if is_websocket(server) {
         let mut options = MqttOptions::new(
@@ -77,7 +86,7 @@ pub(crate) async fn options(config: &Config, server: &ServerUrl, spec: &SessionS
         .set_ack_mode(spec.ack_mode)
         .set_clean_start(spec.expiry.is_none())
         .set_max_request_batch(MAX_REQUEST_BATCH)
-        .set_socket_connector(connector(config, server, silence).await?);
+        .set_socket_connector(connector(config, server, silence, odd_reasons).await?);
     if spec.expiry.is_some() {
         options.set_session_store(NothingInFlight(PersistedSession {
             format_version: 1,
@@ -133,11 +142,12 @@ async fn connector(
     config: &Config,
     server: &ServerUrl,
     silence: Duration,
+    odd_reasons: &OddReasons,
 ) -> Result<impl Fn(String, NetworkOptions) -> BoxFuture<'static, io::Result<BoxStream>> + use<>> {
     let tls = if server.scheme().is_encrypted() { Some(tls(config).await?) } else { None };
-    let server = server.clone();
+    let (server, odd_reasons) = (server.clone(), odd_reasons.clone());
     Ok(move |_, _| -> BoxFuture<'static, io::Result<BoxStream>> {
-        let (server, tls) = (server.clone(), tls.clone());
+        let (server, tls, odd_reasons) = (server.clone(), tls.clone(), odd_reasons.clone());
         Box::pin(async move {
             let socket = socket::connect(server.host(), server.port(), silence).await?;
             let stream: BoxStream = match tls {
@@ -149,10 +159,12 @@ async fn connector(
                 }
                 None => Box::new(socket),
             };
-            Ok(match is_websocket(&server) {
+            let stream: BoxStream = match is_websocket(&server) {
+                // In its frames no packets are to be seen.
                 true => Box::new(Requesting::new(stream, &web_socket::target(&server))),
-                false => stream,
-            })
+                false => Box::new(KnownReasons::new(stream, odd_reasons)),
+            };
+            Ok(stream)
         })
     })
 }

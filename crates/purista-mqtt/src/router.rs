@@ -51,11 +51,14 @@ impl Router {
 }
 
 /// Consumers take over at once. One that does not must not hold up the others for long.
-async fn hand_over(to: &mpsc::Sender<Publish>, publish: Publish) {
-    if let Err(TrySendError::Full(publish)) = to.try_send(publish)
-        && timeout(STALL, to.send(publish)).await.is_err()
-    {
-        tracing::warn!("a message is lost, as it was not taken over in time");
+/// Returns whether it has taken the message over.
+async fn hand_over(to: &mpsc::Sender<Publish>, publish: Publish) -> bool {
+    match to.try_send(publish) {
+        Ok(()) => true,
+        Err(TrySendError::Full(publish)) => {
+            timeout(STALL, to.send(publish)).await.is_ok_and(|sent| sent.is_ok())
+        }
+        Err(TrySendError::Closed(_)) => false,
     }
 }
 
@@ -68,7 +71,11 @@ impl Inbox for Router {
             Some(ANSWERS) => self.answer(&publish),
             Some(ROUND_TRIP) => self.0.round_trips.end(&publish.payload),
             Some(id) => match self.0.routes.find(id) {
-                Some(to) => hand_over(&to, publish).await,
+                Some(to) => {
+                    if !hand_over(&to, publish).await {
+                        self.0.link.overflowed();
+                    }
+                }
                 None => {
                     if let Some(filter) = self.0.routes.take_abandoned(id) {
                         tracing::debug!(filter, "a subscription that nobody wants any more is ended");
@@ -78,5 +85,29 @@ impl Inbox for Router {
             },
             None => tracing::debug!("a message came without a subscription identifier"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::QoS;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_does_not_take_over_holds_nobody_up_for_long() {
+        let publish = || Publish::new("topic", QoS::AtLeastOnce, "", None);
+        let (to, mut taken) = mpsc::channel(1);
+        assert!(hand_over(&to, publish()).await);
+        let began = tokio::time::Instant::now();
+        assert!(!hand_over(&to, publish()).await);
+        assert_eq!(began.elapsed(), STALL);
+        // One that is only slow gets it.
+        let slow = tokio::spawn(async move {
+            tokio::time::sleep(STALL / 2).await;
+            taken.recv().await.is_some() && taken.recv().await.is_some()
+        });
+        assert!(hand_over(&to, publish()).await && slow.await.unwrap());
+        assert!(!hand_over(&to, publish()).await, "nobody is there any more");
     }
 }

@@ -4,6 +4,8 @@ use parking_lot::Mutex;
 use rumqttc::Publish;
 use tokio::sync::mpsc;
 
+use crate::standing::{Standing, Trouble};
+
 /// The subscription identifier of answers.
 pub(crate) const ANSWERS: usize = 1;
 
@@ -28,12 +30,18 @@ struct Inner {
 #[derive(Debug)]
 struct Route {
     filter: String,
-    to: Vec<mpsc::Sender<Publish>>,
+    to: Vec<Taker>,
+}
+
+#[derive(Debug)]
+struct Taker {
+    to: mpsc::Sender<Publish>,
+    standing: Option<Standing>,
 }
 
 impl Route {
     fn is_wanted(&self) -> bool {
-        self.to.iter().any(|to| !to.is_closed())
+        self.to.iter().any(|taker| !taker.to.is_closed())
     }
 }
 
@@ -45,15 +53,16 @@ impl Default for Routes {
 
 impl Routes {
     /// Adds who wants a filter; returns its subscription identifier.
-    pub(crate) fn add(&self, filter: &str, to: mpsc::Sender<Publish>) -> usize {
+    pub(crate) fn add(&self, filter: &str, to: mpsc::Sender<Publish>, standing: Option<&Standing>) -> usize {
         let mut inner = self.0.lock();
+        let taker = Taker { to, standing: standing.cloned() };
         if let Some((id, route)) = inner.routes.iter_mut().find(|(_, route)| route.filter == filter) {
-            route.to.push(to);
+            route.to.push(taker);
             return *id;
         }
         let id = inner.next_id;
         inner.next_id += 1;
-        inner.routes.insert(id, Route { filter: filter.to_owned(), to: vec![to] });
+        inner.routes.insert(id, Route { filter: filter.to_owned(), to: vec![taker] });
         id
     }
 
@@ -61,7 +70,9 @@ impl Routes {
     pub(crate) fn is_last(&self, filter: &str, to: &mpsc::Sender<Publish>) -> bool {
         let inner = self.0.lock();
         let route = inner.routes.values().find(|route| route.filter == filter);
-        route.is_some_and(|route| route.to.iter().all(|other| other.same_channel(to) || other.is_closed()))
+        route.is_some_and(|route| {
+            route.to.iter().all(|other| other.to.same_channel(to) || other.to.is_closed())
+        })
     }
 
     /// Returns whether somebody wants what has this identifier.
@@ -72,14 +83,30 @@ impl Routes {
     /// Removes who wanted something.
     pub(crate) fn remove(&self, to: &mpsc::Sender<Publish>) {
         self.0.lock().routes.retain(|_, route| {
-            route.to.retain(|other| !other.same_channel(to));
+            route.to.retain(|other| !other.to.same_channel(to));
             !route.to.is_empty()
         });
     }
 
     /// Returns where something goes.
     pub(crate) fn find(&self, id: usize) -> Option<mpsc::Sender<Publish>> {
-        self.0.lock().routes.get(&id)?.to.iter().find(|to| !to.is_closed()).cloned()
+        let inner = self.0.lock();
+        inner.routes.get(&id)?.to.iter().find(|taker| !taker.to.is_closed()).map(|taker| taker.to.clone())
+    }
+
+    /// Returns the subscription identifier of a filter.
+    pub(crate) fn id_of(&self, filter: &str) -> Option<usize> {
+        let inner = self.0.lock();
+        inner.routes.iter().find(|(_, route)| route.filter == filter).map(|(id, _)| *id)
+    }
+
+    /// Notes that the broker refuses a subscription.
+    pub(crate) fn refused(&self, id: usize) {
+        let inner = self.0.lock();
+        let takers = inner.routes.get(&id).map_or(&[][..], |route| &route.to);
+        takers.iter().filter_map(|taker| taker.standing.as_ref()).for_each(|standing| {
+            standing.note(Trouble::Refused, true);
+        });
     }
 
     /// Takes the filter of something away that nobody wants any more, as who wanted it has gone without a word.
@@ -105,9 +132,10 @@ mod tests {
     fn a_filter_is_one_subscription_however_many_want_it() {
         let routes = Routes::default();
         let [(one, _keep_one), (two, _keep_two)] = [mpsc::channel(1), mpsc::channel(1)];
-        let id = routes.add("a/+", one.clone());
-        assert_eq!(routes.add("a/+", two.clone()), id);
-        assert_ne!(routes.add("b/+", two.clone()), id);
+        let id = routes.add("a/+", one.clone(), None);
+        assert_eq!(routes.add("a/+", two.clone(), None), id);
+        assert_eq!((routes.id_of("a/+"), routes.id_of("b/+")), (Some(id), None));
+        assert_ne!(routes.add("b/+", two.clone(), None), id);
         assert!(routes.find(id).is_some_and(|found| found.same_channel(&one)));
         assert!(!routes.is_last("a/+", &one));
         routes.remove(&one);

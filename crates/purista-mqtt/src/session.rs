@@ -10,24 +10,31 @@ use purista_core::{
     adapter::{Attempts, ServerUrl},
 };
 use rumqttc::{
-    AsyncClient, ConnAck, ConnAckProperties, DisconnectProperties, DisconnectReasonCode, Event, EventLoop,
-    Packet, PubAckReason, Publish, PublishOptions, PublishResult, QoS, RetainForwardRule,
-    SubscribeFilterInput, SubscribeProperties, SubscribeReasonCode,
+    AsyncClient, DisconnectProperties, DisconnectReasonCode, Event, Packet, PubAck, PubAckReason, Publish,
+    PublishNoticeError, PublishResult, QoS, RetainForwardRule, SubscribeFilterInput, SubscribeProperties,
+    SubscribeReasonCode,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    broker_limits::Limits,
+    codec::Headers,
     config::Config,
-    error::{error, from_connect, lost, not_subscribed, refused},
-    options::{SessionSpec, options, seconds},
+    error::{error, from_connect, lost, not_subscribed, refused, refused_oddly, unsubscribed},
+    options::{SessionSpec, options},
+    packet_size::{RefusedSizes, Sizes, packet_size},
+    polling::{Cut, Loss, Polling},
+    puback::{OddReasons, PACKET_TOO_LARGE},
 };
 
 /// How many requests wait for their turn on the connection.
 const REQUEST_CAPACITY: usize = 1_024;
 
-/// What stands in a packet beside topic and payload at the most.
-const PROPERTIES: usize = 512;
+/// How long it takes to know why a connection is lost.
+const LOSS_PATIENCE: Duration = Duration::from_secs(1);
+
+const NO_RETAINED: &str = "the broker keeps no messages (retain_available)";
 
 /// How long the broker may take to confirm what is under way when a connection ends.
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,15 +46,11 @@ pub(crate) struct Session {
     pub(crate) is_resumed: bool,
     pub(crate) limits: Limits,
     lost: CancellationToken,
-    reason: Arc<OnceLock<String>>,
+    loss: Arc<OnceLock<Loss>>,
+    sizes: Arc<Sizes>,
+    refused: Arc<RefusedSizes>,
+    odd_reasons: OddReasons,
     _end: DropGuard,
-}
-
-/// What the broker said of itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) max_packet: usize,
-    pub(crate) retains: bool,
 }
 
 /// A message that came, with the connection that it has to be acknowledged on.
@@ -55,6 +58,8 @@ pub(crate) struct Limits {
 pub(crate) struct Arrival {
     pub(crate) publish: Publish,
     pub(crate) client: Arc<AsyncClient>,
+    /// Where a copy of it is kept, if it was acknowledged before.
+    pub(crate) copy: Option<String>,
 }
 
 /// Takes what comes over a session.
@@ -80,15 +85,28 @@ impl Inbox for mpsc::Sender<Arrival> {
 pub(crate) enum Failed {
     /// The connection was lost: whether it took effect is not known.
     Lost,
+    /// The same, and it may have been lost as the broker takes no packet of this size.
+    Suspect { size: usize },
     /// The broker takes no packet of this size.
     TooLarge { size: usize, limit: usize },
+    /// The broker keeps no messages.
+    KeepsNone,
+    /// The broker refuses it for a reason that MQTT does not have.
+    Odd(u8),
+    /// The client does not send it, although it is connected.
+    NotSent,
 }
 
 impl Failed {
     pub(crate) fn into_error(self, operation: &'static str) -> Error {
         match self {
-            Self::Lost => lost(operation),
+            Self::Lost | Self::Suspect { .. } => lost(operation),
             Self::TooLarge { size, limit } => error(ErrorKind::payload_too_large(size, limit), operation),
+            Self::KeepsNone => {
+                error(ErrorKind::Unsupported(Capability::DeadLetter), operation).context(NO_RETAINED)
+            }
+            Self::Odd(reason) => refused_oddly(reason, operation),
+            Self::NotSent => error(ErrorKind::Unexpected, operation).context("the client does not send it"),
         }
     }
 }
@@ -112,14 +130,16 @@ impl Session {
         spec: &SessionSpec,
         inbox: impl Inbox,
     ) -> Result<Self> {
-        let options = options(config, server, spec).await?;
+        let odd_reasons = OddReasons::default();
+        let options = options(config, server, spec, &odd_reasons).await?;
         let (client, mut events) = AsyncClient::builder(options)
             .capacity(REQUEST_CAPACITY)
             .try_build()
             .map_err(|cause| error(ErrorKind::InvalidConfig, "start").source(cause))?;
         let answer = timeout(config.connect_timeout, events.poll()).await;
         let answer = answer.map_err(|_| error(ErrorKind::Unavailable, "start").context("no answer"))?;
-        let connack = match answer.map_err(|cause| from_connect(cause, server.scheme().is_encrypted()))? {
+        let failed = |cause| from_connect(cause, server.scheme().is_encrypted(), &spec.client_id);
+        let connack = match answer.map_err(failed)? {
             Event::Incoming(Packet::ConnAck(connack)) => connack,
             other => {
                 tracing::debug!(?other, "no acknowledgement of a connection");
@@ -133,18 +153,28 @@ impl Session {
             u16::try_from(events.options.keep_alive().min(config.keep_alive).as_secs()).unwrap_or(u16::MAX),
         );
         let (client, lost, end) = (Arc::new(client), CancellationToken::new(), CancellationToken::new());
-        let reason = Arc::new(OnceLock::new());
+        let (loss, sizes) = (Arc::new(OnceLock::new()), Arc::new(Sizes::default()));
         let polling = Polling {
             events,
             client: Arc::clone(&client),
             inbox,
             lost: lost.clone(),
-            reason: Arc::clone(&reason),
+            loss: Arc::clone(&loss),
+            sizes: Arc::clone(&sizes),
             end: end.clone(),
         };
         tokio::spawn(polling.run());
-        let is_resumed = connack.session_present;
-        Ok(Self { client, is_resumed, limits, lost, reason, _end: end.drop_guard() })
+        Ok(Self {
+            client,
+            is_resumed: connack.session_present,
+            limits,
+            lost,
+            loss,
+            sizes,
+            refused: Arc::clone(&spec.refused),
+            odd_reasons,
+            _end: end.drop_guard(),
+        })
     }
 
     /// Publishes a message; returns what the broker says of it.
@@ -152,15 +182,71 @@ impl Session {
         &self,
         topic: String,
         payload: Bytes,
-        options: PublishOptions,
+        headers: Headers,
     ) -> Result<PubAckReason, Failed> {
-        self.check_size(&topic, &payload)?;
-        let notice = self.client.publish_tracked(topic, payload, options).await;
-        match notice.map_err(|_| Failed::Lost)?.wait_async().await {
-            Ok(PublishResult::Qos1(acknowledgement)) => Ok(acknowledgement.reason),
+        let size = self.check_size(&topic, &payload, &headers)?;
+        self.publish_of_size(size, topic, payload, headers).await
+    }
+
+    async fn publish_of_size(
+        &self,
+        size: usize,
+        topic: String,
+        payload: Bytes,
+        headers: Headers,
+    ) -> Result<PubAckReason, Failed> {
+        self.sizes.begin(size);
+        let notice = self.client.publish_tracked(topic, payload, headers.into_options()).await;
+        let notice = match notice {
+            Ok(notice) => notice,
+            Err(_) => return Err(self.failure(size).await),
+        };
+        match notice.wait_async().await {
+            Ok(PublishResult::Qos1(acknowledgement)) => self.judge(size, &acknowledgement),
             Ok(_) => Ok(PubAckReason::Success),
-            Err(_) => Err(Failed::Lost),
+            Err(PublishNoticeError::RetainNotSupported) => {
+                self.sizes.refused(size);
+                Err(Failed::KeepsNone)
+            }
+            Err(_) => Err(self.failure(size).await),
         }
+    }
+
+    /// Finds out what an acknowledgement says.
+    fn judge(&self, size: usize, acknowledgement: &PubAck) -> Result<PubAckReason, Failed> {
+        let reason = acknowledgement.reason;
+        let odd = || self.odd_reasons.take(acknowledgement.pkid);
+        match (reason == PubAckReason::UnspecifiedError).then(odd).flatten() {
+            Some(PACKET_TOO_LARGE) => {
+                self.sizes.refused(size);
+                // It tells no limit.
+                Err(Failed::TooLarge { size, limit: size - 1 })
+            }
+            Some(other) => Err(Failed::Odd(other)),
+            None => {
+                self.sizes.took(size);
+                Ok(reason)
+            }
+        }
+    }
+
+    /// Tells why a packet of this size was lost.
+    async fn failure(&self, size: usize) -> Failed {
+        // Whoever waits hears it before the reason is known.
+        if timeout(LOSS_PATIENCE, self.lost.cancelled()).await.is_err() {
+            return Failed::NotSent;
+        }
+        match self.loss.get().map(|loss| loss.cut) {
+            Some(Cut::TooLarge) if self.sizes.is_suspect(size) => self.blame(size),
+            Some(Cut::Unclear) if self.sizes.is_suspect(size) => Failed::Suspect { size },
+            _ => Failed::Lost,
+        }
+    }
+
+    /// Notes that connections are lost for packets of this size.
+    pub(crate) fn blame(&self, size: usize) -> Failed {
+        self.refused.note(size);
+        Failed::TooLarge { size, limit: size - 1 }
     }
 
     /// Publishes a message. Returns whether somebody gets it.
@@ -168,10 +254,10 @@ impl Session {
         &self,
         topic: String,
         payload: Bytes,
-        options: PublishOptions,
+        headers: Headers,
         operation: &'static str,
     ) -> Result<bool> {
-        match self.publish(topic, payload, options).await {
+        match self.publish(topic, payload, headers).await {
             Ok(PubAckReason::Success) => Ok(true),
             Ok(PubAckReason::NoMatchingSubscribers) => Ok(false),
             Ok(reason) => Err(refused(reason, operation)),
@@ -179,42 +265,55 @@ impl Session {
         }
     }
 
-    /// The client would end the connection.
-    fn check_size(&self, topic: &str, payload: &Bytes) -> Result<(), Failed> {
-        let (size, limit) = (topic.len() + payload.len() + PROPERTIES, self.limits.max_packet);
-        if size > limit { Err(Failed::TooLarge { size, limit }) } else { Ok(()) }
+    /// The client would end the connection, or the broker.
+    fn check_size(&self, topic: &str, payload: &Bytes, headers: &Headers) -> Result<usize, Failed> {
+        let size = packet_size(topic, payload.len(), &headers.properties);
+        let limit = self.limits.max_packet.min(self.refused.limit());
+        if size > limit { Err(Failed::TooLarge { size, limit }) } else { Ok(size) }
     }
 
-    /// Publishes a message; returns when it is on its way.
-    pub(crate) async fn send(
-        &self,
-        topic: String,
-        payload: Bytes,
-        options: PublishOptions,
-    ) -> Result<(), Failed> {
-        self.check_size(&topic, &payload)?;
-        self.client.publish(topic, payload, options).await.map_err(|_| Failed::Lost)
+    /// Publishes a message; returns when it is on its way. One that is larger than any before is waited for, as the broker
+    /// may refuse it.
+    pub(crate) async fn send(&self, topic: String, payload: Bytes, headers: Headers) -> Result<(), Failed> {
+        let size = self.check_size(&topic, &payload, &headers)?;
+        if !self.sizes.is_taken(size) {
+            return self.publish_of_size(size, topic, payload, headers).await.map(drop);
+        }
+        self.client.publish(topic, payload, headers.into_options()).await.map_err(|_| Failed::Lost)
     }
 
     /// Subscribes; returns when the broker routes to us. What comes has this identifier.
     pub(crate) async fn subscribe(&self, filters: &[String], id: Option<usize>) -> Result<()> {
-        self.subscribe_with(filters, id, RetainForwardRule::Never).await
+        self.subscribe_with(filters, id, QoS::AtLeastOnce, RetainForwardRule::Never).await
+    }
+
+    /// Subscribes to what a client sends to itself to find out what it may read. It comes without acknowledgement, so a full
+    /// window does not hold it up.
+    pub(crate) async fn subscribe_to_echoes(&self, filter: String, id: Option<usize>) -> Result<()> {
+        self.subscribe_with(&[filter], id, QoS::AtMostOnce, RetainForwardRule::Never).await
     }
 
     /// Subscribes to what is kept under a topic.
     pub(crate) async fn subscribe_to_kept(&self, topic: String, id: usize) -> Result<()> {
-        self.subscribe_with(&[topic], Some(id), RetainForwardRule::OnEverySubscribe).await
+        self.subscribe_with(&[topic], Some(id), QoS::AtLeastOnce, RetainForwardRule::OnEverySubscribe).await
     }
 
     async fn subscribe_with(
         &self,
         filters: &[String],
         id: Option<usize>,
+        qos: QoS,
         retained: RetainForwardRule,
     ) -> Result<()> {
-        let filters = filters.iter().map(|filter| {
-            SubscribeFilterInput::new(filter, QoS::AtLeastOnce).retain_forward_rule(retained.clone())
-        });
+        // Beside a filter are its length and options; beside all of them the identifier and the like.
+        let size = 32 + filters.iter().map(|filter| 3 + filter.len()).sum::<usize>();
+        if size > self.limits.max_packet {
+            let context = format!("the broker takes no filter of {size} bytes (max_packet_size)");
+            return Err(error(ErrorKind::TopologyMismatch, "register").context(context));
+        }
+        let filters = filters
+            .iter()
+            .map(|filter| SubscribeFilterInput::new(filter, qos).retain_forward_rule(retained.clone()));
         let properties = SubscribeProperties { id, user_properties: Vec::new() };
         let notice = self.client.subscribe_many_with_properties_tracked(filters, properties).await;
         let notice = notice.map_err(|_| lost("register"))?;
@@ -229,7 +328,8 @@ impl Session {
     /// Ends a subscription; returns when the broker routes nothing more to it. What it had routed may still come.
     pub(crate) async fn unsubscribe(&self, filter: &str) -> Result<()> {
         let notice = self.client.unsubscribe_tracked(filter).await.map_err(|_| lost("unregister"))?;
-        notice.wait_async().await.map(drop).map_err(|_| lost("unregister"))
+        let answer = notice.wait_async().await.map_err(|_| lost("unregister"))?;
+        answer.reasons.into_iter().try_for_each(unsubscribed)
     }
 
     /// Sends what is under way, and disconnects. The broker forgets the session now, or keeps it for its time.
@@ -247,9 +347,20 @@ impl Session {
         }
     }
 
+    /// Makes an arrival of the copy of a message that was acknowledged before.
+    pub(crate) fn from_copy(&self, publish: Publish) -> Arrival {
+        let copy = Some(String::from_utf8_lossy(&publish.topic).into_owned());
+        Arrival { publish, client: Arc::clone(&self.client), copy }
+    }
+
     /// Waits until the connection is lost. Cancel safe.
     pub(crate) async fn lost(&self) {
         self.lost.cancelled().await;
+    }
+
+    /// Returns whether another connection has taken over its client id.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.loss.get().is_some_and(|loss| loss.cut == Cut::TakenOver)
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -258,85 +369,13 @@ impl Session {
 
     /// Returns why the connection is lost.
     pub(crate) fn reason(&self) -> String {
-        self.reason.get().cloned().unwrap_or_else(|| "the connection to the broker was lost".to_owned())
+        let reason = self.loss.get().map(|loss| loss.reason.clone());
+        reason.unwrap_or_else(|| "the connection to the broker was lost".to_owned())
     }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("is_lost", &self.is_lost()).finish_non_exhaustive()
-    }
-}
-
-impl Limits {
-    /// Reads what the broker gives, if it is enough.
-    fn of(connack: &ConnAck, spec: &SessionSpec) -> Result<Self> {
-        let properties = connack.properties.as_ref();
-        let has = |flag: fn(&ConnAckProperties) -> Option<u8>| properties.and_then(flag) != Some(0);
-        if !has(|broker| broker.shared_subscription_available) {
-            return Err(error(ErrorKind::Unsupported(Capability::SharedSubscriptions), "start"));
-        }
-        let expiry = properties.and_then(|broker| broker.session_expiry_interval);
-        let asked = spec.expiry.map_or(0, seconds);
-        if expiry.is_some_and(|granted| granted < asked) {
-            tracing::warn!(
-                granted = expiry,
-                asked,
-                "the broker keeps sessions for a shorter time, in seconds"
-            );
-        }
-        if spec.expiry.is_some() && expiry == Some(0) {
-            return Err(error(ErrorKind::Unsupported(Capability::DurableSubscriptions), "start"));
-        }
-        let needed = [
-            (has(|broker| broker.max_qos), "QoS 1"),
-            (has(|broker| broker.wildcard_subscription_available), "wildcards"),
-            (has(|broker| broker.subscription_identifiers_available), "subscription identifiers"),
-        ];
-        if let Some((_, what)) = needed.into_iter().find(|(is_given, _)| !is_given) {
-            return Err(
-                error(ErrorKind::TopologyMismatch, "start").context(format!("the broker has no {what}"))
-            );
-        }
-        let max_packet = properties.and_then(|broker| usize::try_from(broker.max_packet_size?).ok());
-        let retains = has(|broker| broker.retain_available);
-        Ok(Self { max_packet: max_packet.unwrap_or(usize::MAX), retains })
-    }
-}
-
-/// Drives a connection: nothing else happens here, so that it never waits for what waits for it.
-struct Polling<I> {
-    events: EventLoop,
-    client: Arc<AsyncClient>,
-    inbox: I,
-    lost: CancellationToken,
-    reason: Arc<OnceLock<String>>,
-    end: CancellationToken,
-}
-
-impl<I: Inbox> Polling<I> {
-    async fn run(self) {
-        let Self { mut events, client, inbox, lost, reason, end } = self;
-        // Also if it unwinds.
-        let _lost = lost.drop_guard();
-        let poll = async {
-            loop {
-                match events.poll().await {
-                    Ok(Event::Incoming(Packet::Publish(publish))) => {
-                        let arrival = Arrival { publish, client: Arc::clone(&client) };
-                        inbox.take(arrival).await;
-                    }
-                    Ok(_) => {}
-                    Err(cause) => {
-                        let _only = reason.set(cause.to_string());
-                        return;
-                    }
-                }
-            }
-        };
-        tokio::select! {
-            () = poll => {}
-            () = end.cancelled() => {}
-        }
     }
 }

@@ -16,11 +16,12 @@ use purista_core::{
 use rumqttc::Publish;
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    acknowledgement::{MqttAcknowledgement, Unsettled},
+    acknowledgement::MqttAcknowledgement,
     adoption::Adoption,
     attach::{Attached, Attachment},
     codec::{failed_attempts, is_refusal},
@@ -28,9 +29,13 @@ use crate::{
     end_marker::{EndMarker, Place},
     error::lost,
     hand_over::HandOver,
+    round_trips::RoundTrips,
     session::{Arrival, Session},
     session_record::{SessionRecord, SessionState},
+    standing::{Standing, Trouble},
     transport::MqttTransport,
+    watch::{Listening, Watch},
+    window::Window,
 };
 
 /// How many messages are delivered before it is looked for anything else.
@@ -42,6 +47,9 @@ const QUESTIONS_CAPACITY: usize = 64;
 /// How long a registration waits for the sessions of others to be adopted.
 const ADOPTION_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long it is not tried again to make room in a window.
+const PARKING_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long it may take to restore a session before that is tried again.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -50,6 +58,7 @@ const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct SubscriptionConsumer {
     task: ConsumerTask,
+    watch: ConsumerTask,
     shared: Arc<Shared>,
 }
 
@@ -57,11 +66,35 @@ pub(crate) struct SubscriptionConsumer {
 #[derive(Debug)]
 struct Shared {
     connection: Arc<Connection>,
-    session: Mutex<Option<(Arc<Session>, Unsettled)>>,
+    session: Mutex<Option<(Arc<Session>, Window)>>,
     /// Whether the broker forgets the session at the end, if nothing in it is unsettled.
     forgets: AtomicBool,
     /// Where its record is kept, if it is durable.
     record: Option<String>,
+}
+
+/// What a subscription listens to.
+struct SubscriptionListening {
+    attachment: Arc<Attachment>,
+    shared: Arc<Shared>,
+}
+
+impl Listening for SubscriptionListening {
+    fn session(&self) -> Option<Arc<Session>> {
+        self.shared.session.lock().as_ref().map(|(session, _)| Arc::clone(session))
+    }
+
+    fn round_trips(&self) -> &RoundTrips {
+        &self.attachment.round_trips
+    }
+
+    async fn subscribe(&self, session: &Session) -> Result<()> {
+        self.attachment.subscribe(session).await
+    }
+
+    async fn listens_to_echoes(&self, session: &Session) -> bool {
+        self.attachment.listens_to_echoes(session).await
+    }
 }
 
 impl SubscriptionConsumer {
@@ -72,12 +105,13 @@ impl SubscriptionConsumer {
         granted: &Granted,
         intake: Intake<MqttTransport>,
     ) -> Result<Self> {
-        let attachment = Attachment::new(Arc::clone(&connection), subscription, granted);
-        let attached = attachment.attach().await?;
+        let attachment = Arc::new(Attachment::new(Arc::clone(&connection), subscription, granted));
+        attachment.agree().await?;
+        let mut attached = attachment.attach().await?;
         let (to, questions) = mpsc::channel(QUESTIONS_CAPACITY);
         if let Some(hand_over) = &attachment.hand_over {
             let presence = std::slice::from_ref(&hand_over.presence);
-            if let Err(error) = connection.subscribe(presence, &to).await {
+            if let Err(error) = connection.subscribe(presence, &to, None).await {
                 attached.session.disconnect(!attached.session.is_resumed).await;
                 return Err(error);
             }
@@ -95,31 +129,45 @@ impl SubscriptionConsumer {
         });
         let closing = shared.connection.closing().clone();
         let max_delay = shared.connection.config.max_reconnect_delay;
+        let standing = Standing::new(intake.clone());
+        let watch = Watch {
+            listening: SubscriptionListening {
+                attachment: Arc::clone(&attachment),
+                shared: Arc::clone(&shared),
+            },
+            standing: standing.clone(),
+            topic: attachment.echo.to_string(),
+            answers: None,
+            connection: Arc::clone(&shared.connection),
+        };
         let task = Task {
+            waiting: std::mem::take(&mut attached.left).into(),
+            standing,
+            parking: JoinSet::new(),
             attachment,
             attached,
             attached_at: Instant::now(),
             backoff: Backoff::new(Duration::from_millis(100), max_delay),
-            waiting: VecDeque::new(),
             to,
             questions,
             intake,
             shared: Arc::clone(&shared),
         };
-        Ok(Self { task: ConsumerTask::spawn(&closing, |stop| task.run(stop)), shared })
+        Ok(Self { task: ConsumerTask::spawn(&closing, |stop| task.run(stop)), watch: watch.spawn(), shared })
     }
 
     /// Takes nothing more. Another instance gets what waits here, if there is one; otherwise it waits at the broker if the
     /// subscription is durable, or is handled here before a shutdown.
     pub(crate) async fn stop(&self, why: Stop) {
+        self.watch.stop(why).await;
         self.task.stop(why).await;
     }
 
     /// Ends the connection, and leaves nothing at the broker but what is durable.
     pub(crate) async fn close(&self) {
-        let Some((session, unsettled)) = self.shared.session.lock().take() else { return };
+        let Some((session, window)) = self.shared.session.lock().take() else { return };
         let Shared { forgets, record, .. } = &*self.shared;
-        let forgets = forgets.load(Ordering::Acquire) && (unsettled.is_none() || record.is_none());
+        let forgets = forgets.load(Ordering::Acquire) && (window.is_empty() || record.is_none());
         if let Some(record) = record.as_ref().filter(|_| forgets) {
             // Whoever finds one without a session adopts nothing.
             if let Err(error) = SessionRecord::forget(&session, record).await {
@@ -131,7 +179,10 @@ impl SubscriptionConsumer {
 }
 
 struct Task {
-    attachment: Attachment,
+    attachment: Arc<Attachment>,
+    standing: Standing,
+    /// What makes room in a window that is full.
+    parking: JoinSet<()>,
     attached: Attached,
     attached_at: Instant,
     /// The pauses between two attempts to attach again.
@@ -161,15 +212,16 @@ impl Task {
                 Ended::Over => return,
                 Ended::Lost => {}
             }
-            self.intake.consumer_down();
+            self.standing.note(Trouble::Lost, true);
             if self.attachment.is_durable {
-                self.waiting.clear();
+                // What was acknowledged before does not come again.
+                self.waiting.retain(|arrival| arrival.copy.is_some());
             } else {
                 self.keep_what_came();
             }
             tokio::select! {
                 why = stop.told() => return self.finish(why).await,
-                () = self.attach_again() => self.intake.consumer_up(),
+                () = self.attach_again() => self.standing.note(Trouble::Lost, false),
             }
         }
     }
@@ -180,20 +232,46 @@ impl Task {
             self.deliver_what_came().await;
             // A handler's place is taken when there is work for it: it may be needed for another attempt.
             let has_work = !self.waiting.is_empty();
+            let is_starved = self.is_starved();
             tokio::select! {
                 biased;
                 why = stop.told() => return Ended::Stopped(why),
                 () = session.lost() => return Ended::Lost,
-                Some(question) = self.questions.recv() => self.shared.connection.answer(&question).await,
+                Some(question) = self.questions.recv() => {
+                    self.shared.connection.answer(&question, &self.attachment.listens_to).await;
+                }
                 Some(arrival) = self.attached.arrivals.recv(), if !has_work => self.waiting.push_back(arrival),
-                slot = self.intake.slot(), if has_work => {
+                slot = self.intake.slot(), if has_work || is_starved => {
                     let Some(slot) = slot else { return Ended::Over };
-                    if let Some(arrival) = self.waiting.pop_front() {
-                        self.deliver(slot, arrival).await;
+                    match self.waiting.pop_front() {
+                        Some(arrival) => self.deliver(slot, arrival).await,
+                        None => self.make_room(),
                     }
                 }
+                Some(_parked) = self.parking.join_next() => {}
             }
         }
+    }
+
+    /// Returns whether the broker sends nothing more although there may be free handlers, as messages wait for their next
+    /// attempt.
+    fn is_starved(&self) -> bool {
+        self.waiting.is_empty()
+            && self.attached.arrivals.is_empty()
+            && self.parking.is_empty()
+            && self.attached.window.is_full()
+    }
+
+    /// Has the broker send more, in the background, as copies may have to be kept before.
+    fn make_room(&mut self) {
+        let (window, connection) = (self.attached.window.clone(), Arc::clone(&self.shared.connection));
+        let copies = self.attachment.copies.clone();
+        self.parking.spawn(async move {
+            if let Err(error) = window.park(&connection, copies.as_deref()).await {
+                tracing::debug!(%error, "messages that wait for their next attempt keep others from coming");
+                sleep(PARKING_PAUSE).await;
+            }
+        });
     }
 
     /// Delivers some of what came as long as there are places, which is cheaper than to wait for each.
@@ -272,8 +350,15 @@ impl Task {
     }
 
     fn acknowledgement(&self, arrival: Arrival) -> Box<MqttAcknowledgement> {
-        let Attachment { hand_over, is_durable, .. } = &self.attachment;
-        Box::new(MqttAcknowledgement::new(arrival, hand_over.clone(), &self.attached.unsettled, *is_durable))
+        let Attachment { hand_over, is_durable, .. } = &*self.attachment;
+        let window = self.attached.window.clone();
+        Box::new(MqttAcknowledgement {
+            held: window.hold(arrival),
+            window,
+            connection: Arc::clone(&self.shared.connection),
+            hand_over: hand_over.clone(),
+            comes_again: *is_durable,
+        })
     }
 
     async fn forget(&self, acknowledgement: Box<MqttAcknowledgement>) {
@@ -291,6 +376,7 @@ impl Task {
 
     async fn leave(&mut self, why: Stop) -> Result<()> {
         let session = Arc::clone(&self.attached.session);
+        self.attachment.ends_echoes(&session).await?;
         if let Some(hand_over) = self.attachment.hand_over.clone() {
             self.questions.close();
             self.shared.connection.unsubscribe(std::slice::from_ref(&hand_over.presence), &self.to).await;

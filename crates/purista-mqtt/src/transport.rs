@@ -112,14 +112,15 @@ impl Transport for MqttTransport {
 
     async fn respond(&self, response: Arc<Message>, reply: Reply) -> Result<()> {
         let connection = self.connection()?;
-        let options = || codec::response(&reply);
         if response.event_name.is_some() {
             // It is an event like any other.
-            return connection.publish_until_taken(&response, options, "respond").await.map(drop);
+            let sent = connection.publish_until_taken(&response, || codec::response(&reply), "respond").await;
+            match sent {
+                Err(error) if matches!(error.kind(), ErrorKind::PayloadTooLarge { .. }) => {}
+                sent => return sent.map(drop),
+            }
         }
-        let session = connection.can_send().await?;
-        let sent = session.send(connection.names.topic(&response), response.encode(), options());
-        sent.await.map_err(|failed| failed.into_error("respond"))
+        connection.answer_call(&response, &reply).await
     }
 
     async fn refuse(&self, refusal: Arc<Message>, reply: Reply) -> Result<()> {
@@ -149,14 +150,25 @@ impl Transport for MqttTransport {
     }
 
     /// Keeps it as a retained message, which waits for nobody.
-    async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
+    async fn keep_dead_letter(&self, mut letter: DeadLetter) -> Result<()> {
         let connection = self.connection()?;
         if !connection.is_up() {
             return Err(lost("dead letter"));
         }
         let topic = connection.names.dead_letter(&letter.subscriber, &letter.message_id);
-        let options = codec::dead_letter(&letter.metadata());
-        connection.session().publish_once(topic, letter.original, options, "dead letter").await.map(drop)
+        let keep = async |letter: &DeadLetter| {
+            let headers = codec::dead_letter(&letter.metadata());
+            let (session, topic) = (connection.session(), topic.clone());
+            session.publish_once(topic, letter.original.clone(), headers, "dead letter").await.map(drop)
+        };
+        match keep(&letter).await {
+            // A long reason must not keep a message from being kept that came through the same broker.
+            Err(error) if matches!(error.kind(), ErrorKind::PayloadTooLarge { .. }) => {
+                letter.reason.clear();
+                keep(&letter).await
+            }
+            kept => kept,
+        }
     }
 
     async fn disconnect(&self) -> Result<()> {

@@ -3,10 +3,12 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
 use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
 
 use super::{
     HARNESS, MosquittoConfig, Subscription,
@@ -22,6 +24,15 @@ use crate::{
     port::{accepts, free_port, retry_if_taken},
     process::Process,
 };
+
+const ACL: &str = "acl";
+const PASSWORDS: &str = "passwords";
+
+/// What a server says when it reads its files again.
+const RELOADING: &str = "Reloading config";
+
+/// How long a server may take to read its files again.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server, which is a process of its own.
 #[derive(Debug)]
@@ -97,6 +108,49 @@ impl MosquittoServer {
         Ok(log.sessions()?.subscriptions().filter(|subscription| subscription.client != HARNESS).collect())
     }
 
+    /// Replaces the access control list that the server was configured with, and has it read; returns when it holds.
+    ///
+    /// # Errors
+    ///
+    /// If there was none, the file cannot be written, or the server does not read it.
+    pub async fn replace_acl(&self, text: &str) -> anyhow::Result<()> {
+        ensure!(self.config.acl().is_some(), "there was no access control list");
+        let config = self.config.clone().with_acl(text);
+        fs::write(self.process.folder().join(ACL), config.acl().unwrap_or_default())?;
+        self.reload().await
+    }
+
+    /// Replaces the users that the server was configured with, and has it read them; returns when that holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace_acl`](Self::replace_acl).
+    pub async fn replace_users(&self, users: &[(&str, &str)]) -> anyhow::Result<()> {
+        let passwords = self.process.folder().join(PASSWORDS);
+        let binary = find()?;
+        fs::write(&passwords, "")?;
+        for (name, password) in users.iter().copied().chain([(HARNESS, HARNESS)]) {
+            add_user(&binary, &passwords, name, password)?;
+        }
+        self.reload().await
+    }
+
+    /// Has the server read its files again.
+    async fn reload(&self) -> anyhow::Result<()> {
+        let reloads = || self.process.log().matches(RELOADING).count();
+        let before = reloads();
+        let id = self.process.id().context("it does not run")?;
+        ensure!(Command::new("kill").args(["-HUP", &id.to_string()]).status()?.success(), "not told");
+        let deadline = Instant::now() + PATIENCE;
+        while reloads() <= before {
+            ensure!(Instant::now() < deadline, "it did not reload");
+            sleep(Duration::from_millis(10)).await;
+        }
+        // It reads the files in the same turn of its loop in which it says so, and greets in a later one.
+        let harness = self.harness;
+        tokio::task::spawn_blocking(move || figures::greet(harness)).await?
+    }
+
     /// Returns how many messages the server holds for clients, whether these are away or have not acknowledged them. One
     /// for several clients counts once, and one that is retained does not count. Messages of a session that did not
     /// outlive a restart, as it was begun with a clean start, count until the next restart: the server keeps them. The
@@ -120,8 +174,7 @@ impl MosquittoServer {
 
     fn start_on(binary: &Path, config: &MosquittoConfig, ports: Ports) -> anyhow::Result<Self> {
         let folder = Folder::new("mosquitto")?;
-        let [file, passwords, acl] =
-            ["mosquitto.conf", "passwords", "acl"].map(|name| folder.path().join(name));
+        let [file, passwords, acl] = ["mosquitto.conf", PASSWORDS, ACL].map(|name| folder.path().join(name));
         let files = Files { data: &folder.data(), passwords: &passwords, acl: &acl };
         fs::write(&file, config.text(ports, files)).context("configuration file")?;
         if let Some(text) = config.acl() {

@@ -233,6 +233,8 @@ impl<T: Transport> Drop for Engine<T> {
         if matches!(self.shared.state(), BridgeState::Starting | BridgeState::Started) {
             tracing::warn!(bridge = T::NAME, "dropped without shutdown: what was in hand may be lost");
         }
+        // What waits for the end of the runtime would keep what it belongs to for as long.
+        self.shared.home.leave();
         // Registrations outlive the bridge in the hands of users; what they consume with must not.
         for registered in self.registered() {
             registered.halt();

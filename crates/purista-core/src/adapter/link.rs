@@ -185,6 +185,14 @@ impl Link {
         self.0.throttle.log(|suppressed| tracing::warn!(%error, suppressed, "malformed message"));
     }
 
+    /// Counts and logs a message that is lost before it got to a registration, as nobody took it over in time.
+    pub fn overflowed(&self) {
+        self.0.counters.overflowed.increment();
+        self.0
+            .throttle
+            .log(|suppressed| tracing::warn!(suppressed, "a message was not taken over: it is lost"));
+    }
+
     /// Tells that the connection is up and everything is consuming.
     pub fn connected(&self) {
         if !self.0.connected.swap(true, Ordering::AcqRel) {

@@ -31,6 +31,8 @@ pub(crate) struct Place {
     max_pending_calls: Option<usize>,
     max_payload: Option<usize>,
     keep_alive: Option<Duration>,
+    /// Bridges take more then, so that it is the broker that refuses.
+    is_limited: bool,
 }
 
 impl Place {
@@ -44,6 +46,7 @@ impl Place {
             max_pending_calls: options.max_pending_calls,
             max_payload: options.max_payload,
             keep_alive: options.keep_alive,
+            is_limited: options.max_broker_message.is_some(),
         }
     }
 
@@ -61,6 +64,9 @@ impl Place {
         }
         if let Some(bytes) = self.max_payload {
             builder = builder.max_payload(bytes);
+        }
+        if self.is_limited {
+            builder = builder.max_payload(16 << 20);
         }
         if let Some(keep_alive) = self.keep_alive {
             builder = builder.keep_alive(keep_alive);
@@ -117,6 +123,10 @@ impl MqttDeployment {
     fn subscriptions(&self) -> Result<Vec<Subscription>> {
         let mut subscriptions = self.server.subscriptions().map_err(unavailable)?;
         subscriptions.retain(|subscription| subscription.client.starts_with(&self.place.prefix));
+        // By which bridges look whether they may still read what they listen to.
+        subscriptions.retain(|Subscription { client, filter, .. }| {
+            !filter.ends_with(&format!("/+/{client}")) || filter.starts_with("$share/")
+        });
         Ok(subscriptions)
     }
 }
@@ -163,6 +173,14 @@ impl Deployment for MqttDeployment {
     async fn inject_with_tenant_header(&self, bytes: Bytes, tenant: &str) -> Result<bool> {
         let topic = topic(&self.place.prefix, &Message::decode(bytes.clone())?);
         self.send(topic, bytes, &[("tenantId", tenant)]).await.map(|()| true)
+    }
+
+    fn can_forbid_one_event(&self) -> bool {
+        true
+    }
+
+    fn can_limit_messages(&self) -> bool {
+        true
     }
 
     fn refuses_when_full(&self) -> bool {

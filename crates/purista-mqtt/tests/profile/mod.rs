@@ -4,6 +4,7 @@ mod deployment;
 mod instances;
 mod peer;
 mod secured;
+mod stoppages;
 mod wire;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use purista_integration_tests::{
 use self::{
     deployment::{MqttDeployment, Place, cancel_consumer},
     secured::Secured,
+    stoppages::stoppages,
     wire::unavailable,
 };
 
@@ -31,26 +33,18 @@ pub(crate) struct MqttProfile {
     not_applicable: &'static [(&'static str, &'static str)],
 }
 
-const NEIGHBOURS: &str = "what a refused packet does to others here is not written down yet";
-const STOPPAGES: &str = "how registrations stop here is not written down yet";
-
 impl MqttProfile {
     #[allow(dead_code, reason = "each of the test targets uses one of them")]
-    pub(crate) const TUNED: Self =
-        Self { name: "mqtt", is_tuned: true, not_applicable: &[("HLT-3", STOPPAGES), ("ISO-1", NEIGHBOURS)] };
+    pub(crate) const TUNED: Self = Self { name: "mqtt", is_tuned: true, not_applicable: &[] };
 
     #[allow(dead_code, reason = "each of the test targets uses one of them")]
     pub(crate) const STOCK: Self = Self {
         name: "mqtt-stock",
         is_tuned: false,
-        not_applicable: &[
-            (
-                "LIM-2",
-                "a stock Mosquitto keeps 1,000 messages for a subscriber, and drops and acknowledges what comes beyond",
-            ),
-            ("HLT-3", STOPPAGES),
-            ("ISO-1", NEIGHBOURS),
-        ],
+        not_applicable: &[(
+            "LIM-2",
+            "a stock Mosquitto keeps 1,000 messages for a subscriber, and drops and acknowledges what comes beyond",
+        )],
     };
 }
 
@@ -67,6 +61,9 @@ impl Profile for MqttProfile {
         if let Some(security) = &security {
             config = security.configure_server(config);
         }
+        if let Some(bytes) = options.max_broker_message {
+            config = config.with_lines(format!("message_size_limit {bytes}"));
+        }
         let server = Arc::new(MosquittoServer::start(config).await.map_err(unavailable)?);
         if !options.own_broker {
             server.url().clone_into(&mut place.url);
@@ -77,10 +74,15 @@ impl Profile for MqttProfile {
         let (process, prefix) = (server.process().clone(), place.prefix.clone());
         let deployment = MqttDeployment::new(place, Arc::clone(&server));
         let instances = deployment.instances();
+        let stoppages = stoppages(&server, &prefix);
         let broker = OwnBroker::new(process, proxy, move |subscriber| {
             cancel_consumer(Arc::clone(&server), prefix.clone(), Arc::clone(&instances), subscriber)
         });
-        Ok(Arc::new(deployment.broken_by(broker.with_connection_per_consumer()).secured(security)))
+        Ok(Arc::new(
+            deployment
+                .broken_by(broker.with_connection_per_consumer().with_stoppages(stoppages))
+                .secured(security),
+        ))
     }
 
     async fn reach(&self, _location: &str) -> Result<Arc<dyn Deployment>> {

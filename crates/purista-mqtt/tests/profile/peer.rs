@@ -25,7 +25,17 @@ pub(crate) struct Peer {
 impl Peer {
     /// Begins to connect.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let options = options(address, format!("peer-{}", Id::random()));
+        Self::begin(options(address, format!("peer-{}", Id::random())))
+    }
+
+    /// Begins to connect as a user.
+    pub(crate) fn connect_as(address: SocketAddr, user: &str, password: &str) -> Self {
+        let mut options = options(address, format!("peer-{}", Id::random()));
+        options.set_credentials(user, password.to_owned());
+        Self::begin(options)
+    }
+
+    fn begin(options: MqttOptions) -> Self {
         let (client, mut events) = AsyncClient::builder(options).build();
         let (sender, received) = mpsc::unbounded_channel();
         tokio::spawn(async move {

@@ -1,15 +1,18 @@
 use std::{fs, path::PathBuf};
 
-use purista_conformance::{BrokerCertificate, ClientCertificate, Login, SECRET, Security};
+use purista_conformance::{BrokerCertificate, ClientCertificate, FORBIDDEN_EVENT, Login, SECRET, Security};
 use purista_core::Result;
 use purista_integration_tests::{Certificates, mosquitto::MosquittoConfig};
 use purista_mqtt::MqttBridgeBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::wire::{command_filter, unavailable};
+use super::wire::{command_filter, events_named, unavailable};
 
-const USER: &str = "ada";
+pub(crate) const USER: &str = "ada";
+
+/// What the only user may do.
+pub(crate) const ROLE: &str = "bridge";
 
 /// A server that is secured, and bridges that are right about it or not.
 pub(crate) enum Secured {
@@ -78,6 +81,11 @@ fn roles(login: Login, prefix: &str) -> Value {
         Login::MayNotPublish => {
             json!([{ "acltype": "publishClientSend", "topic": format!("{prefix}/custom_message/#"), "allow": false }])
         }
+        Login::MayNotPublishOneEvent => {
+            json!([{
+                "acltype": "publishClientSend", "topic": events_named(prefix, FORBIDDEN_EVENT), "allow": false,
+            }])
+        }
         Login::MayNotSubscribe => {
             let commands = command_filter(prefix, "+", "+", "echo");
             json!([{ "acltype": "subscribePattern", "topic": commands, "allow": false }])
@@ -88,8 +96,8 @@ fn roles(login: Login, prefix: &str) -> Value {
         "defaultACLAccess": {
             "publishClientSend": true, "publishClientReceive": true, "subscribe": true, "unsubscribe": true,
         },
-        "clients": [{ "username": USER, "roles": [{ "rolename": "bridge" }] }],
-        "roles": [{ "rolename": "bridge", "acls": forbidden }],
+        "clients": [{ "username": USER, "roles": [{ "rolename": ROLE }] }],
+        "roles": [{ "rolename": ROLE, "acls": forbidden }],
     })
 }
 
@@ -97,6 +105,7 @@ fn create(broker: BrokerCertificate, client: ClientCertificate) -> Result<Certif
     Certificates::create(broker, client).map_err(unavailable)
 }
 
-fn password() -> String {
+/// Returns the password of the only user.
+pub(crate) fn password() -> String {
     format!("{SECRET} of {USER}")
 }

@@ -21,6 +21,11 @@ pub(crate) fn commands_of(prefix: &str, command: &ServiceAddress) -> String {
     shared(&commands.routing_pattern(prefix, &STYLE))
 }
 
+/// Returns the topics of the events with this name.
+pub(crate) fn events_named(prefix: &str, name: &str) -> String {
+    Filter::event(name).routing_pattern(prefix, &STYLE)
+}
+
 /// Returns what those listen to who serve commands whose names have these tokens.
 pub(crate) fn command_filter(prefix: &str, name: &str, version: &str, target: &str) -> String {
     shared(&format!("{prefix}/command/{}{name}/{version}/{target}", "+/".repeat(8)))

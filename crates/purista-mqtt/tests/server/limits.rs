@@ -7,7 +7,7 @@ use purista_core::{
     BridgeEvent, CommandDraft, CommandOptions, EmitOptions, ErrorKind, EventBridge as _, EventBridgeExt as _,
     EventDraft, Filter, InvokeError, Payload, ServiceAddress, StatusCode,
 };
-use purista_integration_tests::{FaultProxy, mosquitto::MosquittoConfig};
+use purista_integration_tests::mosquitto::MosquittoConfig;
 use purista_mqtt::MqttBridge;
 use tokio::task::JoinSet;
 
@@ -76,23 +76,6 @@ async fn an_envelope_that_the_broker_does_not_take_harms_no_other_message() {
     seen.sentinel("\"sentinel\"").await.unwrap();
     bridge.shutdown(crate::support::PATIENCE).await;
     assert_eq!(events.next().await, Some(BridgeEvent::Draining), "the connection was lost");
-}
-
-/// Mosquitto does not tell of a limit of payloads, and refuses by a reason that MQTT does not have there, so the connection
-/// is lost with each attempt.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_broker_refuses_as_too_large_makes_no_storm_and_harms_no_other_message() {
-    let place = Place::on(MosquittoConfig::stock().with_lines("message_size_limit 4000")).await;
-    let proxy = FaultProxy::start(place.server.address()).unwrap();
-    let bridge = started(MqttBridge::builder(place.server.url_through(&proxy))).await;
-    let seen = watch(&bridge, "reader", Filter::event("happened"), in_order()).await.unwrap();
-    let before = proxy.connection_attempts();
-    emit(&bridge, 5_000).await.unwrap_err();
-    let attempts = proxy.connection_attempts() - before;
-    assert!(attempts <= 15, "{attempts} connections for one message");
-    emit(&bridge, 2_000).await.unwrap();
-    seen.at_least(1).await.unwrap();
-    assert_eq!(seen.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,11 +4,15 @@
 #[cfg(test)]
 mod attempts;
 #[cfg(test)]
+mod bad_publish;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod dead_letters;
+#[cfg(test)]
+mod differing;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]
@@ -22,13 +26,19 @@ mod interop;
 #[cfg(test)]
 mod latency;
 #[cfg(test)]
+mod lesser_brokers;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod namesakes;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod several_servers;
+#[cfg(test)]
+mod starvation;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -67,6 +67,8 @@ impl Place {
         let client = format!("purista-Watcher-1-{subscriber}-");
         let all = self.server.subscriptions().unwrap().into_iter();
         let own = all.filter(|known| known.client.starts_with(&client));
+        // Without that by which a bridge looks whether it may still read what it listens to.
+        let own = own.filter(|known| !known.filter.ends_with(&format!("/+/{}", known.client)));
         let mut own: Vec<_> = own.map(|known| (known.client, known.filter)).collect();
         own.sort();
         own

@@ -1,0 +1,207 @@
+//! Answers of the broker that the client does not understand.
+//!
+//! Mosquitto refuses a message that is too large for it with the reason of a packet that is too large, which a PUBACK
+//! must not have. The client gives up the connection when it reads one, and with it all that is under way.
+
+use std::{
+    collections::HashMap,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The packet types of what is looked at.
+const CONNACK: u8 = 2;
+const PUBACK: u8 = 4;
+
+/// The reasons that a PUBACK may have.
+const KNOWN: [u8; 9] = [0, 16, 128, 131, 135, 144, 145, 151, 153];
+
+/// What the client reads instead of a reason that it does not know: unspecified error.
+const INSTEAD: u8 = 128;
+
+/// The reason of a packet that is too large.
+pub(crate) const PACKET_TOO_LARGE: u8 = 0x95;
+
+/// The reasons that the client does not know, by packet identifier.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OddReasons(Arc<Mutex<HashMap<u16, u8>>>);
+
+impl OddReasons {
+    /// Takes the reason of an acknowledgement that the client has read as an unspecified error.
+    pub(crate) fn take(&self, packet_id: u16) -> Option<u8> {
+        self.0.lock().remove(&packet_id)
+    }
+}
+
+/// A stream of packets in which the client finds no PUBACK with a reason that it does not know.
+#[derive(Debug)]
+pub(crate) struct KnownReasons<S> {
+    stream: S,
+    scan: Scan,
+    odd: OddReasons,
+}
+
+impl<S> KnownReasons<S> {
+    pub(crate) fn new(stream: S, odd: OddReasons) -> Self {
+        Self { stream, scan: Scan::Type, odd }
+    }
+}
+
+/// Where in a packet the next byte is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scan {
+    Type,
+    Length {
+        packet: u8,
+        length: usize,
+        shift: u32,
+    },
+    /// In the packet identifier of a PUBACK.
+    PacketId {
+        at: u8,
+        id: u16,
+        left: usize,
+    },
+    Reason {
+        id: u16,
+        left: usize,
+    },
+    Rest {
+        left: usize,
+    },
+    /// The broker answers as MQTT 3 has it: without properties.
+    Outdated,
+}
+
+impl Scan {
+    const fn rest(left: usize) -> Self {
+        if left == 0 { Self::Type } else { Self::Rest { left } }
+    }
+
+    /// Reads what has come, and replaces reasons.
+    fn read(&mut self, mut bytes: &mut [u8], odd: &OddReasons) {
+        while let Some((first, others)) = bytes.split_first_mut() {
+            let byte = *first;
+            let mut skipped = 0;
+            *self = match *self {
+                Self::Type => Self::Length { packet: byte >> 4, length: 0, shift: 0 },
+                Self::Length { packet, length, shift } => {
+                    let length = length | usize::from(byte & 0x7f) << shift;
+                    match byte & 0x80 {
+                        // Longer ones are malformed, which the client finds.
+                        0x80 if shift < 21 => Self::Length { packet, length, shift: shift + 7 },
+                        // Without a reason it means success.
+                        _ if packet == PUBACK && length > 2 => Self::PacketId { at: 0, id: 0, left: length },
+                        _ if packet == CONNACK && length == 2 => Self::Outdated,
+                        _ => Self::rest(length),
+                    }
+                }
+                Self::PacketId { at, id, left } => {
+                    let (id, left) = (id << 8 | u16::from(byte), left - 1);
+                    if at == 0 { Self::PacketId { at: 1, id, left } } else { Self::Reason { id, left } }
+                }
+                Self::Reason { id, left } => {
+                    if !KNOWN.contains(&byte) {
+                        odd.0.lock().insert(id, byte);
+                        *first = INSTEAD;
+                    }
+                    Self::rest(left - 1)
+                }
+                Self::Outdated => return,
+                Self::Rest { left } => {
+                    skipped = others.len().min(left - 1);
+                    Self::rest(left - 1 - skipped)
+                }
+            };
+            bytes = &mut others[skipped..];
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for KnownReasons<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let Self { scan, odd, .. } = &mut *self;
+        scan.read(&mut buffer.filled_mut()[before..], odd);
+        Poll::Ready(match scan {
+            // The client would wait for the properties.
+            Scan::Outdated => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "the broker does not speak MQTT 5"))
+            }
+            _ => Ok(()),
+        })
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for KnownReasons<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the bytes are cut, the same comes out.
+    #[test]
+    fn odd_reasons_are_replaced_and_all_else_stays() {
+        let long = [&[0x32, 0x80, 0x02][..], &[0x40; 256]].concat();
+        let packets: [&[u8]; 8] = [
+            &[0x20, 3, 0, 0, 0],
+            &[0x40, 2, 0x12, 0x34],
+            &long,
+            &[0x40, 3, 0x12, 0x34, 0x87],
+            &[0x40, 4, 0x01, 0x02, 0x95, 0],
+            &[0xd0, 0],
+            &[0x40, 3, 0xff, 0xff, 0x95],
+            &[0x40, 0],
+        ];
+        let came = packets.concat();
+        let mut expected = came.clone();
+        let at = |needle: &[u8]| came.windows(needle.len()).position(|window| window == needle).unwrap();
+        expected[at(&[0x01, 0x02, 0x95]) + 2] = INSTEAD;
+        expected[at(&[0xff, 0xff, 0x95]) + 2] = INSTEAD;
+        for step in [1, 2, 3, 5, 7, came.len()] {
+            let (odd, mut scan, mut read) = (OddReasons::default(), Scan::Type, came.clone());
+            read.chunks_mut(step).for_each(|bytes| scan.read(bytes, &odd));
+            assert_eq!((read, scan), (expected.clone(), Scan::Type), "in steps of {step}");
+            let taken = [0x0102, 0xffff, 0x1234, 0x0102].map(|id| odd.take(id));
+            assert_eq!(taken, [Some(PACKET_TOO_LARGE), Some(PACKET_TOO_LARGE), None, None]);
+        }
+    }
+}
