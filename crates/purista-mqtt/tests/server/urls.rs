@@ -104,7 +104,8 @@ async fn a_websocket_is_asked_for_what_is_written() {
     ] {
         for (host, address) in [("[::1]", "::1"), ("127.0.0.1", "127.0.0.1")] {
             let authority = format!("{host}:{}", witness.port());
-            let bridge = MqttBridge::builder(format!("ws://ada:pw@{authority}{rest}")).build().unwrap();
+            let bridge =
+                MqttBridge::builder(format!("ws://ada:hidden-word@{authority}{rest}")).build().unwrap();
             let error = bridge.start().await.unwrap_err();
             assert!(!format!("{error:?} {error} {bridge:?}").contains("s3cret"), "{error:?}");
             let seen = witness.take();
@@ -115,7 +116,7 @@ async fn a_websocket_is_asked_for_what_is_written() {
             assert!(lines.any(|line| line.eq_ignore_ascii_case(&format!("host: {authority}"))), "{request}");
             // Who connects is said over the WebSocket, not before it is there.
             assert!(
-                !request.contains("pw") && !request.to_lowercase().contains("authorization"),
+                !request.contains("hidden-word") && !request.to_lowercase().contains("authorization"),
                 "{request}"
             );
         }
