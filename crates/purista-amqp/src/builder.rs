@@ -111,6 +111,13 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.is_typescript = true)
     }
 
+    /// Sets the name of the exchange, as `exchangeName` of the TypeScript original does: by default it is the
+    /// [`prefix`](Self::prefix), and both are `purista` there. Queues keep the prefix, as with the original's
+    /// `namePrefix`. Needs [`typescript_topology`](Self::typescript_topology).
+    pub fn exchange_name(self, name: impl Into<String>) -> Self {
+        self.set(|config| config.exchange_name = Some(name.into()))
+    }
+
     /// Sets how queues are kept whose messages wait for their subscriber, and dead letters; quorum queues by default.
     /// The queues of the TypeScript original are classic ones.
     pub fn queue_type(self, queue_type: QueueType) -> Self {
@@ -223,6 +230,9 @@ mod tests {
             builder().heartbeat(Duration::from_millis(999)),
             builder().heartbeat(Duration::from_secs(65_536)),
             builder().max_queue_length(0),
+            builder().exchange_name("acme"),
+            builder().typescript_topology().exchange_name(""),
+            builder().typescript_topology().exchange_name("amq.headers"),
             builder().client_certificate("certificate.pem", "key.pem"),
             builder().root_certificates("ca.pem"),
             builder().external_credentials(),

@@ -18,6 +18,9 @@ const REFUSED: &str = "purista-refused";
 /// How many attempts had failed when a message was given back.
 const FAILED_ATTEMPTS: &str = "purista-failed-attempts";
 
+/// Counts how often instances have given a command back to the queue that they share.
+const GIVEN_BACK: &str = "purista-given-back";
+
 /// What a dead letter tells beside the original.
 const DEAD_LETTER: &str = "purista-dead-letter";
 
@@ -70,6 +73,17 @@ fn short_id(id: &Id) -> Option<ShortString> {
 /// Returns when a command's caller stops waiting, if it says so.
 pub(crate) fn deadline(properties: &BasicProperties, arrived: Instant) -> Option<Instant> {
     deadline_after(properties.expiration().as_ref()?.as_str(), arrived)
+}
+
+/// Returns a field of a message that its properties repeat.
+pub(crate) fn beside(properties: &BasicProperties, field: &str) -> Option<String> {
+    if field == "correlationId" {
+        return properties.correlation_id().as_ref().map(ToString::to_string);
+    }
+    match header(properties, field)? {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// Returns whether a response is a refusal.
@@ -161,6 +175,26 @@ fn size_of_value(value: &AMQPValue) -> usize {
         // Numbers and the like.
         _ => 17,
     }
+}
+
+/// Returns the properties of a command that is given back to the queue that its instances share.
+pub(crate) fn given_back_to_share(
+    properties: &BasicProperties,
+    times: u32,
+    deadline: Option<Instant>,
+) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default().inner().clone();
+    headers.insert(GIVEN_BACK.into(), AMQPValue::LongLongInt(times.into()));
+    let properties = properties.clone().with_headers(headers.into());
+    match deadline {
+        Some(deadline) => properties.with_expiration(milliseconds_left(deadline).to_string().into()),
+        None => properties,
+    }
+}
+
+/// Returns how often a command was given back to the queue that its instances share.
+pub(crate) fn times_given_back(properties: &BasicProperties) -> u32 {
+    header(properties, GIVEN_BACK).and_then(number).unwrap_or(0)
 }
 
 /// Returns the properties of a dead letter.

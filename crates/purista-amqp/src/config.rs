@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) prefix: String,
     pub(crate) is_typescript: bool,
+    pub(crate) exchange_name: Option<String>,
     pub(crate) queue_type: QueueType,
     pub(crate) max_queue_length: Option<u32>,
     pub(crate) max_dead_letters: u32,
@@ -80,6 +81,7 @@ impl Config {
             client_certificate: None,
             prefix: "purista".to_owned(),
             is_typescript: false,
+            exchange_name: None,
             queue_type: QueueType::default(),
             max_queue_length: None,
             max_dead_letters: 100_000,
@@ -104,6 +106,23 @@ impl Config {
         }
         if self.prefix.is_empty() || self.prefix.len() > 64 || self.prefix.chars().any(char::is_control) {
             return Err(invalid("the prefix has 1 to 64 bytes and no control characters"));
+        }
+        if let Some(name) = &self.exchange_name {
+            if !self.is_typescript {
+                return Err(invalid(
+                    "the exchange has a name of its own in the topology of the original only",
+                ));
+            }
+            let is_reserved = name.starts_with("amq.");
+            if name.is_empty()
+                || name.len() > MAX_EXCHANGE
+                || name.chars().any(char::is_control)
+                || is_reserved
+            {
+                return Err(invalid(
+                    "an exchange's name has 1 to 200 bytes, no control characters, and no `amq.` first",
+                ));
+            }
         }
         if self.vhost.is_empty() || self.vhost.len() > MAX_SHORT_STRING {
             return Err(invalid("a virtual host has 1 to 255 bytes; `/` is %2F in a URL, or no path at all"));
@@ -147,6 +166,9 @@ impl Credentials {
         }
     }
 }
+
+/// The longest name of the exchange: others are made of it.
+const MAX_EXCHANGE: usize = 200;
 
 /// The largest message that RabbitMQ 4 takes by default.
 const MAX_MESSAGE: usize = 16 << 20;

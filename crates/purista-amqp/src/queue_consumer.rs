@@ -20,7 +20,7 @@ use crate::{
     acks::Acks,
     attach::{Attached, attach, consume, remove_if_unused},
     audit::Audited,
-    codec::{Reply, deadline, failed_attempts},
+    codec::{Reply, beside, deadline, failed_attempts, given_back_to_share, times_given_back},
     connection::Connection,
     delivery::Unacknowledged,
     error::error,
@@ -44,11 +44,30 @@ pub(crate) struct QueueConsumer {
     task: ConsumerTask,
 }
 
-/// Gives a command to the instance that it is meant for. One that is not there has it refused.
+/// How often a command for a named instance is given back to the queue that its instances share, for the original, which
+/// has no other way to one of its instances.
+const MAX_GIVEN_BACK: u32 = 24;
+
+/// Gives a command to the instance that it is meant for, or back to the queue where one of the original may get it. If it
+/// is not there, it is refused here.
 async fn pass_on(item: Item, route: Route, passed_back: mpsc::UnboundedSender<Item>) {
-    let Unacknowledged { acks, tag, connection, properties, body, .. } = &item.acknowledgement;
-    let route = Route { properties: properties.clone(), ..route };
-    match connection.publish_to_queue(route, body.clone()).await {
+    let Unacknowledged { acks, tag, connection, properties, body, queue, .. } = &item.acknowledgement;
+    let times = times_given_back(properties);
+    // An instance of ours is found at the first time.
+    let mut passed_on = Ok(false);
+    if times == 0 {
+        let route = Route { properties: properties.clone(), ..route };
+        passed_on = connection.publish_to_queue(route, body.clone()).await;
+    }
+    if let (Ok(false), true, Some(queue)) = (&passed_on, times < MAX_GIVEN_BACK, queue) {
+        let route = Route {
+            exchange: ShortString::default(),
+            routing_key: queue.clone(),
+            properties: given_back_to_share(properties, times + 1, item.reply.deadline),
+        };
+        passed_on = connection.publish_to_queue(route, body.clone()).await;
+    }
+    match passed_on {
         Ok(true) => {
             // On a channel that is closed it comes again; the caller takes the first answer.
             let _closed = acks.accept(*tag);
@@ -287,7 +306,12 @@ impl Task {
             failed: failed_attempts(&properties, redelivered),
             properties,
         };
-        let decoded = Message::decode(body).and_then(|message| match &connection.topology {
+        let reply = Reply {
+            to: acknowledgement.properties.reply_to().clone(),
+            deadline: deadline(&acknowledgement.properties, arrived),
+            refuses: false,
+        };
+        let decoded = Message::decode(body.clone()).and_then(|message| match &connection.topology {
             Topology::TypeScript(_) => {
                 match typescript::contradicts(&message, acknowledgement.properties.headers().as_ref()) {
                     None => Ok(message),
@@ -300,16 +324,12 @@ impl Task {
         let message = match decoded {
             Ok(message) => Arc::new(message),
             Err(error) => {
-                connection.link().malformed(&error);
+                let beside = |name: &str| beside(&acknowledgement.properties, name);
+                self.shared.intake.unreadable(&error, &body, reply, beside);
                 // On a channel that is closed it comes again, and is counted again.
                 let _closed = self.acks.accept(tag);
                 return;
             }
-        };
-        let reply = Reply {
-            to: acknowledgement.properties.reply_to().clone(),
-            deadline: deadline(&acknowledgement.properties, arrived),
-            refuses: false,
         };
         let item = Item { message, reply, acknowledgement };
         match self.shared.meant_for_another(&item.message) {

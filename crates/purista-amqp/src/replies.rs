@@ -122,9 +122,10 @@ where
 
 fn hand_over(delivery: Delivery, link: &Link) {
     let refusal = is_refusal(&delivery.properties);
-    match Message::decode(Bytes::from(delivery.data)) {
+    let body = Bytes::from(delivery.data);
+    match Message::decode(body.clone()) {
         Ok(response) if refusal => link.refused(&response),
         Ok(response) => link.respond(Arc::new(response)),
-        Err(error) => link.malformed(&error),
+        Err(error) => link.unreadable_response(error, &body),
     }
 }

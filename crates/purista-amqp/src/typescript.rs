@@ -21,17 +21,22 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct TypeScript {
     pub(crate) names: Names,
+    exchange: String,
     max_queue_length: Option<u32>,
 }
 
 impl TypeScript {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { names: Names::new(&config.prefix), max_queue_length: config.max_queue_length }
+        Self {
+            names: Names::new(&config.prefix),
+            exchange: config.exchange_name.clone().unwrap_or_else(|| config.prefix.clone()),
+            max_queue_length: config.max_queue_length,
+        }
     }
 
     pub(crate) fn exchanges(&self) -> Vec<ExchangeSpec> {
         let of = |name: String, kind| ExchangeSpec { name: name.into(), kind };
-        vec![of(self.names.prefix.clone(), ExchangeKind::Headers), of(self.instances(), ExchangeKind::Direct)]
+        vec![of(self.exchange.clone(), ExchangeKind::Headers), of(self.instances(), ExchangeKind::Direct)]
     }
 
     /// Returns the exchange over which a command is passed on to the instance that it is meant for. The original has
@@ -59,7 +64,8 @@ impl TypeScript {
 
     pub(crate) fn route(&self, message: &Message, reply: &Reply) -> Route {
         let mut headers = headers(message);
-        let is_response = message.message_type().is_response();
+        // A stream is answered by frames of it.
+        let is_response = message.message_type() != MessageType::Command;
         if let (true, Some(to)) = (is_response, &reply.to) {
             headers.insert("replyTo".into(), AMQPValue::LongString(to.as_str().into()));
         }
@@ -70,7 +76,7 @@ impl TypeScript {
         if let (false, Some(to)) = (is_response, &reply.to) {
             properties = properties.with_reply_to(to.clone());
         }
-        let exchange = self.names.prefix.as_str().into();
+        let exchange = self.exchange.as_str().into();
         Route { exchange, routing_key: ShortString::default(), properties }
     }
 
@@ -78,12 +84,7 @@ impl TypeScript {
         let address = &command.address;
         let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
         let name = self.queue_name("cmd", address);
-        let binding = self.matching([
-            ("messageType", Some(MessageType::Command.as_str())),
-            ("receiverServiceName", Some(&*address.service_name)),
-            ("receiverServiceVersion", Some(&*address.service_version)),
-            ("receiverServiceTarget", Some(&*address.service_target)),
-        ]);
+        let binding = self.to_command(address, MessageType::Command);
         let shared = Plan {
             queue: QueueSpec { name, options, arguments: FieldTable::default(), is_named_anew: false },
             gate: None,
@@ -96,7 +97,10 @@ impl TypeScript {
         let to_us = Binding { exchange, routing_key, arguments: FieldTable::default() };
         let own =
             QueueSpec::exclusive(self.names.of_instance("instance", &command_key(address, None)).into());
-        vec![shared, Plan::exclusive(own, to_us, prefetch(granted))]
+        let mut own = Plan::exclusive(own, to_us, prefetch(granted));
+        // Not to the shared queue: version 2 of the original knows no streams.
+        own.bindings.push(self.to_command(address, MessageType::Stream));
+        vec![shared, own]
     }
 
     pub(crate) fn subscription(
@@ -174,6 +178,15 @@ impl TypeScript {
         ])
     }
 
+    fn to_command(&self, address: &ServiceAddress, message_type: MessageType) -> Binding {
+        self.matching([
+            ("messageType", Some(message_type.as_str())),
+            ("receiverServiceName", Some(&*address.service_name)),
+            ("receiverServiceVersion", Some(&*address.service_version)),
+            ("receiverServiceTarget", Some(&*address.service_target)),
+        ])
+    }
+
     fn matching<'a>(&self, wanted: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Binding {
         let mut arguments = FieldTable::default();
         arguments.insert("x-match".into(), text("all"));
@@ -182,11 +195,7 @@ impl TypeScript {
                 arguments.insert(name.into(), text(value));
             }
         }
-        Binding {
-            exchange: self.names.prefix.as_str().into(),
-            routing_key: ShortString::default(),
-            arguments,
-        }
+        Binding { exchange: self.exchange.as_str().into(), routing_key: ShortString::default(), arguments }
     }
 }
 
@@ -250,14 +259,14 @@ fn routing_fields(message: &Message) -> Vec<(&'static str, String)> {
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.to_string()))));
     if let Some(receiver) = &message.receiver
-        && (message_type == MessageType::Command || message_type.is_response())
+        && (matches!(message_type, MessageType::Command | MessageType::Stream) || message_type.is_response())
     {
         fields.extend([
             ("receiverServiceName", receiver.address.service_name.to_string()),
             ("receiverServiceVersion", receiver.address.service_version.to_string()),
             ("receiverServiceTarget", receiver.address.service_target.to_string()),
         ]);
-        if let (true, Some(instance_id)) = (message_type.is_response(), &receiver.instance_id) {
+        if let (true, Some(instance_id)) = (message_type != MessageType::Command, &receiver.instance_id) {
             fields.push(("receiverServiceInstanceId", instance_id.to_string()));
         }
     }

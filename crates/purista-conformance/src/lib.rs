@@ -30,6 +30,7 @@ pub mod faults;
 mod fields;
 mod ledger;
 mod logs;
+mod original;
 mod probe;
 mod profile;
 mod report;
@@ -44,7 +45,8 @@ pub use broker::{
     Stoppage,
 };
 pub use ledger::{Ledger, LedgerReport};
+pub use original::{Bodies, Original, Part, Served, Subscribed};
 pub use probe::{Collector, Latch, on_command, on_event};
-pub use profile::{BrokerReport, CloudEventForm, Deployment, DeploymentOptions, Profile};
+pub use profile::{BrokerReport, CloudEventForm, Deployment, DeploymentOptions, OriginalNames, Profile};
 pub use runner::main;
 pub use stage::Stage;

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use purista_core::{Error, ErrorKind, EventBridge, Result, ServiceAddress, adapter::DeadLetter};
 
-use crate::broker::{Broker, Security};
+use crate::{
+    broker::{Broker, Security},
+    original::{Original, Part},
+};
 
 /// One adapter on one kind of broker, configured one way.
 #[async_trait]
@@ -55,8 +58,24 @@ pub struct DeploymentOptions {
     pub keep_alive: Option<Duration>,
     /// How long the broker waits for an acknowledgement or a sign of life before it delivers again.
     pub lease: Option<Duration>,
+    /// What the original's names at the broker are, where it lets its users choose them.
+    pub original_names: OriginalNames,
     /// How the broker is secured, and whether the bridges are right about it.
     pub security: Option<Security>,
+}
+
+/// What the TypeScript original's names at the broker are, where it lets its users choose them beside the prefix: groups,
+/// exchanges, the marker of what is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OriginalNames {
+    /// Its defaults.
+    #[default]
+    Default,
+    /// Others, which bridges and peers have.
+    Chosen,
+    /// Others, which only peers have: for bridges that are wrong about it.
+    ChosenByPeers,
 }
 
 /// The place of one trial: a broker, or a part of one that is isolated from the others.
@@ -109,6 +128,28 @@ pub trait Deployment: Send + Sync + 'static {
         _bytes: Bytes,
     ) -> Result<bool> {
         Err(Error::new(ErrorKind::Unexpected, "deliver").context("messages are no CloudEvents"))
+    }
+
+    /// Starts an instance of the TypeScript original; returns when the broker routes to it what it registers. Bridges that
+    /// serve a command, or subscribe, with it must do nothing else, as what registers the same is one service.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not start; also if the wire is not that of the original.
+    async fn original(&self, _part: &Part) -> Result<Box<dyn Original>> {
+        Err(Error::new(ErrorKind::Unexpected, "test").context("the wire is not that of the original"))
+    }
+
+    /// Returns whether instances of both languages share the messages of one subscriber. Otherwise each language gets
+    /// them.
+    fn shares_subscriptions_with_original(&self) -> bool {
+        false
+    }
+
+    /// Returns whether a command for a named instance of the original reaches it through an instance of ours that got it.
+    /// Otherwise its caller hears at once that it did not.
+    fn hands_on_to_original(&self) -> bool {
+        true
     }
 
     /// Returns how many messages a bridge may hold beyond those in the hands of its handlers, as they came in advance.

@@ -4,10 +4,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     bridge::{EventBridge, Registration},
+    call::Call,
     error::{InvokeError, Result},
-    handler::decode_or_null,
     message::{CommandDraft, EventDraft, Message, Name, Payload, Receiver, ServiceAddress},
-    options::{EmitOptions, InvokeOptions},
+    options::EmitOptions,
     service::Service,
 };
 
@@ -16,12 +16,16 @@ use crate::{
 /// They send as [`ServiceAddress::client`]. A handler sends through its [`Context`](crate::Context) instead; whole
 /// drafts with options go to [`EventBridge::emit_message`] and [`EventBridge::invoke_command`].
 pub trait EventBridgeExt: EventBridge {
+    /// Begins a call of a command, with a parameter, a time limit or a tenant of its own.
+    fn call(&self, receiver: impl Into<Receiver>) -> Call<'_, Self> {
+        Call::new(self, CommandDraft::new(ServiceAddress::client(), receiver))
+    }
+
     /// Invokes a command with a time limit of 30 s and decodes its result.
     ///
     /// # Errors
     ///
-    /// As [`EventBridge::invoke_command`]; a result that does not fit the type is an
-    /// [`InvalidMessage`](crate::ErrorKind::InvalidMessage).
+    /// As [`Call::invoke`].
     ///
     /// # Cancel safety
     ///
@@ -31,12 +35,7 @@ pub trait EventBridgeExt: EventBridge {
         receiver: impl Into<Receiver> + Send,
         input: &(impl Serialize + Sync + ?Sized),
     ) -> impl Future<Output = Result<O, InvokeError>> + Send {
-        let draft = Payload::json(input)
-            .map(|input| CommandDraft::new(ServiceAddress::client(), receiver).with_payload(input));
-        async move {
-            let response = self.invoke_command(draft?, &InvokeOptions::default()).await?;
-            Ok(decode_or_null(response.payload())?)
-        }
+        self.call(receiver).invoke(input)
     }
 
     /// Emits an event and waits up to 5 s for the broker to take it over.

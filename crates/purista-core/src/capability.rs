@@ -83,7 +83,8 @@ capabilities! {
     /// Routing fields travel in the broker's own headers as well.
     NativeHeaders = "native headers", proved by "ENV-6";
     /// The wire is that of the TypeScript original.
-    WireCompatible = "compatibility with the TypeScript wire", proved by "ENV-3";
+    WireCompatible = "compatibility with the TypeScript wire", proved by "WIR-1" "WIR-2" "WIR-3" "WIR-4" "WIR-5"
+        "WIR-6" "WIR-7" "WIR-8" "WIR-9" "WIR-10";
     /// Messages travel as CloudEvents.
     CloudEvents = "CloudEvents", proved by "ENV-7";
     /// The connection can be encrypted, and the broker's certificate is checked.

@@ -38,8 +38,11 @@ pub enum ErrorKind {
     ShutDown,
     /// A registration with the same address exists.
     AlreadyRegistered,
-    /// Nobody serves the command.
+    /// Nobody serves the command, or the instance that was asked for it is not there.
     NoHandler,
+    /// One instance was asked to execute a command, and another one has answered: the command was executed there. Bridges
+    /// of the TypeScript original do that.
+    OtherInstance,
     /// The message had to reach someone, and nobody is there to get it.
     Unroutable,
     /// The time limit passed. Whether the message took effect is not known.
@@ -90,6 +93,7 @@ impl fmt::Display for ErrorKind {
             Self::ShutDown => f.write_str("the bridge shut down"),
             Self::AlreadyRegistered => f.write_str("already registered"),
             Self::NoHandler => f.write_str("nobody serves the command"),
+            Self::OtherInstance => f.write_str("another instance has answered than the one that was asked"),
             Self::Unroutable => f.write_str("nobody is there to get the message"),
             Self::Timeout => f.write_str("timed out"),
             Self::Backpressure => f.write_str("no room"),

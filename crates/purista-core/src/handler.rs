@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bridge::EventBridge,
+    call::Call,
     error::{Error, HandlerError, InvokeError},
     message::{CommandDraft, EventDraft, Message, Misfit, Name, Payload, Receiver, ServiceAddress, fit},
-    options::{EmitOptions, InvokeOptions},
+    options::EmitOptions,
 };
 
 /// Serves a command.
@@ -111,18 +112,31 @@ impl Context {
 
     /// Decodes the second input of a command.
     ///
+    /// Callers that have none leave it out or send an empty object, as those of the TypeScript original do. Both are the
+    /// same here: `None` for an `Option`, and the defaults of a type all of whose fields have one.
+    /// [`Message::parameter`] tells them apart.
+    ///
     /// # Errors
     ///
     /// [`InvalidMessage`](crate::ErrorKind::InvalidMessage) if there is none that fits the type.
     pub fn parameter<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        decode_or_null(self.message.parameter())
+        match self.message.parameter() {
+            Some(parameter) if !parameter.is_empty_object() => parameter.deserialize(),
+            _ => decode_or_null(None).or_else(|_| Payload::empty_object().deserialize()),
+        }
     }
 
-    /// Invokes a command.
+    /// Begins a call of a command, with a parameter, a time limit or a tenant of its own.
+    pub fn call(&self, receiver: impl Into<Receiver>) -> Call<'_, dyn EventBridge> {
+        let draft = CommandDraft::new(self.address(), receiver).caused_by(&self.message);
+        Call::new(&*self.bridge, draft)
+    }
+
+    /// Invokes a command with a time limit of 30 s and decodes its result.
     ///
     /// # Errors
     ///
-    /// As [`EventBridge::invoke_command`].
+    /// As [`Call::invoke`].
     ///
     /// # Cancel safety
     ///
@@ -132,11 +146,7 @@ impl Context {
         receiver: impl Into<Receiver> + Send,
         input: &(impl Serialize + Sync + ?Sized),
     ) -> Result<O, InvokeError> {
-        let draft = CommandDraft::new(self.address(), receiver)
-            .caused_by(&self.message)
-            .with_payload(Payload::json(input)?);
-        let response = self.bridge.invoke_command(draft, &InvokeOptions::default()).await?;
-        Ok(decode_or_null(response.payload())?)
+        self.call(receiver).invoke(input).await
     }
 
     /// Emits an event.

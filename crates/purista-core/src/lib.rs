@@ -47,7 +47,7 @@
 //! | for | see |
 //! |---|---|
 //! | declaring services | [`Service`], [`Context`], [`CommandOptions`], [`SubscriptionOptions`] |
-//! | calling and emitting | [`EventBridgeExt`], [`EventBridge`] with whole messages |
+//! | calling and emitting | [`EventBridgeExt`], [`Call`], [`EventBridge`] with whole messages |
 //! | what holds on every broker | the contract of [`EventBridge`], [`Capabilities`] |
 //! | what can go wrong | [`Error`], [`InvokeError`], [`HandledError`], [`HandlerError`] |
 //! | subscribing by content | [`Filter`], and [`FilterIndex`] to find many at once |
@@ -60,6 +60,7 @@
 pub mod adapter;
 mod bridge;
 mod bridge_ext;
+mod call;
 mod capability;
 mod causes;
 mod error;
@@ -78,6 +79,7 @@ mod trace;
 
 pub use bridge::{EventBridge, Registration, RegistrationControl, ShutdownReport};
 pub use bridge_ext::EventBridgeExt;
+pub use call::Call;
 pub use capability::{Capabilities, Capability};
 pub use error::{Error, ErrorKind, HandledError, HandlerError, InvokeError, Result};
 pub use events::{BridgeEvent, BridgeEvents};

@@ -86,6 +86,10 @@ counters! {
     late_responses,
     /// Responses to a pending call that did not come from whom was asked.
     forged_responses,
+    /// Answers of another instance than the one that was asked; their calls failed.
+    misdirected,
+    /// Frames of streams that came to a command or to a caller of this bridge, which has no streams yet.
+    stream_frames,
     /// Acknowledgements that failed; the broker will deliver these messages again.
     failed_acknowledgements,
 }

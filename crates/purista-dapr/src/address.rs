@@ -18,7 +18,8 @@ pub(crate) fn app_id(service: &ServiceAddress) -> String {
 
 /// Returns what a command is called in its path. Commands whose names differ in case or punctuation only share it.
 pub(crate) fn command_name(command: &ServiceAddress) -> String {
-    part(&command.service_target)
+    // It needs no escape in a path, and the original makes none of it.
+    if &*command.service_target == "~" { "~".to_owned() } else { part(&command.service_target) }
 }
 
 /// Returns the path of a command, without a leading slash.
@@ -26,9 +27,14 @@ pub(crate) fn command_path(command: &ServiceAddress) -> String {
     format!("purista/command/{}", command_name(command))
 }
 
+/// Returns what a topic is called in its path.
+pub(crate) fn topic_name(topic: &str) -> String {
+    if topic.bytes().all(is_plain) { topic.to_owned() } else { escaped(topic) }
+}
+
 /// Returns the path to which a topic is delivered, without a leading slash.
 pub(crate) fn subscription_path(topic: &str) -> String {
-    format!("purista/subscription/{topic}")
+    format!("purista/subscription/{}", topic_name(topic))
 }
 
 /// Returns a name in kebab case if that is safe in an app id and a path.
@@ -41,12 +47,23 @@ fn part(name: &str) -> String {
     escaped(name)
 }
 
-/// Returns the topic of an event: its name, as it is, if brokers take that.
-pub(crate) fn topic(event_name: &str, reserved: &[&str]) -> String {
-    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// Returns whether a name can be a topic of a component that takes all of them, and stand in the path by which the original
+/// publishes.
+fn fits_in_path(name: &str) -> bool {
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.trim() == segment;
+    let ends_it = |letter: char| letter.is_control() || matches!(letter, '?' | '#' | '%' | '\\');
+    !name.contains(ends_it) && name.split('/').all(is_segment)
+}
+
+/// Returns the topic of an event: its name, as it is, if the component takes that. Some take all letters.
+pub(crate) fn topic(event_name: &str, reserved: &[&str], takes_all: bool) -> String {
     let is_taken = !event_name.is_empty()
         && event_name.len() < MAX_TOPIC
-        && event_name.bytes().all(is_safe)
+        && (event_name.bytes().all(is_plain) || (takes_all && fits_in_path(event_name)))
         && !event_name.starts_with(['.', '-'])
         // RabbitMQ keeps these for itself.
         && !event_name.starts_with("amq.")
@@ -66,7 +83,7 @@ pub(crate) fn topic(event_name: &str, reserved: &[&str]) -> String {
 
 /// Returns whether a configured topic is one that brokers take as it is.
 pub(crate) fn is_topic(name: &str) -> bool {
-    topic(name, &[]) == name
+    topic(name, &[], false) == name
 }
 
 fn escaped(name: &str) -> String {
@@ -93,7 +110,7 @@ mod tests {
             let target = path.strip_prefix("purista/command/").unwrap();
             assert!(!target.is_empty() && !target.contains(['/', '.', '%', '\0']), "{name:?}: {path}");
             assert!(
-                topic(name, &[]).bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+                topic(name, &[], false).bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
                 "{name:?}"
             );
         }
@@ -103,7 +120,7 @@ mod tests {
     #[test]
     fn topics_are_event_names_that_brokers_take() {
         for name in ["userCreated", "user.created", "user_created-1"] {
-            assert_eq!(topic(name, &[]), name);
+            assert_eq!(topic(name, &[], false), name);
         }
         for (name, escaped) in [
             ("*", "x--2a"),
@@ -112,11 +129,26 @@ mod tests {
             ("amq.a", "x--616d712e61"),
             ("x--2a", "x--782d2d3261"),
         ] {
-            assert_eq!(topic(name, &[]), escaped);
+            assert_eq!(topic(name, &[], false), escaped);
         }
-        assert_eq!(topic("all", &["all"]), "x--616c6c");
-        let long = |end: &str| topic(&format!("{}{end}", "x".repeat(127)), &[]);
+        assert_eq!(topic("all", &["all"], false), "x--616c6c");
+        let long = |end: &str| topic(&format!("{}{end}", "x".repeat(127)), &[], true);
         assert_eq!(long("1").len(), MAX_TOPIC);
         assert_ne!(long("1"), long("2"));
+    }
+    #[test]
+    fn components_that_take_all_letters_get_the_names_as_they_are() {
+        for name in ["user created", "größe", "日本語", "user/created", "a:b", "*", "~"] {
+            assert_eq!(topic(name, &[], true), name);
+            assert_ne!(topic(name, &[], false), name);
+            let path = subscription_path(name);
+            let last = path.strip_prefix("purista/subscription/").unwrap();
+            assert!(last.bytes().all(is_plain), "{path}");
+        }
+        for name in
+            ["", " a", "a/", "/a", "a//b", "a/../b", ".", "a?b", "a#b", "a%2Fb", "a\nb", "x--2a", "amq.a"]
+        {
+            assert!(topic(name, &[], true).starts_with(ESCAPE), "{name:?}");
+        }
     }
 }

@@ -175,7 +175,10 @@ async fn command(
 ) -> Response {
     let deadline = deadline(&headers);
     let command = match body.map(Message::decode) {
-        Ok(Ok(command)) if command.message_type() == MessageType::Command => command,
+        // Where it is handled, a stream is refused.
+        Ok(Ok(command)) if matches!(command.message_type(), MessageType::Command | MessageType::Stream) => {
+            command
+        }
         Ok(Ok(_)) => {
             let context = "what came to a command is none";
             app.link.malformed(&error(ErrorKind::InvalidMessage, "receive").context(context));

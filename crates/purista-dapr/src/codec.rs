@@ -15,11 +15,19 @@ pub(crate) fn answer(command: &Message, status: StatusCode, body: Bytes) -> Resu
     if body.first() != Some(&b'"') {
         return Message::decode(body);
     }
-    let encoded_twice = serde_json::from_slice::<String>(&body).map(String::into_bytes);
-    match encoded_twice.map(Message::decode) {
+    let encoded_twice = serde_json::from_slice::<String>(&body);
+    let is_message = encoded_twice.as_ref().is_ok_and(|text| looks_like_answer(command, text));
+    match encoded_twice.map(String::into_bytes).map(Message::decode) {
         Ok(Ok(message)) => Ok(message),
+        Ok(Err(unreadable)) if is_message => Err(unreadable),
         _ => bare(command, Some(std::str::from_utf8(&body).unwrap_or_default())),
     }
+}
+
+/// Returns whether a text is the answer to a command rather than its bare result.
+fn looks_like_answer(command: &Message, text: &str) -> bool {
+    let names_call = command.correlation_id.as_ref().is_some_and(|id| id.with_str(|id| text.contains(id)));
+    text.starts_with('{') && names_call && text.contains("\"messageType\"")
 }
 
 /// Makes the success response of a service that sent its bare result.
@@ -95,6 +103,10 @@ mod tests {
         let odd = read(StatusCode::OK, b"\"\\u0041\\ud800\" ");
         assert_eq!(odd.payload().unwrap().get(), "\"\\u0041\\ud800\"");
         assert!(answer(&command, StatusCode::OK, Bytes::from_static(b"\"open")).is_err());
+        // It was a message before somebody broke it.
+        let broken = std::str::from_utf8(&once).unwrap().replace("\"sender\"", "\"sent\"");
+        let broken = serde_json::to_vec(&broken).unwrap();
+        assert!(answer(&command, StatusCode::OK, broken.into()).is_err());
         let text = read(StatusCode::OK, b"\"just a string\"");
         assert_eq!(text.payload().unwrap().get(), "\"just a string\"");
         assert_eq!(

@@ -46,6 +46,11 @@ pub(crate) const RABBITMQ: &str = "pubsub.rabbitmq";
 /// The component that has nothing to configure.
 const IN_MEMORY: &str = "pubsub.in-memory";
 
+/// Returns whether a component takes topics of all letters.
+pub(crate) fn takes_all_topics(kind: &str) -> bool {
+    matches!(kind, "pubsub.in-memory" | "pubsub.rabbitmq" | "pubsub.redis")
+}
+
 /// Returns whether a capability depends on how a component is configured.
 pub(crate) fn is_configurable(capability: Capability) -> bool {
     CONFIGURABLE.contains(&capability)

@@ -126,14 +126,15 @@ impl Config {
         Ok(())
     }
 
-    /// Returns the topic of an event.
-    pub(crate) fn topic(&self, event_name: &str) -> String {
+    /// Returns the topic of an event on a component of a type.
+    pub(crate) fn topic(&self, event_name: &str, component_type: Option<&str>) -> String {
         let all_messages = self.all_messages_topic.as_deref().unwrap_or_default();
         let health = match &self.health_topic {
             HealthTopic::Named(topic) => topic,
             HealthTopic::ByComponent | HealthTopic::None => HEALTH_TOPIC,
         };
-        address::topic(event_name, &[all_messages, &self.dead_letter_topic, health])
+        let takes_all = component_type.is_some_and(component::takes_all_topics);
+        address::topic(event_name, &[all_messages, &self.dead_letter_topic, health], takes_all)
     }
 
     /// Returns the topic by which it is seen whether a component of a type works.

@@ -203,7 +203,7 @@ impl Connection {
             return Ok(());
         }
         let envelope = message.encode();
-        let event = message.event_name.as_ref().map(|name| self.config.topic(name));
+        let event = message.event_name.as_ref().map(|name| self.topic(name));
         let for_one = async {
             match &event {
                 Some(topic) => {
@@ -268,6 +268,11 @@ impl Connection {
                 _ => sleep_until(again).await,
             }
         }
+    }
+
+    /// Returns the topic of an event.
+    pub(crate) fn topic(&self, event_name: &str) -> String {
+        self.config.topic(event_name, self.component_type.as_deref())
     }
 
     /// Returns what a CloudEvent says of where it comes from and goes to.

@@ -93,7 +93,7 @@ pub fn sidecar_error(body: &[u8], status: StatusCode) -> Error {
 /// Returns the topic of an event, beside one that is taken.
 #[must_use]
 pub fn topic(event_name: &str, reserved: &str) -> String {
-    address::topic(event_name, &[reserved])
+    address::topic(event_name, &[reserved], false)
 }
 
 /// Returns app id and path of a command.

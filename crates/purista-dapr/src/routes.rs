@@ -6,7 +6,7 @@ use std::{
 use parking_lot::RwLock;
 use purista_core::Message;
 
-use crate::{command_consumer::Served, subscription_consumer::Subscribed};
+use crate::{address::topic_name, command_consumer::Served, subscription_consumer::Subscribed};
 
 /// Who gets what the sidecar delivers.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ struct State {
     subscriptions: BTreeMap<String, Vec<Arc<Subscribed>>>,
     /// What was in the way when somebody looked last.
     obstacles: Vec<String>,
+    /// The same by the names that topics have in paths.
+    by_path: HashMap<String, Vec<Arc<Subscribed>>>,
 }
 
 impl Routes {
@@ -30,7 +32,9 @@ impl Routes {
 
     /// Adds a subscription.
     pub(crate) fn subscribe(&self, topic: String, subscription: Arc<Subscribed>) {
-        self.0.write().subscriptions.entry(topic).or_default().push(subscription);
+        let mut state = self.0.write();
+        state.by_path.entry(topic_name(&topic)).or_default().push(Arc::clone(&subscription));
+        state.subscriptions.entry(topic).or_default().push(subscription);
     }
 
     /// Returns whether nothing was registered.
@@ -80,9 +84,9 @@ impl Routes {
         exact.or_else(|| served.first()).cloned()
     }
 
-    /// Returns who subscribes to a topic.
-    pub(crate) fn subscribed(&self, topic: &str) -> Vec<Arc<Subscribed>> {
-        self.0.read().subscriptions.get(topic).cloned().unwrap_or_default()
+    /// Returns who subscribes to a topic that has this name in its path.
+    pub(crate) fn subscribed(&self, name: &str) -> Vec<Arc<Subscribed>> {
+        self.0.read().by_path.get(name).cloned().unwrap_or_default()
     }
 
     /// Returns the topics that somebody subscribes to.

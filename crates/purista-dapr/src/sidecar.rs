@@ -228,7 +228,9 @@ impl Sidecar {
         event: Bytes,
         operation: &'static str,
     ) -> Result<(), Failure> {
-        let mut url = self.url(["v1.0", "publish", &self.pubsub_name, topic]);
+        // The slashes of a topic are not escaped: the sidecar would keep that.
+        let segments = ["v1.0", "publish", &self.pubsub_name].into_iter().chain(topic.split('/'));
+        let mut url = self.url(segments);
         // Otherwise the sidecar reads it and writes it anew.
         url.set_query(Some("metadata.rawPayload=true"));
         let size = event.len();

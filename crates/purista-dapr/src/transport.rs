@@ -183,7 +183,7 @@ impl Transport for DaprTransport {
         if connection.component_type.is_none() {
             return fails(format!("the sidecar has no component {}", self.config.pubsub_name));
         }
-        let event = subscription.filter.event_name.as_ref().map(|name| self.config.topic(name));
+        let event = subscription.filter.event_name.as_ref().map(|name| connection.topic(name));
         let Some(topic) = event.or_else(|| self.config.all_messages_topic.clone()) else {
             return fails(
                 "a subscription without the name of an event needs the topic for all messages".into(),

@@ -1,7 +1,7 @@
 //! Topics, topic filters, and the names of clients and groups.
 
 use purista_core::{
-    Filter, Id, Message, MessageType, PartyFilter, ServiceAddress,
+    Filter, Id, Message, MessageType, PartyFilter, Result, ServiceAddress,
     routing::{AddressStyle, bounded_name},
 };
 
@@ -11,8 +11,33 @@ const STYLE: AddressStyle = AddressStyle::new('/', '+', "none", "#$").with_max_t
 /// The longest name of a client or group.
 const MAX_NAME: usize = 200;
 
-/// The group that shares commands, as the TypeScript original names it (wire format, section 3).
-const COMMAND_GROUP: &str = "sharedpurista";
+/// What the TypeScript original lets its users name (wire format, section 3).
+#[derive(Clone, Debug)]
+pub(crate) struct Shares {
+    /// What the filters of shared subscriptions begin with.
+    pub(crate) prefix: String,
+    /// The group that shares commands.
+    pub(crate) commands: String,
+    /// What stands for an absent part, if not the default does.
+    pub(crate) empty_part: Option<String>,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { prefix: "$share".to_owned(), commands: "sharedpurista".to_owned(), empty_part: None }
+    }
+}
+
+impl Shares {
+    /// Returns whether prefix and group are one level each.
+    pub(crate) fn are_levels(&self) -> bool {
+        let is_level = |text: &str| {
+            let ends_it = |letter: char| matches!(letter, '/' | '+' | '#') || letter.is_control();
+            !text.is_empty() && text.len() <= 64 && !text.contains(ends_it)
+        };
+        is_level(&self.prefix) && is_level(&self.commands)
+    }
+}
 
 /// The topics and names of one system.
 #[derive(Clone, Debug)]
@@ -20,28 +45,65 @@ pub(crate) struct Names {
     prefix: String,
     /// The first level of all topics.
     first: String,
+    style: AddressStyle,
+    shares: Shares,
 }
 
 impl Names {
-    pub(crate) fn new(prefix: &str) -> Self {
+    pub(crate) fn new(prefix: &str, shares: &Shares) -> Result<Self> {
+        let names = Self::standard(prefix);
+        let style = match &shares.empty_part {
+            Some(marker) => STYLE.with_empty_marker(marker)?,
+            None => STYLE,
+        };
+        Ok(Self { style, shares: shares.clone(), ..names })
+    }
+
+    /// Names with the original's defaults.
+    pub(crate) fn standard(prefix: &str) -> Self {
+        // The first level of a pattern is the prefix, whatever stands for what is absent.
         let pattern = Filter::any().routing_pattern(prefix, &STYLE);
         let first = pattern.split('/').next().unwrap_or_default().to_owned();
-        Self { prefix: prefix.to_owned(), first }
+        Self { prefix: prefix.to_owned(), first, style: STYLE, shares: Shares::default() }
     }
 
     /// Returns where a message goes.
     pub(crate) fn topic(&self, message: &Message) -> String {
-        message.routing_address(&self.prefix, &STYLE)
+        message.routing_address(&self.prefix, &self.style)
     }
 
     /// Returns what a subscription listens to: the topics of all messages that match, and maybe of others.
     pub(crate) fn pattern(&self, filter: &Filter) -> String {
-        filter.routing_pattern(&self.prefix, &STYLE)
+        filter.routing_pattern(&self.prefix, &self.style)
     }
 
-    /// Returns what the instances of a command share, in both worlds.
-    pub(crate) fn command(&self, command: &ServiceAddress) -> String {
-        shared(COMMAND_GROUP, &self.command_pattern(command))
+    /// Returns what the instances of a command share, in both worlds: its commands, and streams that are opened there.
+    pub(crate) fn command(&self, command: &ServiceAddress) -> [String; 2] {
+        [MessageType::Command, MessageType::Stream].map(|message_type| {
+            let filter = Filter::message_type(message_type).with_receiver(command);
+            self.shared(&self.shares.commands, &self.pattern(&filter))
+        })
+    }
+
+    /// Returns where a command is given back to those who share it. What else a topic tells is left out, so that few others
+    /// listen to it.
+    pub(crate) fn given_back(&self, command: &ServiceAddress) -> String {
+        let filter = Filter::message_type(MessageType::Command).with_receiver(command);
+        self.pattern(&filter).replace('+', "given_back")
+    }
+
+    /// Returns the filter by which the instances of a command or subscriber share what comes to another one.
+    pub(crate) fn shared_by(&self, address: &ServiceAddress, filter: &str) -> String {
+        self.shared(&name(address), filter)
+    }
+
+    fn shared(&self, group: &str, filter: &str) -> String {
+        format!("{}/{group}/{filter}", self.shares.prefix)
+    }
+
+    /// Returns whether a filter is one that instances share.
+    pub(crate) fn is_shared(&self, filter: &str) -> bool {
+        filter.strip_prefix(self.shares.prefix.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Returns where one instance passes a command on to those whom it is meant for. It is exact, unlike the topic of the
@@ -141,7 +203,7 @@ impl Names {
     pub(crate) fn dead_letter(&self, subscriber: &ServiceAddress, message_id: &Id) -> String {
         let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;
         let [service, version, target] =
-            [service_name, service_version, service_target].map(|name| STYLE.token(Some(name)));
+            [service_name, service_version, service_target].map(|name| self.style.token(Some(name)));
         let message = message_id.with_str(|id| bounded_name(&[id], MAX_NAME));
         self.topic_of("dead_letter", &[&service, &version, &target, &message])
     }
@@ -171,15 +233,6 @@ fn name(address: &ServiceAddress) -> String {
     bounded_name(&[service_name, service_version, service_target], MAX_NAME)
 }
 
-/// Returns the filter by which the instances of a command or subscriber share what comes to another one.
-pub(crate) fn shared_by(address: &ServiceAddress, filter: &str) -> String {
-    shared(&name(address), filter)
-}
-
-fn shared(group: &str, filter: &str) -> String {
-    format!("$share/{group}/{filter}")
-}
-
 #[cfg(test)]
 mod tests {
     use purista_core::{EventDraft, Receiver};
@@ -187,7 +240,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names::new("purista")
+        Names::new("purista", &Shares::default()).unwrap()
     }
 
     #[test]
@@ -198,7 +251,7 @@ mod tests {
             "purista/custom_message/none/none/web/user/1/sign_up/user_registered/none/none/none/none"
         );
         assert_eq!(
-            names().command(&ServiceAddress::new("User", "1", "signUp")),
+            names().command(&ServiceAddress::new("User", "1", "signUp"))[0],
             "$share/sharedpurista/purista/command/+/+/+/+/+/+/+/+/user/1/sign_up"
         );
         assert_eq!(

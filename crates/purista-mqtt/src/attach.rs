@@ -5,7 +5,7 @@ use rumqttc::{AckMode, Publish, QoS};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    address::{Names, shared_by},
+    address::Names,
     connection::Connection,
     error::error,
     hand_over::HandOver,
@@ -104,7 +104,7 @@ impl Attachment {
             Sharing::Broadcast => (pattern.clone(), None),
             _ => {
                 let hand_over = Arc::new(HandOver::new(Arc::clone(&connection), subscriber));
-                (shared_by(subscriber, &pattern), Some(hand_over))
+                (names.shared_by(subscriber, &pattern), Some(hand_over))
             }
         };
         let spec = SessionSpec {
@@ -172,7 +172,7 @@ impl Attachment {
         };
         match attached.await {
             Ok(left) => {
-                let left = left.into_iter().map(|copy| session.from_copy(copy)).collect();
+                let left = left.into_iter().map(|copy| session.arrival_of_copy(copy)).collect();
                 Ok(Attached::new(session, arrivals, left))
             }
             Err(error) => {
@@ -207,8 +207,8 @@ impl Attachment {
     /// others need who emptied it.
     fn former_filters(&self, before: Option<String>) -> Vec<String> {
         let hand_over = HandOver::new(Arc::clone(&self.connection), &self.subscriber);
-        let mut former =
-            vec![self.end.clone(), self.pattern.clone(), shared_by(&self.subscriber, &self.pattern)];
+        let shared = self.connection.names.shared_by(&self.subscriber, &self.pattern);
+        let mut former = vec![self.end.clone(), self.pattern.clone(), shared];
         former.extend(before);
         former.extend(self.hand_over.is_none().then_some(hand_over.filter));
         former

@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn what_is_needed_is_named() {
         let unsupported = ErrorKind::Unsupported;
-        let table: [(&str, ErrorKind, fn(&mut ConnAckProperties)); 7] = [
+        type Lacks = fn(&mut ConnAckProperties);
+        let table: [(&str, ErrorKind, Lacks); 7] = [
             ("shared", unsupported(Capability::SharedSubscriptions), |it| {
                 it.shared_subscription_available = Some(0)
             }),

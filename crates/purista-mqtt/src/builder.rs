@@ -97,6 +97,25 @@ impl MqttBridgeBuilder {
         self.set(|config| config.prefix = prefix.into())
     }
 
+    /// Sets the group that shares commands, as `shareTopicName` of the TypeScript original does; `sharedpurista` by default,
+    /// as there. Instances of both languages must have the same: otherwise each language executes each command.
+    pub fn share_name(self, name: impl Into<String>) -> Self {
+        self.set(|config| config.shares.commands = name.into())
+    }
+
+    /// Sets what the filters of shared subscriptions begin with, as `shareTopicPrefix` of the TypeScript original does;
+    /// `$share` by default, as there and as MQTT 5 has it. With anything else, a broker must know it: one that follows the
+    /// standard would deliver nothing.
+    pub fn share_prefix(self, prefix: impl Into<String>) -> Self {
+        self.set(|config| config.shares.prefix = prefix.into())
+    }
+
+    /// Sets what stands for an absent part in topics, as `emptyTopicPartString` of the TypeScript original does, where that
+    /// is not at its default: `__none__`, which is converted to `none`.
+    pub fn empty_part(self, marker: impl Into<String>) -> Self {
+        self.set(|config| config.shares.empty_part = Some(marker.into()))
+    }
+
     /// Lets the broker keep the messages of a subscription while its instance is away, for so long, in whole seconds:
     /// subscriptions can be durable then. By default they cannot.
     ///
@@ -196,6 +215,10 @@ mod tests {
             builder().prefix(""),
             builder().connect_timeout(Duration::ZERO),
             builder().prefix("$SYS"),
+            builder().share_name(""),
+            builder().share_name("a/b"),
+            builder().share_prefix("+"),
+            builder().empty_part("#"),
             builder().keep_alive(Duration::from_millis(999)),
             builder().keep_alive(Duration::from_secs(65_536)),
             builder().persistent_sessions(Duration::from_millis(999)),

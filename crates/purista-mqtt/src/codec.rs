@@ -18,6 +18,9 @@ const FAILED_ATTEMPTS: &str = "purista-failed-attempts";
 /// Tells what an instance listens to that asks whether others are there.
 const LISTENS_TO: &str = "purista-listens-to";
 
+/// Counts how often instances have given a command back to those who share it.
+const GIVEN_BACK: &str = "purista-given-back";
+
 /// What a dead letter tells beside the original.
 const DEAD_LETTER: &str = "purista-dead-letter";
 
@@ -119,6 +122,21 @@ pub(crate) fn parked(publish: &Publish, failed_attempts: u32) -> Headers {
     passed_on(publish, failed_attempts).retained()
 }
 
+/// What travels beside a command that is given back to those who share it.
+pub(crate) fn given_back(publish: &Publish, times: u32) -> Headers {
+    let mut properties = publish.properties.clone().unwrap_or_default();
+    properties.subscription_identifiers.clear();
+    properties.topic_alias = None;
+    properties.user_properties.retain(|(name, _)| name != GIVEN_BACK);
+    properties.user_properties.push((GIVEN_BACK.to_owned(), times.to_string()));
+    beside(properties)
+}
+
+/// Returns how often a command was given back to those who share it.
+pub(crate) fn times_given_back(publish: &Publish) -> u32 {
+    user_property(publish, GIVEN_BACK).and_then(|times| times.parse().ok()).unwrap_or(0)
+}
+
 /// What travels beside something that is of no use later.
 pub(crate) fn probe() -> Headers {
     beside(PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() })
@@ -181,6 +199,15 @@ fn ascii(json: &str) -> String {
 fn user_property<'p>(publish: &'p Publish, wanted: &str) -> Option<&'p str> {
     let properties = &publish.properties.as_ref()?.user_properties;
     properties.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+}
+
+/// Returns a field of a message that the original repeats beside it.
+pub(crate) fn property(publish: &Publish, field: &str) -> Option<String> {
+    if field == "correlationId" {
+        let data = publish.properties.as_ref()?.correlation_data.as_ref()?;
+        return String::from_utf8(data.to_vec()).ok();
+    }
+    user_property(publish, field).map(str::to_owned)
 }
 
 /// Returns whether a response is a refusal.

@@ -8,8 +8,8 @@ use rumqttc::Publish;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    address::{Names, shared_by},
-    codec::{Reply, deadline, passed_on, response},
+    address::Names,
+    codec::{Reply, deadline, given_back, passed_on, property, response, times_given_back},
     connection::Connection,
     round_trips::RoundTrips,
     session::Session,
@@ -20,6 +20,10 @@ use crate::{
 
 /// How many commands that came wait to be taken over.
 const ARRIVALS_CAPACITY: usize = 256;
+
+/// How often a command for a named instance is given back to those who share it, for the original, which has no other way
+/// to one of its instances.
+const MAX_GIVEN_BACK: u32 = 24;
 
 /// Consumes a command. The broker has nothing more to do with what it handed over, so what cannot be handled at once
 /// waits here.
@@ -32,7 +36,7 @@ pub(crate) struct CommandConsumer {
 /// What a command listens to.
 struct CommandListening {
     connection: Arc<Connection>,
-    filters: [String; 3],
+    filters: [String; 4],
 }
 
 impl Listening for CommandListening {
@@ -70,9 +74,11 @@ impl CommandConsumer {
     ) -> Result<Self> {
         let (to, mut arrivals) = mpsc::channel(ARRIVALS_CAPACITY);
         let members = connection.names.command_members(command);
+        let [commands, streams] = connection.names.command(command);
         let filters = [
-            connection.names.command(command),
-            shared_by(command, &members),
+            commands,
+            streams,
+            connection.names.shared_by(command, &members),
             connection.names.command_member(command, connection.link().instance_id()),
         ];
         let config = &connection.config;
@@ -132,8 +138,8 @@ struct Task {
     command: ServiceAddress,
     /// Where other instances pass commands on to.
     members: String,
-    /// The topic of the command, and what other instances pass on to any, or to this one.
-    filters: [String; 3],
+    /// The topics of the command and of streams that are opened there, and what other instances pass on to any, or to this one.
+    filters: [String; 4],
     intake: Intake<MqttTransport>,
     backlog: Arc<Backlog<Item>>,
     passing_on: Beside,
@@ -167,7 +173,10 @@ impl Task {
         let deadline = deadline(&publish, Instant::now());
         let message = match Message::decode(publish.payload.clone()) {
             Ok(message) => Arc::new(message),
-            Err(error) => return self.connection.link().malformed(&error),
+            Err(error) => {
+                let beside = |name: &str| property(&publish, name);
+                return self.intake.unreadable(&error, &publish.payload, Reply::to(&publish), beside);
+            }
         };
         let is_passed_on = publish.topic.starts_with(self.members.as_bytes());
         let item = Item { message, publish, deadline };
@@ -209,11 +218,28 @@ impl Task {
             self.intake.overflowed();
             return self.answer_unavailable(item);
         };
+        let named = item.message.receiver.as_ref().filter(|meant| meant.instance_id.is_some());
+        let is_own = named.is_some_and(|meant| meant.address == self.command);
+        let back_to = is_own.then(|| self.connection.names.given_back(&self.command));
         turn.spawn(async move {
-            let (payload, options) = (item.publish.payload.clone(), passed_on(&item.publish, 0));
-            let is_taken = connection.session().publish_once(topic, payload, options, "pass on").await;
+            let times = times_given_back(&item.publish);
+            let payload = item.publish.payload.clone();
+            let session = connection.session();
+            // An instance of ours is found at the first time.
+            let is_taken = times == 0 && {
+                let (payload, options) = (payload.clone(), passed_on(&item.publish, 0));
+                session.publish_once(topic, payload, options, "pass on").await.unwrap_or(false)
+            };
+            let is_taken = is_taken
+                || match back_to.filter(|_| times < MAX_GIVEN_BACK) {
+                    Some(topic) => {
+                        let options = given_back(&item.publish, times + 1);
+                        session.publish_once(topic, payload, options, "give back").await.unwrap_or(false)
+                    }
+                    None => false,
+                };
             let bytes = item.publish.payload.len();
-            if !is_taken.unwrap_or(false) && backlog.push(item, bytes).is_ok() {
+            if !is_taken && backlog.push(item, bytes).is_ok() {
                 backlog.wake();
             }
         });

@@ -7,7 +7,11 @@ use purista_core::{
 use rumqttc::Broker;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::web_socket;
+use crate::{
+    address::{Names, Shares},
+    transport::NAME,
+    web_socket,
+};
 
 /// All that is configured about the connections and the mapping.
 #[derive(Clone, Debug)]
@@ -17,6 +21,7 @@ pub(crate) struct Config {
     pub(crate) root_certificates: Option<PathBuf>,
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) prefix: String,
+    pub(crate) shares: Shares,
     pub(crate) session_expiry: Option<Duration>,
     pub(crate) receive_maximum: u16,
     pub(crate) pending_messages: usize,
@@ -58,7 +63,7 @@ pub(crate) fn is_websocket(server: &ServerUrl) -> bool {
 impl Config {
     /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        Self::of(servers).map_err(|error| error.bridge(crate::transport::NAME))
+        Self::of(servers).map_err(|error| error.bridge(NAME))
     }
 
     fn of(servers: &str) -> Result<Self> {
@@ -78,6 +83,7 @@ impl Config {
             root_certificates: None,
             client_certificate: None,
             prefix: "purista".to_owned(),
+            shares: Shares::default(),
             session_expiry: None,
             receive_maximum: 1_024,
             pending_messages: 65_536,
@@ -112,9 +118,13 @@ impl Config {
         if self.prefix.starts_with('$') {
             return Err(invalid("topics that begin with a dollar sign are the broker's"));
         }
+        if !self.shares.are_levels() {
+            return Err(invalid("the prefix and the name of shares are levels of 1 to 64 bytes each"));
+        }
+        Names::new(&self.prefix, &self.shares).map_err(|error| error.bridge(NAME))?;
         let has_certificates = self.root_certificates.is_some() || self.client_certificate.is_some();
         let checked = self.servers.check_tls_settings(has_certificates);
-        checked.map_err(|error| error.bridge(crate::transport::NAME))?;
+        checked.map_err(|error| error.bridge(NAME))?;
         self.credentials.as_ref().map_or(Ok(()), Login::validate)
     }
 }
@@ -139,7 +149,7 @@ const MAX_PACKET: usize = 268_435_455;
 pub(crate) const ENVELOPE: usize = 64 * 1_024;
 
 pub(crate) fn invalid(context: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, "configure").bridge(crate::transport::NAME).context(context)
+    Error::new(ErrorKind::InvalidConfig, "configure").bridge(NAME).context(context)
 }
 
 #[cfg(test)]

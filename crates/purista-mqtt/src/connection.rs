@@ -77,7 +77,7 @@ impl Deref for Connection {
 
 impl Connection {
     pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
-        let names = Names::new(&config.prefix);
+        let names = Names::new(&config.prefix, &config.shares)?;
         let spec = SessionSpec {
             client_id: names.client(link.instance_id()),
             // What waited for a dead instance would be lost to the others.

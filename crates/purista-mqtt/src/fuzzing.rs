@@ -59,30 +59,30 @@ pub fn still_missing(needed: Duration, uptime: &[u8]) -> Duration {
 /// Returns whether an answer may go to a topic that somebody names who asks.
 #[must_use]
 pub fn may_be_answered(prefix: &str, topic: &str) -> bool {
-    Names::new(prefix).is_round_trip(topic)
+    Names::standard(prefix).is_round_trip(topic)
 }
 
 #[must_use]
 pub fn topic(prefix: &str, message: &Message) -> String {
-    Names::new(prefix).topic(message)
+    Names::standard(prefix).topic(message)
 }
 
 #[must_use]
 pub fn pattern(prefix: &str, filter: &Filter) -> String {
-    Names::new(prefix).pattern(filter)
+    Names::standard(prefix).pattern(filter)
 }
 
 /// Returns the names that are another one for another subscriber.
 #[must_use]
 pub fn names_of(prefix: &str, address: &ServiceAddress) -> Vec<String> {
-    let names = Names::new(prefix);
+    let names = Names::standard(prefix);
     vec![names.command_members(address), names.hand_over(address), names.presence(address)]
 }
 
 /// Returns the names that are another one for another instance of a subscriber.
 #[must_use]
 pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec<String> {
-    let names = Names::new(prefix);
+    let names = Names::standard(prefix);
     let client = names.subscriber_client(address, instance_id);
     vec![names.command_member(address, instance_id), names.session(address, &client), client]
 }
@@ -90,13 +90,13 @@ pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec
 /// Returns the names that others may share.
 #[must_use]
 pub fn shared_names(prefix: &str, address: &ServiceAddress, message_id: &Id) -> Vec<String> {
-    let names = Names::new(prefix);
-    vec![names.command(address), names.dead_letter(address, message_id)]
+    let names = Names::standard(prefix);
+    vec![names.command(address).concat(), names.dead_letter(address, message_id)]
 }
 
 #[must_use]
 pub fn is_subscriber_client(prefix: &str, address: &ServiceAddress, client_id: &str) -> bool {
-    Names::new(prefix).is_subscriber_client(address, client_id)
+    Names::standard(prefix).is_subscriber_client(address, client_id)
 }
 
 /// Configures a bridge by the environment.

@@ -6,7 +6,7 @@ use std::sync::{
 use purista_core::{Result, ServiceAddress};
 use rumqttc::Publish;
 
-use crate::{address::shared_by, codec::passed_on, connection::Connection};
+use crate::{codec::passed_on, connection::Connection};
 
 /// The way on which the instances of a subscriber hand messages over to each other, as the broker does not.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct HandOver {
 impl HandOver {
     pub(crate) fn new(connection: Arc<Connection>, subscriber: &ServiceAddress) -> Self {
         let topic = connection.names.hand_over(subscriber);
-        let filter = shared_by(subscriber, &topic);
+        let filter = connection.names.shared_by(subscriber, &topic);
         let presence = connection.names.presence(subscriber);
         Self { connection, topic, filter, presence, has_takers: AtomicBool::new(false) }
     }

@@ -45,7 +45,7 @@ impl Router {
         match Message::decode(publish.payload.clone()) {
             Ok(response) if is_refusal(publish) => self.0.link.refused(&response),
             Ok(response) => self.0.link.respond(Arc::new(response)),
-            Err(error) => self.0.link.malformed(&error),
+            Err(error) => self.0.link.unreadable_response(error, &publish.payload),
         }
     }
 }

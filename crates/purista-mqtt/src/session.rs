@@ -348,7 +348,7 @@ impl Session {
     }
 
     /// Makes an arrival of the copy of a message that was acknowledged before.
-    pub(crate) fn from_copy(&self, publish: Publish) -> Arrival {
+    pub(crate) fn arrival_of_copy(&self, publish: Publish) -> Arrival {
         let copy = Some(String::from_utf8_lossy(&publish.topic).into_owned());
         Arrival { publish, client: Arc::clone(&self.client), copy }
     }

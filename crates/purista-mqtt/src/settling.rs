@@ -19,7 +19,7 @@ const ATTACHING: Duration = Duration::from_millis(500);
 pub(crate) async fn until_subscribers_are_back(connection: &Connection) -> Result<Duration> {
     let records = connection.kept(&connection.names.sessions(None)).await?;
     let is_forgotten = |record: SessionRecord| {
-        record.state == SessionState::Attached && record.filter.starts_with("$share/")
+        record.state == SessionState::Attached && connection.names.is_shared(&record.filter)
     };
     if !records.iter().filter_map(|record| SessionRecord::read(&record.payload)).any(is_forgotten) {
         return Ok(Duration::ZERO);

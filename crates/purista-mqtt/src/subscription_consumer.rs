@@ -24,7 +24,7 @@ use crate::{
     acknowledgement::MqttAcknowledgement,
     adoption::Adoption,
     attach::{Attached, Attachment},
-    codec::{failed_attempts, is_refusal},
+    codec::{failed_attempts, is_refusal, times_given_back},
     connection::Connection,
     end_marker::{EndMarker, Place},
     error::lost,
@@ -279,7 +279,9 @@ impl Task {
         for _ in 0..AT_ONCE {
             let arrival = self.waiting.pop_front().or_else(|| self.attached.arrivals.try_recv().ok());
             let Some(arrival) = arrival else { return };
-            if is_refusal(&arrival.publish) || arrival.publish.topic == self.attachment.end {
+            // A command that was given back was seen when it was sent.
+            let is_no_news = is_refusal(&arrival.publish) || times_given_back(&arrival.publish) > 0;
+            if is_no_news || arrival.publish.topic == self.attachment.end {
                 self.forget(self.acknowledgement(arrival)).await;
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Subjects, and the names of groups, streams and consumers.
 
 use purista_core::{
-    Filter, Id, Message, MessageType, ServiceAddress,
+    Filter, Id, Message, MessageType, Result, ServiceAddress,
     routing::{AddressStyle, bounded_name},
 };
 
@@ -11,30 +11,55 @@ const STYLE: AddressStyle = AddressStyle::new('.', '*', "empty", ">$").with_max_
 /// The longest name of a stream, consumer or group that the server takes is 255 bytes.
 const MAX_NAME: usize = 200;
 
+/// The longest name of a queue group: with the pattern of a command, it has to fit into one line.
+const MAX_GROUP: usize = 1_024;
+
 /// The subjects and names of one system.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     prefix: String,
+    style: AddressStyle,
 }
 
 impl Names {
-    pub(crate) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+    /// `empty_part` stands for what is absent, if not the original's default does.
+    pub(crate) fn new(prefix: &str, empty_part: Option<&str>) -> Result<Self> {
+        let names = Self::standard(prefix);
+        match empty_part {
+            Some(marker) => Ok(Self { style: names.style.with_empty_marker(marker)?, ..names }),
+            None => Ok(names),
+        }
+    }
+
+    /// Names with the original's default for what is absent.
+    pub(crate) fn standard(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), style: STYLE }
     }
 
     /// Returns where a message goes.
     pub(crate) fn subject(&self, message: &Message) -> String {
-        message.routing_address(&self.prefix, &STYLE)
+        message.routing_address(&self.prefix, &self.style)
     }
 
     /// Returns what a subscription listens to: the subjects of all messages that match, and maybe of others.
     pub(crate) fn pattern(&self, filter: &Filter) -> String {
-        filter.routing_pattern(&self.prefix, &STYLE)
+        filter.routing_pattern(&self.prefix, &self.style)
     }
 
     /// Returns what a command listens to.
     pub(crate) fn command_pattern(&self, command: &ServiceAddress) -> String {
         self.pattern(&Filter::message_type(MessageType::Command).with_receiver(command))
+    }
+
+    /// Returns where a command is given back to the queue group of its instances. What else a subject tells is left out, so
+    /// that few others listen to it.
+    pub(crate) fn given_back(&self, command: &ServiceAddress) -> String {
+        self.command_pattern(command).replace('*', "given_back")
+    }
+
+    /// Returns where streams are opened at a command.
+    pub(crate) fn stream_pattern(&self, command: &ServiceAddress) -> String {
+        self.pattern(&Filter::message_type(MessageType::Stream).with_receiver(command))
     }
 
     /// Returns the subjects of all messages of a type.
@@ -67,7 +92,7 @@ impl Names {
 
     /// Returns where a dead letter of a subscriber goes.
     pub(crate) fn dead_letter(&self, subscriber: &ServiceAddress) -> String {
-        let token = |value: &str| STYLE.token(Some(value));
+        let token = |value: &str| self.style.token(Some(value));
         let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;
         let tokens = [service_name, service_version, service_target].map(|name| token(name));
         self.of_consumer("dead_letter", &tokens.join("."))
@@ -76,6 +101,21 @@ impl Names {
     /// Returns the name of a stream.
     pub(crate) fn stream(&self, what: &str) -> String {
         format!("{}-{what}", bounded_name(&[&self.prefix], MAX_NAME))
+    }
+
+    /// Returns the queue group of a command or subscriber: that of the TypeScript original where a group can have that name,
+    /// so that instances of both share it (wire format, section 5).
+    pub(crate) fn queue_group(&self, address: &ServiceAddress) -> String {
+        let ServiceAddress { service_name, service_version, service_target, .. } = address;
+        let prefix = &self.prefix;
+        let original = format!("{prefix}_queue_{service_name}_{service_version}_{service_target}");
+        let original = original.to_uppercase();
+        let ends_it = |letter: char| letter.is_whitespace() || letter.is_control();
+        if original.len() <= MAX_GROUP && !original.contains(ends_it) {
+            return original;
+        }
+        let prefix = bounded_name(&[prefix], MAX_NAME).to_uppercase();
+        format!("{prefix}_QUEUE_{}", consumer_name(address, None))
     }
 
     fn prefix_token(&self) -> String {
@@ -92,18 +132,6 @@ pub(crate) fn consumer_name(subscriber: &ServiceAddress, instance_id: Option<&st
     bounded_name(&parts, MAX_NAME)
 }
 
-/// Returns the queue group of a command: that of the TypeScript original where the names allow it, so that instances of
-/// both share the command (wire format, section 5).
-pub(crate) fn command_queue_group(command: &ServiceAddress) -> String {
-    let ServiceAddress { service_name, service_version, service_target, .. } = command;
-    let original = format!("PURISTA_QUEUE_{service_name}_{service_version}_{service_target}").to_uppercase();
-    if original.len() <= MAX_NAME && original.bytes().all(|byte| byte.is_ascii_graphic()) {
-        original
-    } else {
-        format!("PURISTA_QUEUE_{}", consumer_name(command, None))
-    }
-}
-
 /// Returns the last three tokens of the subjects that commands for an address have.
 pub(crate) fn command_suffix(names: &Names, command: &ServiceAddress) -> String {
     let pattern = names.command_pattern(command);
@@ -118,7 +146,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names::new("purista")
+        Names::new("purista", None).unwrap()
     }
 
     #[test]
@@ -139,13 +167,18 @@ mod tests {
 
     #[test]
     fn queue_groups_are_those_of_the_original_or_harmless() {
-        let group = |name: &str| command_queue_group(&ServiceAddress::new(name, "1", "signUp"));
+        let group = |name: &str| names().queue_group(&ServiceAddress::new(name, "1", "signUp"));
         assert_eq!(group("User"), "PURISTA_QUEUE_USER_1_SIGNUP");
         assert_eq!(group("a-b.c"), "PURISTA_QUEUE_A-B.C_1_SIGNUP");
-        for hostile in ["a b", "a\r\nSUB > 1", "\0", "\u{65e5}\u{672c}", &"x".repeat(255)] {
+        assert_eq!(group("Straße"), "PURISTA_QUEUE_STRASSE_1_SIGNUP");
+        assert_eq!(group("\u{65e5}\u{672c}"), "PURISTA_QUEUE_\u{65e5}\u{672c}_1_SIGNUP");
+        let acme =
+            Names::new("acme-eu", None).unwrap().queue_group(&ServiceAddress::new("User", "1", "signUp"));
+        assert_eq!(acme, "ACME-EU_QUEUE_USER_1_SIGNUP");
+        for hostile in ["a b", "a\r\nSUB > 1", "\0", "\u{85}", "\u{2028}", &"x".repeat(2_000)] {
             let group = group(hostile);
             assert!(group.bytes().all(|byte| byte.is_ascii_graphic()), "{group}");
-            assert!(group.len() <= 255, "{group}");
+            assert!(group.len() <= MAX_GROUP, "{group}");
         }
     }
 

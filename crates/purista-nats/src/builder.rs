@@ -127,6 +127,12 @@ impl NatsBridgeBuilder {
         self.set(|config| config.prefix = prefix.into())
     }
 
+    /// Sets what stands for an absent part in subjects, as `emptyTopicPartString` of the TypeScript original does, where
+    /// that is not at its default: `__empty__`, which is converted to `empty`.
+    pub fn empty_part(self, marker: impl Into<String>) -> Self {
+        self.set(|config| config.empty_part = Some(marker.into()))
+    }
+
     /// Sets what inboxes begin with, for servers that restrict them; `_INBOX` by default.
     pub fn inbox_prefix(self, prefix: impl Into<String>) -> Self {
         self.set(|config| config.inbox_prefix = prefix.into())
@@ -229,6 +235,9 @@ mod tests {
             builder().token(""),
             builder().prefix(""),
             builder().inbox_prefix("a b"),
+            builder().empty_part(""),
+            builder().empty_part(">"),
+            builder().empty_part("~"),
             builder().connect_timeout(Duration::ZERO),
             builder().pending_limits(0, 1),
             builder().jetstream(JetStreamConfig::default().with_replicas(6)),

@@ -16,6 +16,9 @@ const REFUSED: HeaderName = HeaderName::from_static("Purista-Refused");
 /// Where the answer to a command goes that one instance handed over to another.
 const REPLY_TO: HeaderName = HeaderName::from_static("Purista-Reply-To");
 
+/// Counts how often instances have given a command back to its queue group.
+const GIVEN_BACK: HeaderName = HeaderName::from_static("Purista-Given-Back");
+
 /// What a dead letter tells beside the original.
 pub(crate) const DEAD_LETTER: HeaderName = HeaderName::from_static("Purista-Dead-Letter");
 
@@ -63,6 +66,19 @@ pub(crate) fn hand_over_headers(reply_to: Option<&str>, deadline: Option<Instant
         insert_timeout(&mut headers, deadline);
     }
     headers
+}
+
+/// Tells how often a command was given back to its queue group, and how long its caller waits.
+pub(crate) fn given_back_headers(times: u32, deadline: Option<Instant>) -> HeaderMap {
+    let mut headers = hand_over_headers(None, deadline);
+    headers.insert(GIVEN_BACK, HeaderValue::from(u64::from(times)));
+    headers
+}
+
+/// Returns how often a command was given back to its queue group.
+pub(crate) fn times_given_back(message: &Message) -> u32 {
+    let times = message.headers.as_ref().and_then(|headers| headers.get(GIVEN_BACK));
+    times.and_then(|times| times.as_str().parse().ok()).unwrap_or(0)
 }
 
 /// Returns where the answer to a command goes that was handed over; none if nothing can be published there. The server ends

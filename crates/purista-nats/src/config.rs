@@ -7,6 +7,8 @@ use purista_core::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::{address::Names, transport::NAME};
+
 /// What a bridge keeps in JetStream, and how.
 ///
 /// The limits hold for streams that the bridge creates. One that exists keeps its own, unless a limit is set here and
@@ -144,6 +146,7 @@ pub(crate) struct Config {
     pub(crate) root_certificates: Option<PathBuf>,
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) prefix: String,
+    pub(crate) empty_part: Option<String>,
     pub(crate) inbox_prefix: String,
     pub(crate) connect_timeout: Duration,
     pub(crate) ping_interval: Duration,
@@ -172,7 +175,7 @@ const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("nats", 4_222), UrlScheme::encr
 impl Config {
     /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        Self::of(servers).map_err(|error| error.bridge(crate::transport::NAME))
+        Self::of(servers).map_err(|error| error.bridge(NAME))
     }
 
     fn of(servers: &str) -> Result<Self> {
@@ -193,6 +196,7 @@ impl Config {
             root_certificates: None,
             client_certificate: None,
             prefix: "purista".to_owned(),
+            empty_part: None,
             inbox_prefix: "_INBOX".to_owned(),
             connect_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(5),
@@ -235,8 +239,9 @@ impl Config {
         if !self.tls_required {
             let has_certificates = self.root_certificates.is_some() || self.client_certificate.is_some();
             let checked = self.servers.check_tls_settings(has_certificates);
-            checked.map_err(|error| error.bridge(crate::transport::NAME))?;
+            checked.map_err(|error| error.bridge(NAME))?;
         }
+        Names::new(&self.prefix, self.empty_part.as_deref()).map_err(|error| error.bridge(NAME))?;
         self.jetstream.as_ref().map_or(Ok(()), JetStreamConfig::validate)
     }
 }
@@ -247,7 +252,7 @@ pub(crate) fn address(server: &ServerUrl) -> Result<ServerAddr> {
 }
 
 pub(crate) fn invalid(context: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, "configure").bridge(crate::transport::NAME).context(context)
+    Error::new(ErrorKind::InvalidConfig, "configure").bridge(NAME).context(context)
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Connection {
         let connection = Arc::new(Self {
             client,
             jetstream: OnceLock::new(),
-            names: Names::new(&config.prefix),
+            names: Names::new(&config.prefix, config.empty_part.as_deref())?,
             inbox,
             replies: Arc::clone(&replies),
             connectivity: Connectivity::new(NAME, link.clone(), closing.clone()),

@@ -3,14 +3,13 @@ use std::sync::Arc;
 use async_nats::Subject;
 use bytes::Bytes;
 use purista_core::{
-    Message, Receiver, Result, ServiceAddress,
+    Error, Message, Receiver, Result, ServiceAddress,
     adapter::{Backlog, Beside, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
 use tokio::time::Instant;
 
 use crate::{
-    address::command_queue_group,
-    codec::{deadline, hand_over_headers, handed_over_reply_to},
+    codec::{deadline, given_back_headers, hand_over_headers, handed_over_reply_to, times_given_back},
     connection::Connection,
     consuming::PartHealth,
     subscription::Subscription,
@@ -42,7 +41,13 @@ struct Item {
     original: Bytes,
     reply_to: Option<Subject>,
     deadline: Option<Instant>,
+    /// How often instances that were not meant have given it back to the queue group.
+    given_back: u32,
 }
+
+/// How often a command for a named instance is given back to its queue group, for the original, which has no other way to
+/// one of its instances.
+const MAX_GIVEN_BACK: u32 = 24;
 
 impl Item {
     /// Gives the message to another instance; returns whether there is one.
@@ -50,6 +55,20 @@ impl Item {
         let reply_to = self.reply_to.as_ref().map(Subject::as_str);
         let headers = hand_over_headers(reply_to, self.deadline);
         connection.publish_to_somebody(members.into(), Some(headers), self.original.clone()).await
+    }
+}
+
+impl Item {
+    /// Gives a command for a named instance back to the group, as the original has instances there that know no other way;
+    /// returns whether that was still possible.
+    async fn give_back(&self, connection: &Connection, command: &ServiceAddress) -> bool {
+        if self.given_back >= MAX_GIVEN_BACK {
+            return false;
+        }
+        let headers = given_back_headers(self.given_back + 1, self.deadline);
+        let subject = Subject::from(connection.names.given_back(command));
+        let sent = connection.publish(subject, self.reply_to.clone(), Some(headers), self.original.clone());
+        sent.await.is_ok()
     }
 }
 
@@ -75,6 +94,13 @@ impl CoreConsumer {
             }
             None => None,
         };
+        let streams = match &spec.command {
+            Some(command) => {
+                let (subject, group) = (connection.names.stream_pattern(command), spec.queue_group.clone());
+                Some(connection.subscribe(subject, group, health.another()).await?)
+            }
+            None => None,
+        };
         let backlog = Arc::new(Backlog::new(spec.pending_messages, spec.pending_bytes));
         let task = Task {
             connection,
@@ -85,6 +111,7 @@ impl CoreConsumer {
             subscription,
             handed_over,
             to_this_instance,
+            streams,
             passing_on: Beside::default(),
             answering: Beside::default(),
         };
@@ -110,6 +137,8 @@ struct Task {
     handed_over: Option<Subscription>,
     /// Commands for this very instance, which came to another one.
     to_this_instance: Option<Subscription>,
+    /// Frames of streams that somebody opens at the command.
+    streams: Option<Subscription>,
 }
 
 impl Task {
@@ -131,6 +160,10 @@ impl Task {
                     Some(message) => self.take(message),
                     None => return self.health.ended(),
                 },
+                message = next_of(&mut self.streams) => match message {
+                    Some(message) => self.take(message),
+                    None => return self.health.ended(),
+                },
                 () = self.backlog.woken() => {}
                 slot = self.intake.slot(), if has_work => match slot {
                     Some(slot) => self.deliver(slot),
@@ -145,6 +178,7 @@ impl Task {
     fn take(&self, message: async_nats::Message) {
         let arrived = Instant::now();
         let deadline = deadline(&message, arrived);
+        let given_back = times_given_back(&message);
         // Of a hand-over, the reply subject is only for the server to tell that nobody is there.
         let is_handed_over = message.subject.as_str().starts_with(&self.spec.hand_over);
         let reply_to = match is_handed_over {
@@ -153,13 +187,28 @@ impl Task {
         };
         let decoded = match Message::decode(message.payload.clone()) {
             Ok(decoded) => Arc::new(decoded),
-            Err(error) => return self.connection.link().malformed(&error),
+            Err(error) => return self.unreadable(&error, &message.payload, reply_to),
         };
-        let item = Item { message: decoded, original: message.payload, reply_to, deadline };
+        if given_back > 0 && self.spec.command.is_none() {
+            // Who observes commands has seen it when it was sent.
+            return;
+        }
+        let item = Item { message: decoded, original: message.payload, reply_to, deadline, given_back };
         match self.meant_for_another(&item.message) {
             Some(meant) if !is_handed_over => self.pass_on(item, &meant),
             _ => self.accept(item),
         }
+    }
+
+    /// Tells the caller of a command that it is no message.
+    fn unreadable(&self, error: &Error, payload: &[u8], reply_to: Option<Subject>) {
+        let Some(reply_to) = reply_to.filter(|_| self.spec.command.is_some()) else {
+            return self.connection.link().malformed(error);
+        };
+        // Callers of ours put it there.
+        let correlation_id = reply_to.as_str().rsplit('.').next().unwrap_or_default().to_owned();
+        let beside = |name: &str| (name == "correlationId").then(|| correlation_id.clone());
+        self.intake.unreadable(error, payload, reply_to, beside);
     }
 
     fn accept(&self, item: Item) {
@@ -186,7 +235,7 @@ impl Task {
     /// Passes a command on to whom it is meant for, if this queue group alone has it. A command of another group came to
     /// that group too; here it is refused.
     fn pass_on(&self, item: Item, meant: &Receiver) {
-        if Some(command_queue_group(&meant.address)) != self.spec.queue_group {
+        if Some(self.connection.names.queue_group(&meant.address)) != self.spec.queue_group {
             return self.accept(item);
         }
         let names = &self.connection.names;
@@ -196,9 +245,14 @@ impl Task {
         };
         let Some(turn) = self.passing_on.turn() else { return self.overflow(item) };
         let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
+        // An instance of ours is found at the first time.
+        let is_ours = item.given_back == 0;
+        let may_give_back = meant.instance_id.is_some() && self.spec.command.as_ref() == Some(&meant.address);
+        let meant = meant.address.clone();
         turn.spawn(async move {
-            let is_there = item.hand_over(&connection, members).await;
-            if !is_there.unwrap_or(false) {
+            let is_there = is_ours && item.hand_over(&connection, members).await.unwrap_or(false);
+            let is_passed_on = is_there || (may_give_back && item.give_back(&connection, &meant).await);
+            if !is_passed_on {
                 let bytes = item.original.len();
                 if backlog.push(item, bytes).is_ok() {
                     backlog.wake();
@@ -228,7 +282,7 @@ impl Task {
     /// Delivers what came first.
     fn deliver(&self, slot: Slot) {
         let Some(item) = self.backlog.pop() else { return };
-        let Item { message, original, reply_to, deadline } = item;
+        let Item { message, original, reply_to, deadline, .. } = item;
         let delivery = Delivery::new(message).with_original(original);
         self.intake.deliver(
             slot,
@@ -241,7 +295,8 @@ impl Task {
 
     async fn finish(&mut self, why: Stop) {
         let mut last = Vec::new();
-        for subscription in [&mut self.to_this_instance, &mut self.handed_over].into_iter().flatten() {
+        let further = [&mut self.streams, &mut self.to_this_instance, &mut self.handed_over];
+        for subscription in further.into_iter().flatten() {
             subscription.drain(&self.connection, |message| last.push(message)).await;
         }
         self.subscription.drain(&self.connection, |message| last.push(message)).await;

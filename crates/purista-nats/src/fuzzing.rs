@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     NatsBridgeBuilder,
-    address::{Names, command_queue_group, consumer_name},
+    address::{Names, consumer_name},
     codec::{self, DeliveryInfo},
     durable,
     error::{self, Violation},
@@ -100,37 +100,37 @@ pub fn covers(pattern: &str, narrower: &str) -> bool {
 
 #[must_use]
 pub fn subject(prefix: &str, message: &Message) -> String {
-    Names::new(prefix).subject(message)
+    Names::standard(prefix).subject(message)
 }
 
 #[must_use]
 pub fn pattern(prefix: &str, filter: &Filter) -> String {
-    Names::new(prefix).pattern(filter)
+    Names::standard(prefix).pattern(filter)
 }
 
 /// Returns the names that are another one for another subscriber.
 #[must_use]
 pub fn names_of(prefix: &str, address: &ServiceAddress) -> Vec<String> {
-    vec![consumer_name(address, None), Names::new(prefix).command_members(address)]
+    vec![consumer_name(address, None), Names::standard(prefix).command_members(address)]
 }
 
 /// Returns the names that are another one for another instance of a subscriber.
 #[must_use]
 pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec<String> {
     let of_instance = instance_id.with_str(|id| consumer_name(address, Some(id)));
-    vec![of_instance, Names::new(prefix).command_member(address, instance_id)]
+    vec![of_instance, Names::standard(prefix).command_member(address, instance_id)]
 }
 
 /// Returns the names that others may share.
 #[must_use]
 pub fn shared_names(prefix: &str, address: &ServiceAddress) -> Vec<String> {
-    let names = Names::new(prefix);
+    let names = Names::standard(prefix);
     vec![names.command_pattern(address), names.dead_letter(address), names.stream("events")]
 }
 
 #[must_use]
 pub fn queue_group(command: &ServiceAddress) -> String {
-    command_queue_group(command)
+    Names::standard("purista").queue_group(command)
 }
 
 /// Configures a bridge by the environment.

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    codec::delivery_info,
+    codec::{delivery_info, times_given_back},
     connection::Connection,
     consuming::{PartHealth, Why},
     durable::DurableConsumer,
@@ -303,6 +303,7 @@ impl Task {
         }
         self.accepted();
         self.asked_for = self.asked_for.saturating_sub(1);
+        let was_given_back = times_given_back(&message) > 0;
         let Some((reply_to, info)) =
             message.reply.and_then(|reply_to| Some((reply_to.clone(), delivery_info(reply_to.as_str())?)))
         else {
@@ -310,6 +311,10 @@ impl Task {
         };
         self.state.came(info.sequence);
         let acknowledgement = Leased { shared: Arc::clone(&self.state), reply_to, info };
+        if was_given_back {
+            // It was seen when it was sent.
+            return acknowledgement.terminate().await;
+        }
         let decoded = match Message::decode(message.payload.clone()) {
             Ok(decoded) => Arc::new(decoded),
             Err(error) => {

@@ -41,10 +41,10 @@ impl Reader {
             return self.link.fail_call(&Id::from(token), error(ErrorKind::NoHandler, "invoke"));
         }
         let refusal = is_refusal(&message);
-        match Message::decode(message.payload) {
+        match Message::decode(message.payload.clone()) {
             Ok(response) if refusal => self.link.refused(&response),
             Ok(response) => self.link.respond(Arc::new(response)),
-            Err(error) => self.link.malformed(&error),
+            Err(error) => self.link.unreadable_response(error, &message.payload),
         }
     }
 }

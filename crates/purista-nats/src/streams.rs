@@ -34,7 +34,7 @@ const MAX_RELEASE_BYTES: u64 = 64 << 20;
 pub(crate) enum StreamKind {
     /// What is emitted.
     Events,
-    /// What is emitted, and the answers to commands, once somebody wants to have them kept.
+    /// What is emitted, and the answers to commands and frames of streams, once somebody wants to have them kept.
     EventsAndResponses,
     /// Commands, for subscriptions that want them kept. It never acknowledges, as that would answer the command.
     Commands,
@@ -67,8 +67,12 @@ impl StreamKind {
         match self {
             Self::Events => all_of(&emitted().collect::<Vec<_>>()),
             Self::EventsAndResponses => {
-                let responses = [MessageType::CommandSuccessResponse, MessageType::CommandErrorResponse];
-                all_of(&emitted().chain(responses).collect::<Vec<_>>())
+                let further = [
+                    MessageType::CommandSuccessResponse,
+                    MessageType::CommandErrorResponse,
+                    MessageType::Stream,
+                ];
+                all_of(&emitted().chain(further).collect::<Vec<_>>())
             }
             Self::Commands => all_of(&[MessageType::Command]),
             Self::DeadLetters => vec![names.of_any_consumer("dead_letter")],
@@ -317,7 +321,7 @@ mod tests {
     #[test]
     fn streams_keep_what_they_are_for() {
         use StreamKind::{Commands, DeadLetters, Events, EventsAndResponses, Releases};
-        let (names, config) = (Names::new("purista"), JetStreamConfig::default());
+        let (names, config) = (Names::new("purista", None).unwrap(), JetStreamConfig::default());
         let events = Events.config(&names, &config);
         assert_eq!(events.name, "purista-events");
         assert_eq!(events.subjects.len(), 9);
@@ -336,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_differs_is_refused_and_one_with_other_limits_is_not() {
-        let (names, config) = (Names::new("purista"), JetStreamConfig::default());
+        let (names, config) = (Names::new("purista", None).unwrap(), JetStreamConfig::default());
         let wanted = StreamKind::Events.config(&names, &config);
         let other_limits = StreamConfig { max_bytes: 1, max_messages: 1, num_replicas: 3, ..wanted.clone() };
         assert!(check(&wanted, &other_limits).is_ok());

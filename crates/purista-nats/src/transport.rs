@@ -10,7 +10,7 @@ use purista_core::{
 use tokio::time::Instant;
 
 use crate::{
-    address::{command_queue_group, consumer_name},
+    address::consumer_name,
     codec::{DEAD_LETTER, refusal_headers, timeout_headers},
     config::Config,
     connection::Connection,
@@ -204,7 +204,7 @@ impl Transport for NatsTransport {
         let spec = CoreConsumerSpec {
             command: Some(command.address.clone()),
             subject: connection.names.command_pattern(&command.address),
-            queue_group: Some(command_queue_group(&command.address)),
+            queue_group: Some(connection.names.queue_group(&command.address)),
             hand_over: connection.names.command_members(&command.address),
             pending_messages: self.config.pending_messages,
             pending_bytes: self.config.pending_bytes,
@@ -235,7 +235,15 @@ impl Transport for NatsTransport {
         };
         let consuming = Consuming::new(intake.clone());
         let Some(jetstream) = connection.jetstream() else {
-            let parts = vec![self.open_core(&connection, core(filter), intake, &consuming).await?];
+            let mut spec = core(filter);
+            // As the original names it, which has its instances in it. One that listens to all commands would take those
+            // away from a command of the same name.
+            if filter.event_name.is_some() || filter.message_type.is_some_and(|it| it != MessageType::Command)
+            {
+                spec.queue_group =
+                    spec.queue_group.map(|_| connection.names.queue_group(&subscription.subscriber));
+            }
+            let parts = vec![self.open_core(&connection, spec, intake, &consuming).await?];
             return Ok(NatsConsumer { parts, consuming: Arc::downgrade(&consuming) });
         };
         let mut parts = Vec::new();
@@ -302,9 +310,10 @@ const fn stream_of(filter: &Filter, is_durable: bool) -> Option<StreamKind> {
     match filter.message_type {
         Some(MessageType::Command) if is_durable => Some(StreamKind::Commands),
         Some(MessageType::Command) => None,
-        None | Some(MessageType::CommandSuccessResponse | MessageType::CommandErrorResponse) => {
-            Some(StreamKind::EventsAndResponses)
-        }
+        None
+        | Some(
+            MessageType::CommandSuccessResponse | MessageType::CommandErrorResponse | MessageType::Stream,
+        ) => Some(StreamKind::EventsAndResponses),
         Some(_) => Some(StreamKind::Events),
     }
 }

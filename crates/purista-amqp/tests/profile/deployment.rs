@@ -7,7 +7,9 @@ use lapin::{
     types::AMQPValue,
 };
 use purista_amqp::{AmqpBridge, AmqpBridgeBuilder, QueueType};
-use purista_conformance::{Broker, BrokerReport, Deployment, DeploymentOptions};
+use purista_conformance::{
+    Broker, BrokerReport, Deployment, DeploymentOptions, Original, OriginalNames as Chosen, Part,
+};
 use purista_core::{
     Error, ErrorKind, EventBridge, Id, Message, Result, ServiceAddress,
     adapter::{DeadLetter, async_trait},
@@ -23,9 +25,13 @@ use tokio::{
 };
 
 use super::{
+    original::{AmqpOriginal, OriginalNames},
     secured::Secured,
     wire::{Route, dead_letters, native, queues_of, reply_queue_of, typescript, unavailable},
 };
+
+/// A name that the original lets its users choose.
+const CHOSEN_EXCHANGE: &str = "acme messages";
 
 /// How bridges find the deployment, in any process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +40,8 @@ pub(crate) struct Place {
     pub(crate) vhost: String,
     pub(crate) prefix: String,
     is_typescript: bool,
+    /// Whether bridges, and peers, have an exchange with another name than its queues.
+    has_chosen_names: [bool; 2],
     max_pending_emits: Option<usize>,
     max_pending_calls: Option<usize>,
     queue_capacity: Option<usize>,
@@ -50,6 +58,11 @@ impl Place {
             vhost: String::new(),
             prefix: format!("t{}", Id::random()),
             is_typescript,
+            has_chosen_names: match options.original_names {
+                Chosen::Chosen => [true, true],
+                Chosen::ChosenByPeers => [false, true],
+                _ => [false, false],
+            },
             max_pending_emits: options.max_pending_emits,
             max_pending_calls: options.max_pending_calls,
             queue_capacity: options.queue_capacity,
@@ -68,6 +81,9 @@ impl Place {
         let mut builder = AmqpBridge::builder(url).prefix(&self.prefix);
         if self.is_typescript {
             builder = builder.typescript_topology();
+        }
+        if self.has_chosen_names[0] {
+            builder = builder.exchange_name(CHOSEN_EXCHANGE);
         }
         // Quorum queues keep limits roughly only.
         if let Some(messages) = self.queue_capacity {
@@ -238,6 +254,19 @@ impl Deployment for AmqpDeployment {
     }
 
     fn can_limit_messages(&self) -> bool {
+        true
+    }
+
+    async fn original(&self, part: &Part) -> Result<Box<dyn Original>> {
+        let (url, prefix) = (self.server()?.url_of(&self.place.vhost), self.place.prefix.clone());
+        let exchange = match self.place.has_chosen_names[1] {
+            true => CHOSEN_EXCHANGE.to_owned(),
+            false => prefix.clone(),
+        };
+        Ok(Box::new(AmqpOriginal::start(&url, OriginalNames { exchange, prefix }, part).await?))
+    }
+
+    fn shares_subscriptions_with_original(&self) -> bool {
         true
     }
 

@@ -22,6 +22,9 @@ mod network;
 mod numbers;
 mod observe;
 mod order;
+mod original_calls;
+mod original_events;
+mod original_refusals;
 mod payload;
 mod pressure;
 mod restarts;
@@ -57,6 +60,9 @@ const THEMES: &[&[Case]] = &[
     numbers::CASES,
     observe::CASES,
     order::CASES,
+    original_calls::CASES,
+    original_events::CASES,
+    original_refusals::CASES,
     payload::CASES,
     pressure::CASES,
     restarts::CASES,

@@ -275,7 +275,7 @@ async fn a_forged_response_is_not_accepted(stage: Stage) -> Outcome {
     spied.at_least(1).await?;
     let command = spied.messages().pop().context("no command")?;
 
-    let forged = forgeries(&stage, &command, &service, &attacker)?;
+    let forged = forgeries(&stage, &command, &service)?;
     let before = caller.stats().forged_responses;
     for response in &forged {
         stage.deployment().inject(response.encode()).await?;
@@ -306,17 +306,11 @@ fn lie(command: &Message, service: &dyn EventBridge) -> Result<Message> {
 }
 
 /// Makes responses of whoever has seen a command and is not its service.
-fn forgeries(
-    stage: &Stage,
-    command: &Message,
-    service: &dyn EventBridge,
-    attacker: &dyn EventBridge,
-) -> Result<Vec<Message>> {
-    let changes: [&dyn Fn(&mut Message); 7] = [
+fn forgeries(stage: &Stage, command: &Message, service: &dyn EventBridge) -> Result<Vec<Message>> {
+    let changes: [&dyn Fn(&mut Message); 6] = [
         &|response| response.sender.address.service_name = stage.unique("Attacker"),
         &|response| response.sender.address.service_version = "2".into(),
         &|response| response.sender.address.service_target = "attacker".into(),
-        &|response| response.sender.instance_id = attacker.instance_id().clone(),
         &|response| response.tenant_id = Some(stage.unique("foreigner")),
         &|response| response.tenant_id = None,
         // An error would do as well.

@@ -74,6 +74,13 @@ impl WrongBridge {
         match (self.fault, message.payload(), &message.tenant_id) {
             (Fault::LosesTrace, ..) => draft.with_trace_context(TraceContext::EMPTY),
             (Fault::NormalisesNames, _, Some(tenant)) => draft.with_tenant_id(normalise(tenant)),
+            (Fault::EscapesMarkers, ..) if message.event_name.as_deref() == Some("none") => {
+                draft.with_event_name("escaped-none")
+            }
+            (Fault::RenamesEvents, ..) => match &message.event_name {
+                Some(name) => draft.with_event_name(name.replace(|letter: char| !letter.is_ascii(), "")),
+                None => draft,
+            },
             (Fault::LosesDigits, Some(payload), _) => match as_floating_point(payload) {
                 Some(payload) => draft.with_payload(payload),
                 None => draft,
@@ -90,6 +97,25 @@ impl WrongBridge {
                 }
             }
             _ => draft,
+        }
+    }
+
+    /// Spoils what is about to be invoked.
+    fn spoil_command(&self, draft: CommandDraft) -> CommandDraft {
+        let message = draft.clone().stamp(self.inner.instance_id());
+        let Some(mut receiver) = message.receiver.clone() else { return draft };
+        let mut parameter = message.parameter().cloned();
+        match self.fault {
+            Fault::AsksAnybody => receiver.instance_id = None,
+            _ => parameter = parameter.filter(|parameter| parameter.get() != "{}"),
+        }
+        let mut spoiled = CommandDraft::new(&message.sender.address, receiver).caused_by(&message);
+        if let Some(payload) = message.payload() {
+            spoiled = spoiled.with_payload(payload.clone());
+        }
+        match parameter {
+            Some(parameter) => spoiled.with_parameter(parameter),
+            None => spoiled,
         }
     }
 
@@ -356,6 +382,21 @@ impl EventBridge for WrongBridge {
             Fault::LosesTrace => {
                 self.inner.invoke_command(draft.with_trace_context(TraceContext::EMPTY), options).await
             }
+            Fault::LosesParameters | Fault::AsksAnybody => {
+                self.inner.invoke_command(self.spoil_command(draft), options).await
+            }
+            Fault::HidesOtherInstances | Fault::HidesUnreadableAnswers => {
+                let hidden = match self.fault {
+                    Fault::HidesOtherInstances => ErrorKind::OtherInstance,
+                    _ => ErrorKind::InvalidMessage,
+                };
+                let outcome = self.inner.invoke_command(draft, options).await;
+                if matches!(&outcome, Err(error) if error.bridge_kind() == Some(hidden)) {
+                    tokio::time::sleep(limit.min(Duration::from_secs(10))).await;
+                    return Err(timed_out());
+                }
+                outcome
+            }
             Fault::LeaksCalls => {
                 *self.forgotten_calls.lock() += 1;
                 let result = self.inner.invoke_command(draft, options).await;
@@ -437,6 +478,7 @@ impl EventBridge for WrongBridge {
         let mut stats = self.inner.stats();
         match self.fault {
             Fault::HidesMalformed => stats.malformed = 0,
+            Fault::HidesStreams => stats.stream_frames = 0,
             Fault::LeaksCalls => stats.pending_calls = *self.forgotten_calls.lock(),
             _ => {}
         }

@@ -1,7 +1,8 @@
 //! Bridges that are wrong on purpose, to test the suite with.
 //!
 //! [`Wrong`] makes a wrong profile of a right one, with which the row that the [`Fault`] names must fail. [`main`] tries
-//! that for many: [`Fault::ALL`] on any profile, [`Fault::WITH_BROKER`] on one whose broker can be broken.
+//! that for many: [`Fault::ALL`] on any profile, [`Fault::WITH_BROKER`] on one whose broker can be broken,
+//! [`Fault::WITH_ORIGINAL`] on one whose wire is that of the TypeScript original.
 
 mod bridge;
 mod handlers;
@@ -19,7 +20,8 @@ pub use self::runner::main;
 use self::bridge::WrongBridge;
 use crate::{
     broker::Broker,
-    profile::{BrokerReport, Deployment, DeploymentOptions, Profile},
+    original::{Original, Part},
+    profile::{BrokerReport, Deployment, DeploymentOptions, OriginalNames, Profile},
 };
 
 macro_rules! faults {
@@ -119,13 +121,34 @@ faults! {
         TellsSecrets, "tells the password in an error", caught by "SEC-9";
         TracesSecrets, "writes the password to the trace", caught by "SEC-9";
     }
+
+    /// Those that show beside the TypeScript original: for profiles whose deployments have an
+    /// [`Original`](crate::Original).
+    WITH_ORIGINAL {
+        ExecutesTwice, "executes each command twice", caught by "WIR-1";
+        IgnoresOriginalNames, "ignores which names the original has", caught by "WIR-2";
+        LosesParameters, "leaves out a parameter that is empty", caught by "WIR-3";
+        IgnoresForeignEvents, "ignores what the original emits", caught by "WIR-4";
+        EscapesMarkers, "gives names that look like a marker another form", caught by "WIR-5";
+        HidesOtherInstances, "waits on when another instance has answered", caught by "WIR-6";
+        AsksAnybody, "asks any instance instead of the one that is named", caught by "WIR-7";
+        HidesUnreadableAnswers, "waits on when an answer cannot be read", caught by "WIR-8";
+        RenamesEvents, "takes letters beyond ASCII out of the names of events", caught by "WIR-9";
+        HidesStreams, "does not count frames of streams", caught by "WIR-10";
+    }
+}
+
+impl Fault {
+    fn every() -> impl Iterator<Item = &'static Self> {
+        Self::ALL.iter().chain(Self::WITH_BROKER).chain(Self::WITH_ORIGINAL)
+    }
 }
 
 /// Returns the faults as a Markdown table.
 #[must_use]
 pub fn table() -> String {
     let mut table = String::from("| a bridge that | is caught by |\n|---|---|\n");
-    for fault in Fault::ALL.iter().chain(Fault::WITH_BROKER) {
+    for fault in Fault::every() {
         // Writing to a string cannot fail.
         let _infallible = writeln!(table, "| {} | {} |", fault.does(), fault.caught_by());
     }
@@ -159,7 +182,11 @@ impl Profile for Wrong {
     }
 
     async fn deploy(&self, options: &DeploymentOptions) -> Result<Arc<dyn Deployment>> {
-        Ok(Arc::new(WrongDeployment { inner: self.profile.deploy(options).await?, fault: self.fault }))
+        let mut options = options.clone();
+        if self.fault == Fault::IgnoresOriginalNames && options.original_names == OriginalNames::Chosen {
+            options.original_names = OriginalNames::ChosenByPeers;
+        }
+        Ok(Arc::new(WrongDeployment { inner: self.profile.deploy(&options).await?, fault: self.fault }))
     }
 
     async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>> {
@@ -183,7 +210,7 @@ impl Profile for AnyWrong {
 
     async fn reach(&self, location: &str) -> Result<Arc<dyn Deployment>> {
         let is_it = |fault: &&Fault| location.starts_with(&format!("{fault:?} "));
-        match Fault::ALL.iter().chain(Fault::WITH_BROKER).find(is_it) {
+        match Fault::every().find(is_it) {
             Some(fault) => Wrong::new(Arc::clone(&self.0), *fault).reach(location).await,
             None => Err(Error::new(ErrorKind::InvalidConfig, "reach").context("no such fault")),
         }
@@ -207,6 +234,18 @@ impl Deployment for WrongDeployment {
 
     async fn misroute(&self, to: &ServiceAddress, bytes: Bytes) -> Result<bool> {
         self.inner.misroute(to, bytes).await
+    }
+
+    async fn original(&self, part: &Part) -> Result<Box<dyn Original>> {
+        self.inner.original(part).await
+    }
+
+    fn shares_subscriptions_with_original(&self) -> bool {
+        self.inner.shares_subscriptions_with_original()
+    }
+
+    fn hands_on_to_original(&self) -> bool {
+        self.inner.hands_on_to_original()
     }
 
     fn refuses_when_full(&self) -> bool {
@@ -249,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_rows_exist() {
-        let mut rows = Fault::ALL.iter().chain(Fault::WITH_BROKER).map(|fault| fault.caught_by());
+        let mut rows = Fault::every().map(|fault| fault.caught_by());
         assert!(rows.all(|id| crate::catalogue::row(id).is_some()));
     }
 }

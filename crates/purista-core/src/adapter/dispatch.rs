@@ -5,7 +5,7 @@ use std::{fmt::Display, future::Future, pin::pin, sync::Arc};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
-    Acknowledgement, Delivery, Engine, Pass, Slot, Transport,
+    Acknowledgement, Delivery, Engine, Pass, Publish, Slot, Transport,
     attempt::Outcome,
     limits::check_message,
     registered::{Endpoint, Registered},
@@ -14,7 +14,7 @@ use crate::{
     bridge::EventBridge,
     error::{Error, HandlerError, Result},
     handler::Context,
-    message::{Message, Name, Payload},
+    message::{Message, MessageType, Name, Payload},
     options::Acknowledge,
     stats::Counters,
     status::StatusCode,
@@ -69,7 +69,10 @@ impl<T: Transport> Work<T> {
             return self.accept(delivery.acknowledgement).await;
         }
         let span = self.span(&message);
-        let outcome = if !self.is_addressed_by(&message) {
+        let outcome = if message.message_type() == MessageType::Stream {
+            counters.stream_frames.increment();
+            return self.refuse_stream(&message, delivery).await;
+        } else if !self.is_addressed_by(&message) {
             counters.refused.increment();
             return self.refuse(&message, delivery).await;
         } else if self.is_beyond_limits(&message).is_some() {
@@ -108,13 +111,41 @@ impl<T: Transport> Work<T> {
         self.accept(delivery.acknowledgement.take()).await;
     }
 
-    /// Tells a caller that its command is not the one that is registered.
+    /// Tells a caller that its command is not the one that is registered, or that the instance it names is not here.
+    /// Whoever shares the route with another command may not be the only one that has it; the last to have a command of
+    /// its own address is.
     async fn refuse(&self, message: &Message, delivery: Delivery<T::ReplyTo>) {
+        let (instance_id, transport) = (&self.engine.shared.instance_id, &self.engine.transport);
         if let Some(reply_to) = delivery.reply_to {
-            let refusal = message.unhandled_error(&self.engine.shared.instance_id, StatusCode::BAD_GATEWAY);
-            let sent = self.engine.transport.refuse(Arc::new(refusal), reply_to);
+            let asked = message.receiver.as_ref().map(|receiver| &receiver.address);
+            let sent = async {
+                if asked == Some(&*self.registered.address) {
+                    return transport.respond(Arc::new(message.not_here(instance_id)), reply_to).await;
+                }
+                let refusal = message.unhandled_error(instance_id, StatusCode::BAD_GATEWAY);
+                transport.refuse(Arc::new(refusal), reply_to).await
+            };
             if let Err(error) = self.engine.within_operation_timeout("respond", Box::pin(sent)).await {
                 self.warn(&error, "a refusal could not be sent");
+            }
+        }
+        self.accept(delivery.acknowledgement).await;
+    }
+
+    /// Tells whoever opens a stream that there are none yet.
+    async fn refuse_stream(&self, message: &Message, delivery: Delivery<T::ReplyTo>) {
+        if let Some(refusal) = message.refused_stream(&self.engine.shared.instance_id) {
+            let (refusal, transport) = (Arc::new(refusal), &self.engine.transport);
+            let publish = Publish::new(Instant::now() + self.engine.config.operation_timeout, false);
+            let sent = async {
+                match delivery.reply_to {
+                    Some(reply_to) => transport.respond(refusal, reply_to).await,
+                    // Frames find their way by the receiver that they name.
+                    None => transport.publish(refusal, publish).await,
+                }
+            };
+            if let Err(error) = self.engine.within_operation_timeout("respond", Box::pin(sent)).await {
+                self.warn(&error, "a stream could not be refused");
             }
         }
         self.accept(delivery.acknowledgement).await;

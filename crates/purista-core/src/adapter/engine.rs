@@ -25,6 +25,7 @@ use crate::{
     message::{Body, CommandDraft, EventDraft, Id, Message},
     options::{Command, EmitOptions, InvokeOptions, Subscription, check_timeout},
     stats::{Counters, Stats},
+    status::StatusCode,
 };
 
 /// An [`EventBridge`] over a [`Transport`]: all that does not depend on the broker.
@@ -50,7 +51,12 @@ pub struct Engine<T: Transport> {
     pub(super) shutdown_begun: OnceLock<()>,
     /// The emits that wait for the broker.
     emits: Arc<Gate>,
+    /// The answers to commands that are no message.
+    refusals: Arc<Gate>,
 }
+
+/// How many answers to commands that are no message are under way at once; to more, nobody answers.
+const MAX_REFUSALS: usize = 1_024;
 
 impl<T: Transport> Engine<T> {
     /// Creates an engine that is not started.
@@ -78,6 +84,7 @@ impl<T: Transport> Engine<T> {
             report: watch::Sender::new(None),
             shutdown_begun: OnceLock::new(),
             emits: Gate::new(),
+            refusals: Gate::new(),
         }))
     }
 
@@ -101,6 +108,23 @@ impl<T: Transport> Engine<T> {
             }
             BridgeState::ShutDown => Err(self.shared.explain(Self::error(ErrorKind::ShutDown, operation))),
         }
+    }
+
+    /// Answers a command that cannot be executed, as it is no message.
+    pub(super) fn refuse_unread(self: &Arc<Self>, command: &Message, reply_to: T::ReplyTo) {
+        let Some(sending) = self.refusals.enter() else { return };
+        if self.refusals.count() > MAX_REFUSALS {
+            return;
+        }
+        let refusal = Arc::new(command.unhandled_error(&self.shared.instance_id, StatusCode::BAD_REQUEST));
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            let _sending = sending;
+            let sent = engine.transport.respond(refusal, reply_to);
+            if let Err(error) = engine.within_operation_timeout("respond", sent).await {
+                tracing::debug!(bridge = T::NAME, %error, "a refusal could not be sent");
+            }
+        });
     }
 
     async fn send_command(&self, command: &Arc<Message>, deadline: Instant) -> Result<Arc<Message>> {

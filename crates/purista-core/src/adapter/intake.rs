@@ -5,7 +5,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Delivery, Pass, Transport, dispatch, registered::Registered};
+use super::{
+    Delivery, Link, Pass, Transport, dispatch,
+    registered::{Endpoint, Registered},
+};
+use crate::{error::Error, message::Message};
 
 /// Where a transport hands over the deliveries of one registration.
 ///
@@ -113,6 +117,26 @@ impl<T: Transport> Intake<T> {
         shared.handler_throttle.log(|suppressed| {
             tracing::warn!(address = %self.0.address, suppressed, "no room for a message: it is lost");
         });
+    }
+
+    /// Counts and logs what came to a command and is no message, and tells whoever waits for its answer, if that can be
+    /// told: from the bytes, or from what travelled `beside` them, by the names `correlationId`, `tenantId`,
+    /// `principalId`, `senderInstanceId`, `senderServiceName`, `senderServiceVersion` and `senderServiceTarget`.
+    pub fn unreadable(
+        &self,
+        error: &Error,
+        bytes: &[u8],
+        reply_to: T::ReplyTo,
+        beside: impl Fn(&str) -> Option<String>,
+    ) {
+        Link(Arc::clone(&self.0.shared)).malformed(error);
+        let (Endpoint::Command(command, _), Some(engine)) = (&self.0.endpoint, self.0.engine.upgrade())
+        else {
+            return;
+        };
+        let max_len = engine.config.max_identity_len;
+        let Some(command) = Message::unread_command(bytes, &command.address, beside, max_len) else { return };
+        engine.refuse_unread(&command, reply_to);
     }
 
     /// Has a delivery handled, on a task of its own.

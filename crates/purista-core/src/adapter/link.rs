@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     events::{BridgeEvent, BridgeEvents},
     health::{BridgeState, Health},
-    message::{Id, Message, Receiver, ServiceAddress},
+    message::{Id, Message, MessageType, Receiver, ServiceAddress},
     stats::Counters,
 };
 
@@ -132,8 +132,11 @@ impl Link {
         &self.0.instance_id
     }
 
-    /// Hands over a response that arrived for this bridge.
+    /// Hands over a response that arrived for this bridge. A frame of a stream can come there as well; it is counted.
     pub fn respond(&self, response: Arc<Message>) {
+        if response.message_type() == MessageType::Stream {
+            return self.0.counters.stream_frames.increment();
+        }
         let correlation_id = response.correlation_id.clone();
         let from = response.sender.address.clone();
         self.judge(self.0.calls.respond(response), correlation_id.as_ref(), &from);
@@ -166,6 +169,10 @@ impl Link {
         let counters = &self.0.counters;
         match verdict {
             ResponseVerdict::Answered => {}
+            ResponseVerdict::OtherInstance => {
+                counters.misdirected.increment();
+                tracing::debug!(?correlation_id, %from, "another instance has answered than was asked");
+            }
             ResponseVerdict::Late => {
                 counters.late_responses.increment();
                 tracing::debug!(?correlation_id, %from, "a response came late");
@@ -175,6 +182,20 @@ impl Link {
                 self.0.throttle.log(|suppressed| {
                     tracing::warn!(?correlation_id, %from, suppressed, "a response is not from whom was asked");
                 });
+            }
+        }
+    }
+
+    /// Counts and logs what came as a response and is none. If it tells which call it is about, and comes from whom was
+    /// asked, the call fails with the error: nothing else will come.
+    pub fn unreadable_response(&self, error: Error, bytes: &[u8]) {
+        self.malformed(&error);
+        if let Some(response) = Message::unread_response(bytes) {
+            let (correlation_id, from) = (response.correlation_id.clone(), response.sender.address.clone());
+            let verdict = self.0.calls.respond_with(&response, || Err(error));
+            // As a failure, it is no answer.
+            if verdict != ResponseVerdict::Late {
+                self.judge(verdict, correlation_id.as_ref(), &from);
             }
         }
     }

@@ -56,6 +56,9 @@ pub enum ResponseVerdict {
     Late,
     /// The call is pending, but the response does not come from whom was asked. The call waits on.
     Forged,
+    /// The call is pending, and another instance than the one that was asked has answered it: the call has failed with
+    /// [`OtherInstance`](ErrorKind::OtherInstance), or with [`NoHandler`](ErrorKind::NoHandler) if it was not executed.
+    OtherInstance,
 }
 
 /// A call that waits for its answer; dropping it gives the call up.
@@ -121,20 +124,39 @@ impl PendingCalls {
     }
 
     /// Hands a response to the call that waits for it.
+    ///
+    /// A response counts if it has the correlation id and the tenant of the call and comes from the address that was
+    /// asked. If the caller named an instance and another one has answered, the call fails at once: the original executes
+    /// such a command wherever it comes, and nobody else will answer. To go on waiting would protect from nobody, as
+    /// whoever knows the correlation id has seen the command, and with it which instance to claim to be.
     pub fn respond(&self, response: Arc<Message>) -> ResponseVerdict {
+        let shown = Arc::clone(&response);
+        self.respond_with(&shown, || Ok(response))
+    }
+
+    /// Ends the call that a response is about, if that counts, with an outcome of one's own.
+    pub(super) fn respond_with(
+        &self,
+        response: &Message,
+        outcome: impl FnOnce() -> Result<Arc<Message>>,
+    ) -> ResponseVerdict {
         let Some(correlation_id) = &response.correlation_id else { return ResponseVerdict::Late };
         let (hash, shard) = self.locate(correlation_id);
         let mut shard = shard.lock();
         let Entry::Occupied(call) = self.entry(&mut shard, hash, correlation_id) else {
             return ResponseVerdict::Late;
         };
-        if !call.get().is_answered_by(&response) {
+        if !call.get().is_in_the_name_of_who_was_asked(response) {
             return ResponseVerdict::Forged;
         }
         let (call, _) = call.remove();
         drop(shard);
-        match call.answer.send(Ok(response)) {
-            Ok(()) => ResponseVerdict::Answered,
+        let (outcome, verdict) = match call.not_asked(response) {
+            None => (outcome(), ResponseVerdict::Answered),
+            Some(error) => (Err(error), ResponseVerdict::OtherInstance),
+        };
+        match call.answer.send(outcome) {
+            Ok(()) => verdict,
             Err(_) => ResponseVerdict::Late,
         }
     }
@@ -221,9 +243,20 @@ impl Call {
             && response.tenant_id == self.tenant_id
     }
 
-    fn is_answered_by(&self, response: &Message) -> bool {
-        self.is_in_the_name_of_who_was_asked(response)
-            && self.responder.instance_id.as_ref().is_none_or(|asked| *asked == response.sender.instance_id)
+    /// Returns how the call fails if another instance answers it than the one that was asked.
+    fn not_asked(&self, response: &Message) -> Option<Error> {
+        let asked = self.responder.instance_id.as_ref()?;
+        let answered = &response.sender.instance_id;
+        if asked == answered {
+            return None;
+        }
+        Some(if response.says_not_here() {
+            let context = format!("instance {asked} is not there, or cannot be reached past others");
+            Error::new(ErrorKind::NoHandler, "invoke").context(context)
+        } else {
+            let context = format!("{asked} was asked, {answered} has answered");
+            Error::new(ErrorKind::OtherInstance, "invoke").context(context)
+        })
     }
 }
 

@@ -33,6 +33,8 @@ message_types! {
     CommandErrorResponse = "commandErrorResponse",
     /// An event or any other message of a service.
     CustomMessage = "customMessage",
+    /// A frame of a stream, which version 3 of the original has: it can be subscribed to, and nothing else yet.
+    Stream = "stream",
     /// A service begins to start.
     InfoServiceInit = "infoServiceInit",
     /// A service is ready.
@@ -61,7 +63,7 @@ impl MessageType {
     /// Returns whether it is one of the `info…` types.
     #[must_use]
     pub const fn is_info(self) -> bool {
-        !self.is_response() && !matches!(self, Self::Command | Self::CustomMessage)
+        !self.is_response() && !matches!(self, Self::Command | Self::CustomMessage | Self::Stream)
     }
 }
 

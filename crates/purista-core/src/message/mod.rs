@@ -9,6 +9,7 @@ mod misfit;
 mod name;
 mod payload;
 mod response;
+mod unread;
 mod wire;
 
 pub use address::{Receiver, Sender, ServiceAddress};
@@ -86,6 +87,8 @@ pub enum Body {
     },
     /// An event or any other message of a service.
     CustomMessage(Option<Payload>),
+    /// A frame of a stream: its type is the field `frameType` of the payload.
+    Stream(Option<Payload>),
     /// One of the `info…` messages.
     Info(MessageType, Option<Payload>),
 }
@@ -99,6 +102,7 @@ impl Message {
             Body::CommandSuccessResponse(_) => MessageType::CommandSuccessResponse,
             Body::CommandErrorResponse { .. } => MessageType::CommandErrorResponse,
             Body::CustomMessage(_) => MessageType::CustomMessage,
+            Body::Stream(_) => MessageType::Stream,
             Body::Info(info, _) => *info,
         }
     }
@@ -111,6 +115,7 @@ impl Message {
             | Body::CommandErrorResponse { payload, .. }
             | Body::CommandSuccessResponse(payload)
             | Body::CustomMessage(payload)
+            | Body::Stream(payload)
             | Body::Info(_, payload) => payload.as_ref(),
         }
     }

@@ -49,6 +49,16 @@ impl Payload {
         Ok(Self(text))
     }
 
+    /// What stands for no parameter on the wire of the TypeScript original.
+    pub(crate) const fn empty_object() -> Self {
+        Self(ByteString::from_static("{}"))
+    }
+
+    pub(crate) fn is_empty_object(&self) -> bool {
+        let inside = self.0.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        inside.is_some_and(|inside| inside.trim().is_empty())
+    }
+
     /// Decodes the value.
     ///
     /// # Errors

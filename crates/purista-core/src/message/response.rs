@@ -73,6 +73,47 @@ impl Message {
         Self { body, event_name: None, timestamp: now(), ..self.clone() }
     }
 
+    /// Makes the answer to this command which says that the instance that it is for is not to be found here.
+    pub(crate) fn not_here(&self, instance_id: &Id) -> Self {
+        self.unhandled_error(instance_id, StatusCode::MISDIRECTED_REQUEST)
+    }
+
+    /// Returns whether this is the answer that [`not_here`](Self::not_here) makes.
+    pub(crate) fn says_not_here(&self) -> bool {
+        let says_so = |error: ErrorPayload| error.status == StatusCode::MISDIRECTED_REQUEST;
+        matches!(self.body, Body::CommandErrorResponse { handled: false, .. })
+            && self.error_payload().is_ok_and(says_so)
+    }
+
+    /// Makes the frame that tells whoever opens a stream that there are none yet; `None` if this opens none.
+    pub(crate) fn refused_stream(&self, instance_id: &Id) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Frame {
+            frame_type: String,
+        }
+        let opens = |frame: Frame| frame.frame_type == "open";
+        if !self.payload()?.deserialize().is_ok_and(opens) {
+            return None;
+        }
+        let status = StatusCode::NOT_IMPLEMENTED;
+        Some(self.answer(instance_id, None, |trace_id| {
+            Body::Stream(
+                Payload::json(&serde_json::json!({
+                    "frameType": "error",
+                    "sequence": 0,
+                    "error": {
+                        "status": status,
+                        "message": "this service has no streams yet",
+                        "isHandledError": false,
+                        "traceId": trace_id,
+                    },
+                }))
+                .ok(),
+            )
+        }))
+    }
+
     fn error(
         &self,
         instance_id: &Id,

@@ -167,10 +167,10 @@ impl Wire<'_> {
             ),
             instance_id: receiver.instance_id,
         });
-        let needs_correlation =
-            matches!(self.message_type, MessageType::Command) || self.message_type.is_response();
+        let needs_correlation = matches!(self.message_type, MessageType::Command | MessageType::Stream)
+            || self.message_type.is_response();
         if needs_correlation && (self.correlation_id.is_none() || receiver.is_none()) {
-            return Err(invalid("a command or response without correlation id or receiver"));
+            return Err(invalid("a command, response or frame without correlation id or receiver"));
         }
         let body = match self.message_type {
             MessageType::Command => {
@@ -187,6 +187,7 @@ impl Wire<'_> {
                 payload: part(self.payload)?,
             },
             MessageType::CustomMessage => Body::CustomMessage(part(self.payload)?),
+            MessageType::Stream => Body::Stream(part(self.payload)?),
             info => Body::Info(info, part(self.payload)?),
         };
         let Object(sender) = self.sender;

@@ -111,7 +111,7 @@ impl<'a> Address<'a> {
             event_name: self.event_name,
             receiver: self.receiver,
         };
-        exact.append_tokens(out, style, style.empty_marker);
+        exact.append_tokens(out, style, style.empty_marker.as_str());
     }
 }
 

@@ -3,9 +3,44 @@
 use sha2::{Digest as _, Sha256};
 
 use super::case;
+use crate::error::{Error, Result};
 
-/// Starts the escaped form of a value. No conversion produces it, and every style reserves it.
+/// Starts the escaped form of a value. No conversion produces it.
 const ESCAPE: char = '~';
+
+/// The longest marker of an absent value.
+const MAX_MARKER: usize = 64;
+
+/// What stands for an absent value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marker {
+    bytes: [u8; MAX_MARKER],
+    len: usize,
+}
+
+impl Marker {
+    const fn new(text: &str) -> Self {
+        assert!(!text.is_empty() && text.len() <= MAX_MARKER, "the marker must have 1 to 64 bytes");
+        let mut bytes = [0; MAX_MARKER];
+        let mut index = 0;
+        while index < text.len() {
+            bytes[index] = text.as_bytes()[index];
+            index += 1;
+        }
+        Self { bytes, len: text.len() }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        // It was text.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Marker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
 
 /// Describes how a broker spells addresses: what separates tokens, what stands for any or no value.
 ///
@@ -22,7 +57,7 @@ const ESCAPE: char = '~';
 pub struct AddressStyle {
     pub(super) separator: char,
     pub(super) wildcard: char,
-    pub(super) empty_marker: &'static str,
+    pub(super) empty_marker: Marker,
     /// One bit per ASCII character that must not appear in a token.
     unsafe_ascii: u128,
     max_token_len: usize,
@@ -53,8 +88,7 @@ impl AddressStyle {
             "each needs its own character"
         );
         let white_space_and_controls = (bit(' ') | (bit(' ') - 1)) | bit('\x7f');
-        let mut unsafe_ascii =
-            white_space_and_controls | bit(ESCAPE) | reserve(separator) | reserve(wildcard);
+        let mut unsafe_ascii = white_space_and_controls | reserve(separator) | reserve(wildcard);
         let mut index = 0;
         while index < reserved.len() {
             unsafe_ascii |= reserve(reserved.as_bytes()[index] as char);
@@ -65,10 +99,33 @@ impl AddressStyle {
         index = 0;
         while index < empty_marker.len() {
             let character = empty_marker.as_bytes()[index] as char;
-            assert!(unsafe_ascii & bit(character) == 0, "the marker must not contain anything reserved");
+            assert!(
+                (unsafe_ascii | bit(ESCAPE)) & bit(character) == 0,
+                "the marker must not contain anything reserved"
+            );
             index += 1;
         }
+        let empty_marker = Marker::new(empty_marker);
         Self { separator, wildcard, empty_marker, unsafe_ascii, max_token_len: usize::MAX }
+    }
+
+    /// Sets what stands for an absent value, as a peer is configured: converted to snake case, as the TypeScript original
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if that is empty, longer than 64 bytes, or no safe token.
+    pub fn with_empty_marker(mut self, marker: &str) -> Result<Self> {
+        let marker = case::snake(marker);
+        if marker.is_empty()
+            || marker.len() > MAX_MARKER
+            || marker.starts_with(ESCAPE)
+            || !self.is_safe(&marker)
+        {
+            return Err(Error::invalid_config("the marker of an absent value is no token of 1 to 64 bytes"));
+        }
+        self.empty_marker = Marker::new(&marker);
+        Ok(self)
     }
 
     /// Limits the tokens in bytes, for a broker that limits its addresses. A value whose token were longer renders to `~~`
@@ -86,8 +143,10 @@ impl AddressStyle {
 
     /// Renders one value as a token: in snake case, escaped, or as the empty marker if absent.
     ///
-    /// A value is escaped if its snake case is empty, equals the empty marker or contains a character that is unsafe
-    /// here. The escaped form is `~` and the value's UTF-8 bytes in hexadecimal; no other value renders to it.
+    /// A value is escaped if its snake case is empty or contains a character that is unsafe here. The escaped form is `~`
+    /// and the value's UTF-8 bytes in hexadecimal; no other value renders to it, but that `~` shares the one of the empty
+    /// text. A value may render to the empty marker, as it does with the TypeScript original: what is compared after
+    /// receipt is the value.
     #[must_use]
     pub fn token(&self, value: Option<&str>) -> String {
         let mut token = String::new();
@@ -99,7 +158,7 @@ impl AddressStyle {
     pub fn append_token(&self, out: &mut String, value: Option<&str>) {
         match value {
             Some(value) => self.append_value(out, value),
-            None => out.push_str(self.empty_marker),
+            None => out.push_str(self.empty_marker.as_str()),
         }
     }
 
@@ -108,9 +167,7 @@ impl AddressStyle {
         if !case::append_snake(out, value) && self.is_safe(value) {
             out.push_str(value);
         }
-        let token = &out[start..];
-        if token.is_empty() || token == self.empty_marker {
-            out.truncate(start);
+        if out.len() == start {
             append_escaped(out, value);
         }
         if out.len() - start > self.max_token_len {
@@ -122,7 +179,7 @@ impl AddressStyle {
 
     /// Appends text without converting it, or its escaped form if it is no single safe token.
     pub(super) fn append_verbatim(&self, out: &mut String, text: &str) {
-        if !text.is_empty() && self.is_safe(text) {
+        if !text.is_empty() && !text.contains(ESCAPE) && self.is_safe(text) {
             out.push_str(text);
         } else {
             append_escaped(out, text);

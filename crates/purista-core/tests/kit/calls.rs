@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use purista_core::{
-    Body, CommandDraft, Context, ErrorKind, EventBridge as _, EventDraft, HandlerError, Id, Message,
-    Receiver, Service,
+    Body, CommandDraft, Context, ErrorKind, EventBridge as _, EventBridgeExt as _, EventDraft, HandlerError,
+    Id, Message, Receiver, Service,
     adapter::{PendingCalls, ResponseVerdict},
 };
 use purista_default::DefaultEventBridge;
@@ -145,7 +145,6 @@ fn only_whom_was_asked_can_answer() {
         ("/sender/serviceName", json!("Work")),
         ("/sender/serviceVersion", json!("2")),
         ("/sender/serviceTarget", json!("WORK")),
-        ("/sender/instanceId", json!("worker-8")),
         ("/tenantId", json!("acme2")),
         ("/tenantId", json!(null)),
         ("/messageType", json!("customMessage")),
@@ -166,6 +165,35 @@ fn only_whom_was_asked_can_answer() {
     assert_eq!(respond(&good), ResponseVerdict::Late);
     drop(call);
     assert_eq!(calls.count(), 0);
+}
+
+#[tokio::test]
+async fn the_answer_of_another_instance_ends_a_call_that_names_one() {
+    let receiver = Receiver::new(WORK).with_instance_id("worker-7");
+    let command =
+        CommandDraft::new(("Client", "1", "main"), receiver).with_tenant_id("acme").stamp(&Id::random());
+    let from_another = |mut answer: Value| {
+        answer["sender"]["instanceId"] = "worker-8".into();
+        answer
+    };
+    let not_here = json!({ "status": 421, "message": "Misdirected Request" });
+    let mut not_executed = from_another(answer_to(&command, ""));
+    not_executed["messageType"] = "commandErrorResponse".into();
+    not_executed["payload"] = not_here.clone();
+    let mut handled = not_executed.clone();
+    handled["isHandledError"] = true.into();
+    for (answer, kind) in [
+        (from_another(answer_to(&command, "executed")), ErrorKind::OtherInstance),
+        (not_executed, ErrorKind::NoHandler),
+        // The command itself said so.
+        (handled, ErrorKind::OtherInstance),
+    ] {
+        let calls = PendingCalls::new(1);
+        let mut call = calls.begin(&command).unwrap();
+        let verdict = calls.respond(Arc::new(Message::decode(answer.to_string()).unwrap()));
+        assert_eq!(verdict, ResponseVerdict::OtherInstance);
+        assert_eq!(call.answer().await.unwrap_err().kind(), kind, "{answer}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,4 +254,41 @@ fn a_call_needs_a_receiver_and_a_correlation_id_of_its_own() {
     assert_eq!(calls.respond(Arc::new(answer)), ResponseVerdict::Late);
     calls.close();
     assert_eq!(refused(&command), ErrorKind::ShutDown);
+}
+
+/// An empty object is what the original sends if there is no parameter.
+#[tokio::test(start_paused = true)]
+async fn no_parameter_and_an_empty_object_are_the_same() {
+    #[derive(Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+    struct Page {
+        #[serde(default)]
+        number: u32,
+    }
+    #[derive(Debug, serde::Deserialize)]
+    struct Needed {
+        #[serde(rename = "name")]
+        _name: String,
+    }
+    let service = Service::new(WORK.0, WORK.1).command(WORK.2, |context: Context, (): ()| async move {
+        let optional: Option<Page> = context.parameter()?;
+        let page: Page = context.parameter()?;
+        assert_eq!(optional.unwrap_or_default(), page);
+        assert!(context.parameter::<Needed>().is_err());
+        let map: std::collections::BTreeMap<String, Value> = context.parameter()?;
+        assert_eq!(map.is_empty(), page == Page::default());
+        Ok((page, context.parameter::<Option<Value>>()?))
+    });
+    let bridge = serving(service).await;
+    let call = || bridge.call(WORK);
+    let empty = serde_json::json!({});
+    let none = (Page::default(), None);
+    assert_eq!(call().invoke::<(Page, Option<Value>)>(&()).await.unwrap(), none);
+    assert_eq!(call().parameter(&empty).invoke::<(Page, Option<Value>)>(&()).await.unwrap(), none);
+    assert_eq!(
+        call().parameter(&()).invoke::<(Page, Option<Value>)>(&()).await.unwrap_err().bridge_kind(),
+        None
+    );
+    let page = call().parameter(&Page { number: 7 }).timeout(ms(1)).tenant("acme").principal("ada");
+    let (page, given): (Page, Option<Value>) = page.invoke(&()).await.unwrap();
+    assert_eq!((page.number, given), (7, Some(json!({ "number": 7 }))));
 }

@@ -1,7 +1,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use purista_conformance::{Broker, BrokerReport, CloudEventForm, Deployment, DeploymentOptions};
+use purista_conformance::{
+    Broker, BrokerReport, CloudEventForm, Deployment, DeploymentOptions, Original, Part,
+};
 use purista_core::{
     Capability, EventBridge, Message, MessageType, Result, ServiceAddress,
     adapter::{DeadLetter, async_trait},
@@ -17,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     fleet::{Fleet, Sidecars},
     instance::{Instance, PREFETCHED},
+    original::DaprOriginal,
     sockets,
     wire::{ALL_MESSAGES, Peer, event_of_tenant, is_read, take_dead_letters, unavailable},
 };
 
 /// How long a start may take where nothing is broken on purpose.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How bridges find the deployment, in any process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -228,6 +231,18 @@ impl Deployment for DaprDeployment {
         let topic = event.as_deref().unwrap_or(ALL_MESSAGES);
         let url = format!("{}/purista/subscription/{topic}", member.app_url());
         self.peer.deliver(&url, form, attributes, &bytes).await
+    }
+
+    async fn original(&self, part: &Part) -> Result<Box<dyn Original>> {
+        Ok(Box::new(DaprOriginal::start(&self.fleet, part).await?))
+    }
+
+    fn shares_subscriptions_with_original(&self) -> bool {
+        self.place.rabbitmq.is_some()
+    }
+
+    fn hands_on_to_original(&self) -> bool {
+        false
     }
 
     fn prefetched(&self) -> usize {

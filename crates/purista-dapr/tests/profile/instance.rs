@@ -46,17 +46,26 @@ struct Registered {
 
 impl Registered {
     fn app_id(&self, instance_id: &Id) -> String {
-        let subscribers: BTreeSet<_> = self.subscribers.keys().map(ToString::to_string).collect();
-        let commands: BTreeSet<_> = self.commands.iter().map(ToString::to_string).collect();
-        let (kind, of_all) = match (subscribers.is_empty(), commands.is_empty()) {
-            (false, _) => ("subscriber", subscribers),
-            (true, false) => ("service", commands),
-            (true, true) => return format!("caller-{instance_id}"),
-        };
-        let mut hasher = DefaultHasher::new();
-        of_all.hash(&mut hasher);
-        format!("{kind}-{:016x}", hasher.finish())
+        app_id_of(&self.commands, self.subscribers.keys(), &instance_id.to_string())
     }
+}
+
+/// Returns which app it is that registers this.
+pub(crate) fn app_id_of<'a>(
+    commands: &[ServiceAddress],
+    subscribers: impl IntoIterator<Item = &'a ServiceAddress>,
+    instance_id: &str,
+) -> String {
+    let subscribers: BTreeSet<_> = subscribers.into_iter().map(ToString::to_string).collect();
+    let commands: BTreeSet<_> = commands.iter().map(ToString::to_string).collect();
+    let (kind, of_all) = match (subscribers.is_empty(), commands.is_empty()) {
+        (false, _) => ("subscriber", subscribers),
+        (true, false) => ("service", commands),
+        (true, true) => return format!("caller-{instance_id}"),
+    };
+    let mut hasher = DefaultHasher::new();
+    of_all.hash(&mut hasher);
+    format!("{kind}-{:016x}", hasher.finish())
 }
 
 impl Instance {

@@ -3,6 +3,7 @@
 mod deployment;
 mod fleet;
 mod instance;
+mod original;
 mod secured;
 mod sockets;
 mod stoppages;
@@ -70,6 +71,9 @@ impl DaprProfile {
             ("LIM-3", OWN_EVENTS),
             ("MAT-2", OWN_EVENTS),
             ("MAT-8", OWN_EVENTS),
+            ("WIR-4", OWN_EVENTS),
+            ("WIR-5", OWN_EVENTS),
+            ("WIR-9", OWN_EVENTS),
             ("NET-10", OWN_EVENTS),
             ("OBS-1", OWN_EVENTS),
         ],

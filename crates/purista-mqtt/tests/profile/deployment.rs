@@ -1,7 +1,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use purista_conformance::{Broker, BrokerReport, Deployment, DeploymentOptions};
+use purista_conformance::{
+    Broker, BrokerReport, Deployment, DeploymentOptions, Original, OriginalNames as Chosen, Part,
+};
 use purista_core::{
     EventBridge, Id, Message, Result, ServiceAddress,
     adapter::{DeadLetter, async_trait},
@@ -16,10 +18,15 @@ use tokio::sync::OnceCell;
 
 use super::{
     instances::Instances,
+    original::{MqttOriginal, OriginalNames},
     peer::{Peer, end_session},
     secured::Secured,
     wire::{any_of, bridge_client, commands_of, dead_letters, subscriber_client, topic, unavailable},
 };
+
+/// Names that the original lets its users choose.
+const CHOSEN_SHARE: &str = "acmeShare";
+const CHOSEN_MARKER: &str = "__absent__";
 
 /// How bridges find the deployment.
 #[derive(Clone, Debug)]
@@ -27,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) url: String,
     pub(crate) prefix: String,
     is_tuned: bool,
+    /// Whether bridges, and peers, have other names than the original's defaults.
+    has_chosen_names: [bool; 2],
     max_pending_emits: Option<usize>,
     max_pending_calls: Option<usize>,
     max_payload: Option<usize>,
@@ -42,6 +51,11 @@ impl Place {
             url: String::new(),
             prefix: format!("t{}", Id::random()),
             is_tuned,
+            has_chosen_names: match options.original_names {
+                Chosen::Chosen => [true, true],
+                Chosen::ChosenByPeers => [false, true],
+                _ => [false, false],
+            },
             max_pending_emits: options.max_pending_emits,
             max_pending_calls: options.max_pending_calls,
             max_payload: options.max_payload,
@@ -55,6 +69,9 @@ impl Place {
         let mut builder = MqttBridge::builder(url).prefix(&self.prefix);
         if self.is_tuned {
             builder = builder.persistent_sessions(Duration::from_secs(3_600));
+        }
+        if self.has_chosen_names[0] {
+            builder = builder.share_prefix("$share").share_name(CHOSEN_SHARE).empty_part(CHOSEN_MARKER);
         }
         if let Some(emits) = self.max_pending_emits {
             builder = builder.max_pending_emits(emits);
@@ -168,6 +185,16 @@ impl Deployment for MqttDeployment {
             Some(topic) => self.send(topic, bytes, &[]).await.map(|()| true),
             None => Ok(false),
         }
+    }
+
+    async fn original(&self, part: &Part) -> Result<Box<dyn Original>> {
+        let [share, marker] = match self.place.has_chosen_names[1] {
+            true => [CHOSEN_SHARE, CHOSEN_MARKER],
+            false => ["sharedpurista", "__none__"],
+        };
+        let prefix = self.place.prefix.clone();
+        let names = OriginalNames { prefix, share: share.to_owned(), marker: marker.to_owned() };
+        Ok(Box::new(MqttOriginal::start(self.server.address(), names, part).await?))
     }
 
     async fn inject_with_tenant_header(&self, bytes: Bytes, tenant: &str) -> Result<bool> {

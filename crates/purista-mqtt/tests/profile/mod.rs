@@ -2,6 +2,7 @@
 
 mod deployment;
 mod instances;
+mod original;
 mod peer;
 mod secured;
 mod stoppages;

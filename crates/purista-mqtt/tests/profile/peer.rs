@@ -61,14 +61,19 @@ impl Peer {
         self.send(topic, payload, PublishOptions::at_least_once().properties(properties)).await
     }
 
-    async fn send(&self, topic: String, payload: Bytes, options: PublishOptions) -> Result<()> {
+    pub(crate) async fn send(&self, topic: String, payload: Bytes, options: PublishOptions) -> Result<()> {
         let sent = self.client.publish_tracked(topic, payload, options).await.map_err(unavailable)?;
         timeout(PATIENCE, sent.wait_async()).await.map_err(unavailable)?.map(drop).map_err(unavailable)
     }
 
-    async fn subscribe(&self, filter: String) -> Result<()> {
+    pub(crate) async fn subscribe(&self, filter: String) -> Result<()> {
         let asked = self.client.subscribe_tracked(filter, QoS::AtLeastOnce).await.map_err(unavailable)?;
         timeout(PATIENCE, asked.wait_async()).await.map_err(unavailable)?.map(drop).map_err(unavailable)
+    }
+
+    /// Returns the next message; `None` if the connection is lost.
+    pub(crate) async fn next(&mut self) -> Option<Publish> {
+        self.received.recv().await
     }
 
     /// Takes what the broker retains for a filter.

@@ -2,7 +2,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, jetstream};
 use bytes::Bytes;
-use purista_conformance::{Broker, BrokerReport, Deployment, DeploymentOptions};
+use purista_conformance::{
+    Broker, BrokerReport, Deployment, DeploymentOptions, Original, OriginalNames as Chosen, Part,
+};
 use purista_core::{
     Error, ErrorKind, EventBridge, Id, Message, Result, ServiceAddress,
     adapter::{DeadLetter, async_trait},
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use super::{
+    original::{NatsOriginal, OriginalNames},
     secured::Secured,
     wire::{any_of, command_pattern, consumer_name, stream, subject, unavailable},
 };
@@ -26,6 +29,8 @@ pub(crate) struct Place {
     pub(crate) url: String,
     pub(crate) prefix: String,
     has_jetstream: bool,
+    /// What stands for an absent part in the subjects of bridges, and in those of the original.
+    markers: [Option<String>; 2],
     max_pending_emits: Option<usize>,
     pub(crate) max_pending_calls: Option<usize>,
     pub(crate) queue_capacity: Option<usize>,
@@ -42,6 +47,11 @@ impl Place {
             url: String::new(),
             prefix: format!("t{}", Id::random()),
             has_jetstream,
+            markers: match options.original_names {
+                Chosen::Chosen => [Some("__absent__".to_owned()), Some("__absent__".to_owned())],
+                Chosen::ChosenByPeers => [None, Some("__absent__".to_owned())],
+                _ => [None, None],
+            },
             max_pending_emits: options.max_pending_emits,
             max_pending_calls: options.max_pending_calls,
             queue_capacity: options.queue_capacity,
@@ -74,6 +84,9 @@ impl Place {
             .jetstream(jetstream);
         if !self.has_jetstream {
             builder = builder.without_jetstream();
+        }
+        if let Some(marker) = &self.markers[0] {
+            builder = builder.empty_part(marker);
         }
         if let Some(emits) = self.max_pending_emits {
             builder = builder.max_pending_emits(emits);
@@ -253,6 +266,16 @@ impl Deployment for NatsDeployment {
 
     fn can_limit_messages(&self) -> bool {
         true
+    }
+
+    async fn original(&self, part: &Part) -> Result<Box<dyn Original>> {
+        let marker = self.place.markers[1].clone().unwrap_or_else(|| "__empty__".to_owned());
+        let names = OriginalNames { prefix: self.place.prefix.clone(), marker };
+        Ok(Box::new(NatsOriginal::start(self.server()?.url(), names, part).await?))
+    }
+
+    fn shares_subscriptions_with_original(&self) -> bool {
+        !self.place.has_jetstream
     }
 
     async fn take_dead_letters(&self) -> Result<Vec<DeadLetter>> {

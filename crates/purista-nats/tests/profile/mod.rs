@@ -1,6 +1,7 @@
 //! How trials find NATS.
 
 mod deployment;
+mod original;
 mod secured;
 mod stoppages;
 mod wire;

@@ -70,6 +70,11 @@ impl Place {
         subject.replacen("purista.", &format!("{}.", self.prefix), 1)
     }
 
+    /// Returns a queue group of the original as it is called under the prefix of this place.
+    pub(crate) fn group_here(&self, group: &str) -> String {
+        group.replacen("PURISTA", &self.prefix.to_uppercase(), 1)
+    }
+
     /// Returns the name of a stream.
     pub(crate) fn stream(&self, what: &str) -> String {
         format!("{}-{what}", self.prefix)

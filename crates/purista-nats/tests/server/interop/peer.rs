@@ -65,7 +65,8 @@ impl Service {
         answer: impl Fn(&Value) -> Option<Answer> + Send + 'static,
     ) -> Self {
         let client = place.client().await;
-        let (pattern, queue) = (place.here(&listener.pattern), listener.queue.clone().unwrap());
+        let pattern = place.here(&listener.pattern);
+        let queue = place.group_here(listener.queue.as_deref().unwrap());
         let mut subscriber = client.queue_subscribe(pattern, queue).await.unwrap();
         settled(&client).await;
         let commands = Arc::<Mutex<Vec<Message>>>::default();
