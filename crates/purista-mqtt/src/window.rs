@@ -58,6 +58,8 @@ enum State {
     Parking { is_settled: bool },
     /// It is acknowledged; a copy of it may be kept under this topic.
     Parked(Option<String>),
+    /// Nothing more happens to it.
+    Settled,
 }
 
 /// What is left to do to settle a message.
@@ -103,13 +105,21 @@ impl Window {
 
     /// Tells the broker that it may forget a message.
     pub(crate) async fn settle(&self, held: &Held, connection: &Connection) -> Result<()> {
-        let rest = match &mut *held.state.lock() {
-            State::Open => Rest::Acknowledge,
-            State::Parking { is_settled } => {
-                *is_settled = true;
-                Rest::Nothing
+        let rest = {
+            let mut state = held.state.lock();
+            match &mut *state {
+                State::Open => {
+                    // Before it is acknowledged: a second acknowledgement would be taken for that of another message.
+                    *state = State::Settled;
+                    Rest::Acknowledge
+                }
+                State::Parking { is_settled } => {
+                    *is_settled = true;
+                    Rest::Nothing
+                }
+                State::Parked(copy) => copy.take().map_or(Rest::Nothing, Rest::Forget),
+                State::Settled => Rest::Nothing,
             }
-            State::Parked(copy) => copy.take().map_or(Rest::Nothing, Rest::Forget),
         };
         match rest {
             Rest::Acknowledge => self.acknowledge(held).await?,
@@ -157,7 +167,7 @@ impl Window {
             match *state {
                 State::Open => *state = State::Parking { is_settled: false },
                 // Somebody is at it, or was.
-                State::Parking { .. } | State::Parked(_) => return Ok(()),
+                State::Parking { .. } | State::Parked(_) | State::Settled => return Ok(()),
             }
         }
         let copy = copies.map(|copies| format!("{copies}/{}", Id::random()));
@@ -184,6 +194,13 @@ impl Window {
         };
         match (acknowledged, copy) {
             (Ok(()), Some(copy)) if is_settled => forget(connection, &copy).await,
+            (Err(error), Some(copy)) => {
+                // It comes again by itself. A copy that stays is handled twice at worst.
+                if let Err(error) = forget(connection, &copy).await {
+                    tracing::debug!(%error, "the copy of a message is left");
+                }
+                Err(error)
+            }
             (acknowledged, _) => acknowledged,
         }
     }
