@@ -53,18 +53,23 @@ impl Refusals {
 }
 
 impl Connection {
-    /// Takes what the server refuses.
-    pub(crate) fn refused_by_server(&self, text: &str) {
+    /// Takes what the server refuses. Returns whether that was expected: subscriptions are sent again in numbers that the
+    /// client keeps all refusals of.
+    pub(crate) fn refused_by_server(&self, text: &str) -> bool {
         self.refusals.log.log(|suppressed| {
             tracing::warn!(error = text, suppressed, "the server refused something");
         });
         match violation(text) {
-            Some(Violation::Publish(subject)) => self.publish_refused(&subject, text),
+            Some(Violation::Publish(subject)) => {
+                self.publish_refused(&subject, text);
+                false
+            }
             Some(Violation::Subscription { subject, queue_group }) => {
-                self.routes.refused(&subject, queue_group.as_deref(), text);
+                let was_sent = self.routes.refused(&subject, queue_group.as_deref(), text);
                 if !self.has_inbox() && self.is_up() {
                     self.lost_replies(text);
                 }
+                was_sent
             }
             None => {
                 let lower = text.to_ascii_lowercase();
@@ -75,6 +80,7 @@ impl Connection {
                     let refusal = error(ErrorKind::Forbidden, "register");
                     self.routes.refused_one(&refusal.context(format!("{text}; see {setting}")));
                 }
+                false
             }
         }
     }

@@ -157,15 +157,18 @@ impl Routes {
         self.routes.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Notes that the server refuses a subscription, or has ended it.
-    pub(crate) fn refused(&self, subject: &str, queue_group: Option<&str>, text: &str) {
+    /// Notes that the server refuses a subscription, or has ended it. Returns whether it was one that was just sent.
+    pub(crate) fn refused(&self, subject: &str, queue_group: Option<&str>, text: &str) -> bool {
         let refusal = error(ErrorKind::Forbidden, "register").context(text);
+        let mut was_sent = false;
         for attempt in self.attempts.lock().iter().filter_map(Weak::upgrade) {
             if attempt.subject == subject && attempt.queue_group.as_deref() == queue_group {
                 attempt.refused.send_replace(Some(refusal.clone()));
+                was_sent = true;
             }
         }
         self.lose_where(|route| route.is(subject, queue_group), text);
+        was_sent
     }
 
     /// Notes that the server refuses a subscription without a word of which one.

@@ -51,11 +51,9 @@ pub(crate) async fn supervise(
             _tick = reconcile.tick() => None,
         };
         let Some(connection) = connection.upgrade() else { return };
-        if event.is_some() && connection.refusals.is_burst() {
-            connection.routes.doubt();
-        }
+        let mut is_expected = event.is_none();
         match event {
-            Some(Event::ServerError(error)) => connection.refused_by_server(&text(error)),
+            Some(Event::ServerError(error)) => is_expected = connection.refused_by_server(&text(error)),
             Some(Event::ClientError(error)) => tracing::debug!(%error, "the client reports"),
             Some(Event::Disconnected) => {
                 restoring = None;
@@ -70,6 +68,9 @@ pub(crate) async fn supervise(
                 connection.lost();
             }
             None => {}
+        }
+        if !is_expected && connection.refusals.is_burst() {
+            connection.routes.doubt();
         }
     }
 }

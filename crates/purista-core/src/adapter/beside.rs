@@ -53,8 +53,13 @@ mod tests {
         let last = beside.turn().unwrap();
         assert!(beside.turn().is_none());
         drop(last);
-        beside.turn().unwrap().spawn(async {});
-        tokio::task::yield_now().await;
-        assert!(beside.turn().is_some(), "what is done makes room");
+        let (done, over) = tokio::sync::oneshot::channel();
+        beside.turn().unwrap().spawn(async { done.send(()).unwrap() });
+        assert!(beside.turn().is_none());
+        over.await.unwrap();
+        // The turn ends right after the work.
+        while beside.turn().is_none() {
+            tokio::task::yield_now().await;
+        }
     }
 }
