@@ -327,7 +327,8 @@ mod tests {
         assert_eq!(events.subjects.len(), 9);
         assert!(events.subjects.contains(&"purista.custom_message.>".to_owned()));
         let more = EventsAndResponses.config(&names, &config);
-        assert_eq!(missing_subjects(&more, &events).len(), 2);
+        // Both kinds of answers, and streams.
+        assert_eq!(missing_subjects(&more, &events).len(), 3);
         assert!(missing_subjects(&events, &more).is_empty());
         let captures_commands = |kind: StreamKind| {
             let config = kind.config(&names, &config);
