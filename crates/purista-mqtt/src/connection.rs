@@ -3,7 +3,7 @@ use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
-    Capability, ErrorKind, Message, Result,
+    Capability, ErrorKind, Message, MessageType, Result,
     adapter::{Backoff, Connectivity, Link, Reconnect, keep_connected},
 };
 use rumqttc::{AckMode, PubAckReason, Publish};
@@ -134,7 +134,8 @@ impl Connection {
         loop {
             let session = self.can_send().await?;
             let settles = *self.settles.lock();
-            if settles > Instant::now() {
+            // An announcement is for those who are there. While it waits, it keeps a bridge that was dropped.
+            if settles > Instant::now() && message.message_type() != MessageType::InfoServiceFunctionAdded {
                 // Rare, and boxed so that an emit does not carry room for it.
                 Box::pin(sleep_until(settles)).await;
             }
