@@ -1,7 +1,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -45,6 +45,7 @@ pub struct MosquittoServer {
     address: SocketAddr,
     harness: SocketAddr,
     log: Mutex<Log>,
+    log_file: PathBuf,
 }
 
 impl MosquittoServer {
@@ -137,12 +138,15 @@ impl MosquittoServer {
 
     /// Has the server read its files again.
     async fn reload(&self) -> anyhow::Result<()> {
-        let reloads = || self.process.log().matches(RELOADING).count();
-        let before = reloads();
+        // Of the whole log, as its end may have no line that was there before.
+        let reloads = || -> anyhow::Result<usize> {
+            Ok(String::from_utf8_lossy(&fs::read(&self.log_file)?).matches(RELOADING).count())
+        };
+        let before = reloads()?;
         let id = self.process.id().context("it does not run")?;
         ensure!(Command::new("kill").args(["-HUP", &id.to_string()]).status()?.success(), "not told");
         let deadline = Instant::now() + PATIENCE;
-        while reloads() <= before {
+        while reloads()? <= before {
             ensure!(Instant::now() < deadline, "it did not reload");
             sleep(Duration::from_millis(10)).await;
         }
@@ -186,14 +190,15 @@ impl MosquittoServer {
         }
 
         let [address, harness] = [ports.client, ports.harness].map(on_loopback);
-        let log = Log::new(folder.log(), config.kept());
+        let log_file = folder.log();
+        let log = Log::new(log_file.clone(), config.kept());
         let process = Process::start(folder, launch(binary, &file, files.data, address, harness))?;
         let url = format!("{}://{address}", config.scheme());
         let websockets = ports.websockets.map(on_loopback).filter(|&address| accepts(address).is_ok());
         let websocket_url =
             websockets.map(|address| format!("{}://{address}/mqtt", config.websocket_scheme()));
         let log = Mutex::new(log);
-        Ok(Self { process, config: config.clone(), url, websocket_url, address, harness, log })
+        Ok(Self { process, config: config.clone(), url, websocket_url, address, harness, log, log_file })
     }
 }
 
