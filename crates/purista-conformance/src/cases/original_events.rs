@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use purista_core::{
-    Capability, CommandOptions, EmitOptions, EventBridgeExt as _, EventDraft, Filter, Name, Payload,
-    ServiceAddress, Subscription, SubscriptionOptions,
+    Capability, Command, EmitOptions, EventBridgeExt as _, EventDraft, Filter, Name, Payload, ServiceAddress,
+    Subscription, SubscriptionOptions,
 };
 use serde_json::{Value, json};
 
@@ -69,33 +69,30 @@ const LIKE_MARKERS: [&str; 5] = ["none", "empty", "~", "__none__", "__empty__"];
 async fn names_like_markers(stage: Stage) -> Outcome {
     // The original lets two subscriptions share that are the same once their names are converted.
     let (names, alike) = LIKE_MARKERS.split_at(3);
-    events_meet(&stage, names).await?;
-    events_meet(&stage, alike).await?;
+    events_meet(&stage, "markers", names).await?;
+    events_meet(&stage, "alike", alike).await?;
     tenants_meet(&stage).await?;
-    for name in LIKE_MARKERS {
-        commands_meet(&stage, name).await?;
-    }
-    Ok(())
+    commands_meet(&stage, names).await
 }
 
 /// Names that brokers, or the conversion of names, may not take as they are.
 const OTHER_LETTERS: [&str; 6] = ["user created", "größe", "日本語", "order/shipped", "mail.sent", "Ж"];
 
 async fn names_of_other_letters(stage: Stage) -> Outcome {
-    events_meet(&stage, &OTHER_LETTERS).await
+    events_meet(&stage, "letters", &OTHER_LETTERS).await
 }
 
 /// Events with these names go from ours to the original, and from the original to ours.
-async fn events_meet(stage: &Stage, names: &[&str]) -> Result<()> {
+async fn events_meet(stage: &Stage, what: &str, names: &[&str]) -> Result<()> {
     let (service, emitter) = (stage.bridge().await?, stage.bridge().await?);
     let mut part = Part::new(stage.unique("original").to_string());
     let mut watched = Vec::new();
     for (number, name) in names.iter().enumerate() {
         let (seen, filter) = (Collector::new(), Filter::event(*name));
-        let subscription = Subscription::new(stage.address(&format!("ours {name} {number}")), filter);
+        let subscription = Subscription::new(stage.address(&format!("{what}Ours{number}")), filter);
         service.register_subscription(subscription, seen.handler()).await?;
         watched.push(seen);
-        part = part.subscribing(stage.address(&format!("theirs {name} {number}")), Name::from(*name));
+        part = part.subscribing(stage.address(&format!("{what}Theirs{number}")), Name::from(*name));
     }
     stage.begin().await?;
     let peer = original(stage, &part).await?;
@@ -136,20 +133,25 @@ async fn tenants_meet(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// A command of this name is called by ours and served by the original, and the other way round.
-async fn commands_meet(stage: &Stage, name: &str) -> Result<()> {
+/// Commands of these names are called by ours and served by the original, and the other way round.
+async fn commands_meet(stage: &Stage, names: &[&str]) -> Result<()> {
     let (service, caller) = (stage.bridge().await?, stage.bridge().await?);
-    let own = |whose: &str| ServiceAddress::new(stage.unique(whose), "1", name);
-    let command = purista_core::Command::new(own("Ours")).with_options(CommandOptions::default());
-    service.register_command(command, echo()).await?;
+    let named = |whose: &str, name: &str| ServiceAddress::new(stage.unique(whose), "1", name);
+    let mut part = Part::new(stage.unique("serves").to_string());
+    for name in names {
+        service.register_command(Command::new(named("Ours", name)), echo()).await?;
+        part = part.serving(named("Theirs", name));
+    }
     stage.begin().await?;
-    let part = Part::new(stage.unique(&format!("serves {name}")).to_string()).serving(own("Theirs"));
     let peer = original(stage, &part).await?;
-    let answer: usize = caller.call(own("Theirs")).tenant("none").invoke(&7).await?;
-    ensure!(answer == 7, "the original answered {answer}");
-    let command = part.command(&stage.address("caller"), own("Ours"), json!(8));
-    send(&*peer, &command).await?;
-    let answer = part.answers.answer_to(&command).await?;
-    ensure!(answer["payload"] == 8, "ours answered {answer}");
-    came(part.served()?, 1).await
+    for (number, name) in names.iter().enumerate() {
+        let answer: usize = caller.call(named("Theirs", name)).tenant("none").invoke(&number).await?;
+        ensure!(answer == number, "the original answered {answer} as {name:?}");
+        came(&part.serves[number].seen, 1).await?;
+        let command = part.command(&stage.address("caller"), named("Ours", name), json!(number));
+        send(&*peer, &command).await?;
+        let answer = part.answers.answer_to(&command).await?;
+        ensure!(answer["payload"] == number, "ours answered {answer} as {name:?}");
+    }
+    Ok(())
 }

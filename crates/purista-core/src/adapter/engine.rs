@@ -118,7 +118,7 @@ impl<T: Transport> Engine<T> {
         }
         let refusal = Arc::new(command.unhandled_error(&self.shared.instance_id, StatusCode::BAD_REQUEST));
         let engine = Arc::clone(self);
-        tokio::spawn(async move {
+        self.shared.home.spawn(async move {
             let _sending = sending;
             let sent = engine.transport.respond(refusal, reply_to);
             if let Err(error) = engine.within_operation_timeout("respond", sent).await {

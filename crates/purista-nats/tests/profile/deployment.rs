@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 use super::{
     original::{NatsOriginal, OriginalNames},
     secured::Secured,
-    wire::{any_of, command_pattern, consumer_name, stream, subject, unavailable},
+    wire::{any_of, command_pattern, consumer_name, queue_group, stream, subject, unavailable},
 };
 
 /// How bridges find the deployment, in any process.
@@ -246,7 +246,10 @@ impl Deployment for NatsDeployment {
     async fn misroute(&self, to: &ServiceAddress, bytes: Bytes) -> Result<bool> {
         let (command, name) = (command_pattern(&self.place.prefix, to), consumer_name(to));
         let routes = self.routes().await?;
-        let is_it = |route: &&Subscription| route.subject == command || route.queue.as_deref() == Some(&name);
+        let groups = [name.clone(), queue_group(&self.place.prefix, to)];
+        let is_it = |route: &&Subscription| {
+            route.subject == command || route.queue.as_ref().is_some_and(|group| groups.contains(group))
+        };
         let core = routes.iter().filter(|route| route.subject.split('.').count() == 13).find(is_it);
         let mut patterns: Vec<_> = core.map(|route| route.subject.clone()).into_iter().collect();
         for (_, consumers) in self.streams().await? {

@@ -31,6 +31,12 @@ pub(crate) fn consumer_name(subscriber: &ServiceAddress) -> String {
     bounded_name(&[&subscriber.service_name, &subscriber.service_version, &subscriber.service_target], 200)
 }
 
+/// Returns the queue group that the original gives a command or subscriber.
+pub(crate) fn queue_group(prefix: &str, address: &ServiceAddress) -> String {
+    let ServiceAddress { service_name, service_version, service_target, .. } = address;
+    format!("{prefix}_QUEUE_{service_name}_{service_version}_{service_target}").to_uppercase()
+}
+
 pub(crate) fn stream(prefix: &str, what: &str) -> String {
     format!("{prefix}-{what}")
 }

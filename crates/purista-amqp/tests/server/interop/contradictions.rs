@@ -63,6 +63,11 @@ async fn commands_whose_headers_contradict_them_are_not_executed() {
     let mut sound = again(&call.command, 5);
     sound.body["sennder"] = sound.body["sender"].clone();
     caller.send(&sound).await;
+    // Whoever sent the others hears that they are refused.
+    for _ in 0..4 {
+        let refusal = frame(&caller.answer().await);
+        assert_eq!(refusal.body["payload"]["status"], 400, "{}", refusal.body);
+    }
     let answer = frame(&caller.answer().await);
     assert_eq!(answer.body["id"], sound.body["id"]);
     assert_eq!(answer.body.get("sennder"), None);
