@@ -6,5 +6,8 @@ mod profile;
 use purista_conformance::faults::{self, Fault};
 
 fn main() -> std::process::ExitCode {
-    faults::main(profile::MqttProfile::TUNED, &[Fault::EmitsUnconfirmed, Fault::LosesCancelledConsumers])
+    faults::main(
+        profile::MqttProfile::TUNED,
+        &[Fault::EmitsUnconfirmed, Fault::LosesCancelledConsumers, Fault::IgnoresOriginalNames],
+    )
 }
