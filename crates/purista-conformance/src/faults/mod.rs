@@ -123,7 +123,7 @@ faults! {
     }
 
     /// Those that show beside the TypeScript original: for profiles whose deployments have an
-    /// [`Original`](crate::Original).
+    /// [`Original`].
     WITH_ORIGINAL {
         ExecutesTwice, "executes each command twice", caught by "WIR-1";
         IgnoresOriginalNames, "ignores which names the original has", caught by "WIR-2";
