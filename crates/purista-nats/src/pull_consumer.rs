@@ -46,6 +46,9 @@ const ACCEPTED_AFTER: Duration = Duration::from_millis(500);
 /// How often one looks whether the consumer is as it has to be.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long a consumer that could not be looked at is not asked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// How long such a look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -100,6 +103,7 @@ impl PullConsumer {
             looking: None,
             next_look: Instant::now() + LOOK,
             look_backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
+            was_gone: false,
         };
         let task = ConsumerTask::spawn(connection.closing(), |stop| task.run(stop));
         Ok(Self { connection, consumer, task })
@@ -158,6 +162,8 @@ struct Task {
     looking: Option<JoinHandle<()>>,
     next_look: Instant,
     look_backoff: Backoff,
+    /// Whether the server said that the consumer is gone, and nothing came since.
+    was_gone: bool,
 }
 
 impl Task {
@@ -187,14 +193,12 @@ impl Task {
                 },
                 _looked = async { self.looking.as_mut()?.await.ok() }, if self.looking.is_some() => {
                     self.looking = None;
-                    let pause = if self.state.health.is_well() {
-                        self.look_backoff.reset();
-                        LOOK
-                    } else {
-                        self.look_backoff.next_delay()
-                    };
+                    let is_well = self.state.health.is_well();
+                    let pause = if is_well { LOOK } else { self.look_backoff.next_delay() };
                     self.next_look = Instant::now() + pause;
                 }
+                () = sleep_until(self.refusal.map_or(self.next_look, |refusal| refusal.next)),
+                    if self.refusal.is_some() => self.try_again().await,
                 () = sleep_until(self.next_look), if self.looking.is_none() => self.look(),
                 _tick = watch.tick() => self.look_after().await,
             }
@@ -213,6 +217,18 @@ impl Task {
         }));
     }
 
+    /// Restores a consumer that is gone: at once, as the stream keeps nothing for it meanwhile; with pauses if it is gone
+    /// again before anything came.
+    fn is_gone(&mut self) {
+        // It is asked again when it is there.
+        self.refusal = Some(Refusal { next: Instant::now() + LONGEST_WAIT, is_tried: false });
+        if std::mem::replace(&mut self.was_gone, true) {
+            self.look_soon();
+        } else {
+            self.next_look = Instant::now();
+        }
+    }
+
     /// Looks soon, as something is wrong.
     fn look_soon(&mut self) {
         let soon = Instant::now() + self.look_backoff.next_delay();
@@ -224,6 +240,10 @@ impl Task {
         let is_replaced = self.subscription.take_replaced();
         if self.state.must_pull.swap(false, Ordering::AcqRel) || is_replaced {
             self.asked_for = 0;
+            let health = &self.state.health;
+            if !health.is_down(Why::Lost) && !health.is_down(Why::NotPulling) {
+                self.refusal = None;
+            }
         }
         if self.refusal.is_some_and(|refusal| refusal.is_tried || Instant::now() < refusal.next) {
             return;
@@ -250,6 +270,18 @@ impl Task {
         self.refusal = Some(Refusal { next: Instant::now() + self.backoff.next_delay(), is_tried: false });
     }
 
+    /// Asks again what was refused, or notes that it is not refused any more.
+    async fn try_again(&mut self) {
+        if self.refusal.is_some_and(|refusal| refusal.is_tried) {
+            return self.accepted();
+        }
+        self.pull().await;
+        // Not now: all handlers are busy, or there is no connection.
+        if let Some(refusal) = self.refusal.as_mut().filter(|refusal| !refusal.is_tried) {
+            refusal.next = Instant::now() + ACCEPTED_AFTER;
+        }
+    }
+
     /// Heeds what was found beside the task: a refused pull request, a consumer that is lost.
     fn heed_change(&mut self) {
         if let Some(text) = self.state.take_refusal() {
@@ -263,7 +295,9 @@ impl Task {
     /// Notes that the server answers pull requests.
     fn accepted(&mut self) {
         self.state.answered();
-        if self.refusal.take().is_some() {
+        self.was_gone = false;
+        self.look_backoff.reset();
+        if self.refusal.take().is_some() || self.state.health.is_down(Why::NotPulling) {
             self.backoff.reset();
             self.state.health.up(Why::NotPulling);
         }
@@ -350,9 +384,7 @@ impl Task {
                 self.asked_for = 0;
                 if self.state.connection.is_up() {
                     self.state.health.down(Why::Lost, &description);
-                    self.refusal =
-                        Some(Refusal { next: Instant::now() + self.backoff.next_delay(), is_tried: false });
-                    self.look_soon();
+                    self.is_gone();
                 }
             }
             Said::Moved => {
@@ -401,9 +433,6 @@ impl Task {
             if let Err(error) = item.acknowledgement.extend().await {
                 tracing::debug!(%error, "a lease could not be extended");
             }
-        }
-        if self.refusal.is_some_and(|refusal| refusal.is_tried && refusal.next <= Instant::now()) {
-            self.accepted();
         }
         if self.asked_for > 0 && self.heard.max(self.pulled).elapsed() > 2 * PULL_HEARTBEAT {
             self.asked_for = 0;

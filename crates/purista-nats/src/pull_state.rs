@@ -112,11 +112,12 @@ impl PullState {
         self.cannot_look.store(false, Ordering::Release);
         let was_lost = self.health.is_down(Why::Lost) || self.health.is_down(Why::Suspended);
         self.tell_pause(found);
-        if found.was_created || was_lost {
-            self.must_pull.store(true, Ordering::Release);
-        }
         self.health.up(Why::Suspended);
         self.health.up(Why::Lost);
+        if found.was_created || was_lost {
+            self.must_pull.store(true, Ordering::Release);
+            self.changed.notify_one();
+        }
         match self.consumer.takes_acknowledgements(&self.connection, until).await {
             Answer::Given => self.health.up(Why::NotAcknowledging),
             Answer::Forbidden => self.health.down(Why::NotAcknowledging, &"$JS.ACK"),

@@ -27,7 +27,7 @@ const RELEASES_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24
 const MAX_RELEASES: i64 = 100_000;
 
 /// With room to spare.
-const MAX_RELEASE_BYTES: u64 = 64 << 20;
+const MAX_RELEASE_BYTES: u64 = 16 << 20;
 
 /// One stream of the bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

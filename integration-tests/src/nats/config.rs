@@ -32,7 +32,7 @@ impl NatsConfig {
         self
     }
 
-    /// Adds lines to the part of JetStream.
+    /// Adds lines to the part of JetStream, instead of the room that there is otherwise.
     #[must_use]
     pub fn with_jetstream(mut self, lines: impl Into<String>) -> Self {
         self.jetstream_lines.push(lines.into());
@@ -66,8 +66,12 @@ impl NatsConfig {
         let mut text =
             format!("server_name: {name:?}\nlisten: \"{host}:{client}\"\nhttp: \"{host}:{monitor}\"\n");
         if self.jetstream {
-            let lines = self.jetstream_lines.join("\n");
-            text += &format!("jetstream {{\nstore_dir: {data:?}\n{lines}\n}}\n");
+            // Streams reserve what they may take, and many trials share a server: the disk's room is no limit for that.
+            let mut lines = vec!["max_file_store: 1TB".to_owned()];
+            if !self.jetstream_lines.is_empty() {
+                lines.clone_from(&self.jetstream_lines);
+            }
+            text += &format!("jetstream {{\nstore_dir: {data:?}\n{}\n}}\n", lines.join("\n"));
         }
         for lines in &self.lines {
             text += lines;

@@ -7,12 +7,12 @@ use async_nats::jetstream::{
     stream::{Config, DiscardPolicy, RetentionPolicy},
 };
 use purista_conformance::Collector;
-use purista_core::{EventBridge as _, EventBridgeExt as _, Filter};
+use purista_core::{BridgeEvent, BridgeEvents, EventBridge as _, EventBridgeExt as _, Filter};
 use purista_integration_tests::nats::NatsConfig;
 use purista_nats::NatsBridge;
 use tokio::time::Instant;
 
-use crate::support::{BOUND, Place, durable, eventually, is_well, names, reaches, watch};
+use crate::support::{BOUND, Place, durable, eventually, is_well, names, reaches, watch, within};
 
 const CONSUMER: (&str, &str, &str) = ("Watcher", "1", "all");
 
@@ -52,12 +52,19 @@ impl Stopped {
     }
 }
 
+/// Waits for the word that the consumer is lost: it may be back before anybody looks at the health.
+async fn is_told(events: &mut BridgeEvents) {
+    let told = BridgeEvent::ConsumerDown(CONSUMER.into());
+    within("the loss is told", async { while events.next().await.unwrap() != told {} }).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_is_deleted_comes_back() {
     let stopped = Stopped::begin().await;
     let (name, _) = stopped.consumer().await;
+    let mut events = stopped.bridge.events();
     stopped.stream().await.delete_consumer(&name).await.unwrap();
-    names(&stopped.bridge, CONSUMER).await;
+    is_told(&mut events).await;
     is_well(&stopped.bridge).await;
     stopped.consumes(1).await;
 }
@@ -65,8 +72,9 @@ async fn a_consumer_that_is_deleted_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_deleted_comes_back() {
     let stopped = Stopped::begin().await;
+    let mut events = stopped.bridge.events();
     stopped.place.jetstream().await.delete_stream(stopped.place.stream("events")).await.unwrap();
-    names(&stopped.bridge, CONSUMER).await;
+    is_told(&mut events).await;
     is_well(&stopped.bridge).await;
     stopped.consumes(1).await;
 }
