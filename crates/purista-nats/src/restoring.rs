@@ -18,6 +18,9 @@ use crate::{
 /// How many consumers are restored at once.
 const RESTORED_AT_ONCE: usize = 64;
 
+/// How long the reason of a connection's end may come after it.
+const REASON_PATIENCE: Duration = Duration::from_millis(250);
+
 /// How long the restoration of a consumer may hold up that of the connection. Afterwards the consumer restores itself.
 pub(crate) const RESTORE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -70,7 +73,9 @@ impl Connection {
             refusal = attempt.refused() => Err(refusal),
             done = self.round_trip_after_refusal() => match attempt.refusal() {
                 Some(refusal) => Err(refusal),
-                None => done,
+                None if done.is_ok() => done,
+                // The end of a connection can be heard before its reason.
+                None => timeout(REASON_PATIENCE, attempt.refused()).await.map_or(done, Err),
             },
         }
     }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use purista_core::{
-    Capability, Error, ErrorKind, EventBridge as _, EventBridgeExt as _, Filter, SubscriptionOptions,
+    BridgeEvent, Capability, Error, ErrorKind, EventBridge as _, EventBridgeExt as _, Filter,
+    SubscriptionOptions,
 };
 use purista_integration_tests::nats::NatsConfig;
 use purista_nats::{JetStreamConfig, NatsBridgeBuilder};
 use tokio::time::Instant;
 
-use crate::support::{Place, durable, echo, reaches, serve, started, watch};
+use crate::support::{Place, durable, echo, reaches, serve, started, watch, within};
 
 const MIB: u64 = 1 << 20;
 
@@ -150,9 +151,13 @@ async fn a_short_control_line_is_named() {
     serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
     let long = "n".repeat(200);
     let filter = Filter::event("happened").with_sender((long.as_str(), long.as_str(), long.as_str()));
+    let mut events = bridge.events();
     let refused = watch(&bridge, "all", filter, SubscriptionOptions::default()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Forbidden, "{refused:?}");
     assert!(refused.to_string().contains("max_control_line"), "{refused}");
+    // The server ends the connection with it.
+    let is_back = async { while events.next().await.unwrap() != BridgeEvent::Connected {} };
+    within("the connection is back", is_back).await;
     crate::support::is_well(&bridge).await;
     let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
     assert_eq!(greeting, "hello");
