@@ -14,6 +14,9 @@ const MAX_SHORT_STRING: usize = 255;
 /// What the server reads of a line by default is 4,096 bytes; other subjects stand beside it.
 const MAX_SUBJECT: usize = 3_500;
 
+/// Stands in the same line as the subject.
+const MAX_GROUP: usize = 1_024;
+
 const MAX_TOPIC: usize = 65_535;
 
 /// Checks one input.
@@ -83,7 +86,8 @@ fn nats(prefix: &str, message: &Message, filter: &Filter, is_match: bool) {
         assert!(name.split('.').all(|token| !token.is_empty()), "{name}");
     }
     let group = nats::queue_group(sender);
-    assert!(group.len() <= MAX_SHORT_STRING && group.bytes().all(|byte| byte.is_ascii_graphic()), "{group}");
+    let ends_it = |letter: char| letter.is_whitespace() || letter.is_control();
+    assert!(group.len() <= MAX_GROUP && !group.contains(ends_it), "{group}");
 }
 
 fn mqtt(prefix: &str, message: &Message, filter: &Filter, is_match: bool) {
