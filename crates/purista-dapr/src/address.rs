@@ -52,10 +52,10 @@ const fn is_plain(byte: u8) -> bool {
 }
 
 /// Returns whether a name can be a topic of a component that takes all of them, and stand in the path by which the original
-/// publishes.
+/// publishes. A sidecar reads `+` there as a space.
 fn fits_in_path(name: &str) -> bool {
     let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.trim() == segment;
-    let ends_it = |letter: char| letter.is_control() || matches!(letter, '?' | '#' | '%' | '\\');
+    let ends_it = |letter: char| letter.is_control() || matches!(letter, '?' | '#' | '%' | '+' | '\\');
     !name.contains(ends_it) && name.split('/').all(is_segment)
 }
 
@@ -136,6 +136,7 @@ mod tests {
         assert_eq!(long("1").len(), MAX_TOPIC);
         assert_ne!(long("1"), long("2"));
     }
+
     #[test]
     fn components_that_take_all_letters_get_the_names_as_they_are() {
         for name in ["user created", "größe", "日本語", "user/created", "a:b", "*", "~"] {
@@ -145,9 +146,10 @@ mod tests {
             let last = path.strip_prefix("purista/subscription/").unwrap();
             assert!(last.bytes().all(is_plain), "{path}");
         }
-        for name in
-            ["", " a", "a/", "/a", "a//b", "a/../b", ".", "a?b", "a#b", "a%2Fb", "a\nb", "x--2a", "amq.a"]
-        {
+        for name in [
+            "", " a", "a/", "/a", "a//b", "a/../b", ".", "a?b", "a#b", "a%2Fb", "a+b", "a\nb", "x--2a",
+            "amq.a",
+        ] {
             assert!(topic(name, &[], true).starts_with(ESCAPE), "{name:?}");
         }
     }
