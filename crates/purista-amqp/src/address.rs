@@ -184,7 +184,8 @@ mod tests {
             let pattern = names.pattern(&filter);
             assert!(pattern.len() <= MAX_SHORT_STRING, "{} bytes: {pattern}", pattern.len());
             assert_eq!(pattern.split('.').count(), 13);
-            assert!(pattern.starts_with(&names.pattern(&Filter::any())[..32]), "{pattern}");
+            let first = |pattern: &str| pattern.split('.').next().map(str::to_owned);
+            assert_eq!(first(&pattern), first(&names.pattern(&Filter::any())));
         }
     }
 

@@ -173,7 +173,8 @@ fn given<S: Strategy + 'static>(always: bool, value: S) -> BoxedStrategy<Option<
 }
 
 fn wire(message_type: MessageType) -> impl Strategy<Value = Wire> {
-    let is_call = message_type.is_response() || message_type == MessageType::Command;
+    let is_call =
+        message_type.is_response() || matches!(message_type, MessageType::Command | MessageType::Stream);
     let origin = (text(), any::<u64>(), text(), text(), text(), (names(), text()));
     let ids = (option::of(text()), given(is_call, text()), option::of(text()), option::of(text()));
     let receiver = given(is_call, (names(), option::of(text())));
@@ -258,7 +259,7 @@ fn absent_fields_give_no_key() {
     for message_type in MessageType::ALL {
         let more: &[&str] = match message_type {
             MessageType::Command => &["correlationId", "receiver", "payload"],
-            MessageType::CommandSuccessResponse => &["correlationId", "receiver"],
+            MessageType::CommandSuccessResponse | MessageType::Stream => &["correlationId", "receiver"],
             MessageType::CommandErrorResponse => &["correlationId", "receiver", "isHandledError"],
             _ => &[],
         };

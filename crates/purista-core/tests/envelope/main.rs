@@ -27,7 +27,7 @@ const SENDER: &str =
 /// The smallest message of a type, with these fields added.
 fn message_with(message_type: &str, more: &str) -> String {
     let call = match message_type {
-        "command" | "commandSuccessResponse" | "commandErrorResponse" => {
+        "command" | "commandSuccessResponse" | "commandErrorResponse" | "stream" => {
             r#","correlationId":"c-1","receiver":{"serviceName":"Counter","serviceVersion":"2","serviceTarget":"ask"}"#
         }
         _ => "",

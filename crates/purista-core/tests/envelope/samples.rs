@@ -112,7 +112,9 @@ fn samples_are_many_and_of_every_type() {
     assert_eq!(samples.len(), 87);
     let types: BTreeSet<MessageType> =
         samples.iter().map(|sample| Message::decode(*sample).unwrap().message_type()).collect();
-    assert_eq!(types.into_iter().collect::<Vec<_>>(), MessageType::ALL);
+    // The original of the samples has no streams yet.
+    let expected = MessageType::ALL.iter().copied().filter(|it| *it != MessageType::Stream);
+    assert_eq!(types, expected.collect());
 }
 
 #[test]
