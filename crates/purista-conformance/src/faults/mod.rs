@@ -5,9 +5,12 @@
 //! [`Fault::WITH_ORIGINAL`] on one whose wire is that of the TypeScript original.
 
 mod bridge;
+mod calls;
+mod emits;
 mod handlers;
 mod outage;
 mod runner;
+mod spoil;
 
 use std::{fmt::Write as _, sync::Arc};
 
