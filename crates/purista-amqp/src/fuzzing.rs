@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use lapin::{BasicProperties, types::FieldTable};
+use lapin::{
+    BasicProperties,
+    protocol::{AMQPError, AMQPSoftError},
+    types::FieldTable,
+};
 use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables};
 use tokio::time::Instant;
 
@@ -11,6 +15,7 @@ use crate::{
     address::{Names, command_key, event_key, reply_key},
     codec::{self, Reply},
     config::Config,
+    error,
     topology::Topology,
     typescript,
 };
@@ -50,6 +55,13 @@ pub fn given_back(properties: &BasicProperties, failed_attempts: u32) -> BasicPr
 #[must_use]
 pub fn dead_letter(metadata: &str) -> BasicProperties {
     codec::dead_letter(metadata)
+}
+
+/// Reads how large a message may be out of the broker's refusal of one that was larger.
+#[must_use]
+pub fn max_message_size(text: &str) -> Option<usize> {
+    let refused = AMQPError::new(AMQPSoftError::PRECONDITIONFAILED.into(), text.into());
+    error::max_message_size(&lapin::ErrorKind::ProtocolError(refused).into())
 }
 
 #[must_use]

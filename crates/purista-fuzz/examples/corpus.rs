@@ -1,5 +1,6 @@
-//! Seeds are kept one a line, and libFuzzer wants a file each: `corpus unpack TARGET FOLDER` and `corpus pack TARGET
-//! FOLDER`, which adds what is in the folder to the seeds, the shortest first.
+//! Seeds are kept one a line, and libFuzzer wants a file each: `corpus unpack TARGET FOLDER`, and `corpus pack TARGET
+//! FOLDER`, which replaces the seeds that were found before by what is in the folder: all of it if there is room, or some
+//! of each length.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
@@ -7,9 +8,9 @@ use std::{collections::BTreeSet, env, fs, path::Path, process::ExitCode};
 
 use purista_fuzz::{TARGETS, seeds};
 
-/// How much is added to the seeds of a target at once: more would only slow down those who read them.
-const MAX_BYTES: usize = 48 * 1_024;
-const MAX_SEEDS: usize = 400;
+/// How much is kept of what was found: more would only slow down those who read it.
+const MAX_BYTES: usize = 16 * 1_024;
+const MAX_SEEDS: usize = 48;
 
 /// Heads what was found by running a target.
 const FOUND: &str = "# Found by running the target, and minimised.";
@@ -43,28 +44,38 @@ fn unpack(target: &str, folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Leaves out what was found by running the target, up to the next comment: what broke something stays.
+fn without_found(text: &str) -> String {
+    let mut is_found = false;
+    let keeps = |line: &&str| {
+        is_found = *line == FOUND || (is_found && !line.starts_with('#'));
+        !is_found
+    };
+    text.lines().filter(keeps).flat_map(|line| [line, "\n"]).collect()
+}
+
 fn pack(target: &str, folder: &Path) -> std::io::Result<()> {
-    let mut known: BTreeSet<Vec<u8>> = seeds::read(target)?.into_iter().collect();
+    let path = seeds::folder().join(format!("{target}.txt"));
+    let mut text = without_found(&fs::read_to_string(&path)?);
+    let mut known: BTreeSet<Vec<u8>> = text.lines().filter_map(seeds::parse).collect();
     let files = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     let mut found = files.iter().map(|file| fs::read(file.path())).collect::<Result<Vec<_>, _>>()?;
+    found.retain(|seed| known.insert(seed.clone()));
     found.sort_by_key(|seed| (seed.len(), seed.clone()));
-    let path = seeds::folder().join(format!("{target}.txt"));
-    let mut text = fs::read_to_string(&path)?;
-    let (mut room, mut added) = (MAX_BYTES, 0);
-    for seed in found.into_iter().filter(|seed| known.insert(seed.clone())) {
-        let line = seeds::line(&seed);
-        if added == MAX_SEEDS || line.len() > room {
-            break;
-        }
-        if !text.lines().any(|line| line == FOUND) {
-            text.push_str(FOUND);
-            text.push('\n');
-        }
-        room -= line.len();
-        added += 1;
-        text.push_str(&line);
+    let lines: Vec<String> = found.iter().map(|seed| seeds::line(seed)).collect();
+    let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
+    let nth = lines.len().div_ceil(MAX_SEEDS).max(bytes.div_ceil(MAX_BYTES)).max(1);
+    // From the end, as the longest ones cover most.
+    let mut kept: Vec<&String> = lines.iter().rev().step_by(nth).collect();
+    kept.reverse();
+    println!("{target}: {} of {} seeds that were found", kept.len(), lines.len());
+    if !kept.is_empty() {
+        text.push_str(FOUND);
         text.push('\n');
     }
-    println!("{target}: {added} seeds added");
+    for line in kept {
+        text.push_str(line);
+        text.push('\n');
+    }
     fs::write(path, text)
 }

@@ -6,19 +6,26 @@
 /// The longest input after repetitions.
 const MAX_LEN: usize = 1 << 17;
 
+/// The longest field of text: no limit on such a field is higher, and longer ones only take longer.
+const MAX_TEXT: usize = 1 << 12;
+
 const SEPARATOR: u8 = 0xff;
 const REPEAT: u8 = 0xfe;
 const REPEAT_LONG: u8 = 0xfd;
 
 /// Writes out the repetitions in an input.
 #[must_use]
-pub fn expand(mut data: &[u8]) -> Vec<u8> {
+pub fn expand(data: &[u8]) -> Vec<u8> {
+    expand_to(data, MAX_LEN)
+}
+
+fn expand_to(mut data: &[u8], max_len: usize) -> Vec<u8> {
     let mut expanded = Vec::with_capacity(data.len());
     while let Some((&byte, after)) = data.split_first() {
         data = match (byte, after) {
             (REPEAT | REPEAT_LONG, [count, repeated, after @ ..]) => {
                 let unit = if byte == REPEAT { 1 } else { 256 };
-                let room = MAX_LEN.saturating_sub(expanded.len());
+                let room = max_len.saturating_sub(expanded.len());
                 expanded.extend(std::iter::repeat_n(*repeated, (usize::from(*count) * unit).min(room)));
                 after
             }
@@ -42,9 +49,11 @@ pub fn fields(data: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     data.split(|byte| *byte == SEPARATOR).map(expand)
 }
 
-/// Splits an input into fields of text. What is no UTF-8 in one of them is replaced.
+/// Splits an input into fields of text, each of them shorter than binary ones may be. What is no UTF-8 in one of them is
+/// replaced.
 pub fn texts(data: &[u8]) -> impl Iterator<Item = String> {
-    fields(data).map(|field| match String::from_utf8(field) {
+    let fields = data.split(|byte| *byte == SEPARATOR).map(|field| expand_to(field, MAX_TEXT));
+    fields.map(|field| match String::from_utf8(field) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     })
@@ -59,6 +68,7 @@ mod tests {
         assert_eq!(expand(b"a\xfe\x03bc\xfe\x01"), b"abbbc\xfe\x01");
         assert_eq!(expand(b"\xfd\x02x").len(), 512);
         assert!(expand(&b"\xfd\xffx".repeat(9)).len() <= MAX_LEN);
+        assert_eq!(texts(b"\xfd\xffx").map(|text| text.len()).collect::<Vec<_>>(), [MAX_TEXT]);
         assert_eq!(texts(b"a\xff\xff\xfe\x02b").collect::<Vec<_>>(), ["a", "", "bb"]);
         assert_eq!((text(b"\xfe\x02a"), text(b"\xc0")), (Some("aa".to_owned()), None));
     }

@@ -67,10 +67,12 @@ targets![
     jetstream_answers,
     mqtt_properties,
     mqtt_records,
+    mqtt_stream,
     names,
     nats_headers,
     nats_subjects,
     payload,
+    refusals,
     servers,
     trace_context,
 ];

@@ -1,15 +1,23 @@
 //! What is private and reads foreign bytes, for the fuzz targets. It is no part of the API.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables};
 use rumqttc::{Publish, PublishProperties};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead as _, ReadBuf},
+    time::Instant,
+};
 
 use crate::{
     MqttBridgeBuilder,
     address::Names,
     codec,
+    puback::{KnownReasons, OddReasons},
     session_record::{SessionRecord, SessionState},
     settling,
 };
@@ -42,6 +50,46 @@ pub fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishProperties {
 #[must_use]
 pub fn dead_letter(metadata: &str) -> PublishProperties {
     codec::dead_letter_properties(metadata)
+}
+
+/// What the client finds in what a broker sent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Scanned {
+    pub bytes: Vec<u8>,
+    /// Whether the broker answers as MQTT 3 has it.
+    pub is_outdated: bool,
+    odd: OddReasons,
+}
+
+impl Scanned {
+    /// Takes the reason of an acknowledgement that the client does not know.
+    #[must_use]
+    pub fn take_odd(&self, packet_id: u16) -> Option<u8> {
+        self.odd.take(packet_id)
+    }
+}
+
+/// Reads a stream of packets in pieces of one length.
+#[must_use]
+pub fn known_reasons(stream: &[u8], piece: usize) -> Scanned {
+    let odd = OddReasons::default();
+    let mut scanned = Scanned { bytes: Vec::new(), is_outdated: false, odd: odd.clone() };
+    let mut stream = KnownReasons::new(stream, odd);
+    let mut piece = vec![0; piece];
+    loop {
+        let mut buffer = ReadBuf::new(&mut piece);
+        let read = Pin::new(&mut stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer);
+        match read {
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                scanned.bytes.extend_from_slice(buffer.filled())
+            }
+            read => {
+                scanned.is_outdated = matches!(read, Poll::Ready(Err(_)));
+                return scanned;
+            }
+        }
+    }
 }
 
 /// Reads the record of a session, and writes it again; returns whether it waits for an instance, too.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderMap, Message as Incoming,
+    HeaderMap, Message as Incoming, StatusCode,
     jetstream::{consumer, response::Response, stream},
 };
 use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables};
@@ -16,6 +16,7 @@ use crate::{
     durable,
     error::{self, Violation},
     jetstream::{self, Verdict},
+    pull_status::{Said, what_is_said},
     releases, streams,
 };
 
@@ -65,6 +66,15 @@ pub fn attempt(noted: &[u8], delivered: u32) -> u32 {
 pub fn violation(text: &str) -> Option<String> {
     let (Violation::Publish(subject) | Violation::Subscription { subject, .. }) = error::violation(text)?;
     Some(subject)
+}
+
+/// Returns the largest batch that a pull request may ask for, if the server says so.
+#[must_use]
+pub fn largest_batch(status: u16, description: &str) -> Option<usize> {
+    match what_is_said(StatusCode::from_u16(status).ok()?, description) {
+        Said::Refused(most) => most,
+        _ => None,
+    }
 }
 
 /// Reads the server's answer about a stream; returns its configuration, and what it lacks of one that is wanted.

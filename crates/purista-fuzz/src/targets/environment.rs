@@ -53,6 +53,10 @@ const SECRET: &str = "SECRET-5e1f";
 pub fn run(data: &[u8]) -> Verdict {
     let mut variables: Vec<(&str, String)> = Vec::new();
     for field in input::texts(data) {
+        if field.contains(SECRET) {
+            // It would be no secret.
+            return Verdict::Refused;
+        }
         let mut characters = field.chars();
         let Some(first) = characters.next() else { continue };
         let index = (u32::from(first) as usize).wrapping_sub('A' as usize) % (NAMES.len() + SECRETS.len());
