@@ -48,6 +48,8 @@ pub(crate) enum Found {
     Broken(String),
     /// There is an exchange less.
     NoExchange,
+    /// The consumer is gone, or the queue is busy: the broker says of one that does not answer at once that it has none.
+    Silent(String),
     /// The broker does not let us look.
     Unknown,
 }
@@ -120,7 +122,7 @@ async fn look(connection: &Connection, session: &Session) {
                 connection.look.notify_one();
                 return;
             }
-            Found::Whole | Found::Broken(_) | Found::Unknown => {}
+            Found::Whole | Found::Broken(_) | Found::Silent(_) | Found::Unknown => {}
         }
         drop(what);
         tokio::select! {
@@ -169,21 +171,20 @@ pub(crate) async fn look_at(channel: &OpenChannel, plans: &[Plan]) -> Found {
         }
         Found::Whole
     };
-    timeout(PATIENCE, look).await.unwrap_or_else(|_| Found::Broken("the broker does not answer".to_owned()))
+    timeout(PATIENCE, look).await.unwrap_or_else(|_| Found::Silent("the broker does not answer".to_owned()))
 }
 
 async fn look_at_one(channel: &OpenChannel, plan: &Plan) -> Result<Found> {
     let (queue, failed) = (&plan.queue.name, |cause| from_lapin(cause, "look"));
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let beside = channel.beside().await?;
-    let gone = match beside.queue_declare(queue.clone(), options, FieldTable::default()).await {
-        Ok(declared) if declared.consumer_count() > 0 => None,
-        Ok(_) => Some(format!("nobody consumes from {queue}")),
-        Err(cause) if soft_error(&cause) == Some(AMQPSoftError::NOTFOUND) => Some(format!("{queue} is gone")),
+    match beside.queue_declare(queue.clone(), options, FieldTable::default()).await {
+        Ok(declared) if declared.consumer_count() > 0 => {}
+        Ok(_) => return Ok(Found::Silent(format!("nobody consumes from {queue}, or it does not answer"))),
+        Err(cause) if soft_error(&cause) == Some(AMQPSoftError::NOTFOUND) => {
+            return Ok(Found::Broken(format!("{queue} is gone")));
+        }
         Err(cause) => return Err(failed(cause)),
-    };
-    if let Some(why) = gone {
-        return Ok(Found::Broken(why));
     }
     match bind(&beside, plan).await {
         Ok(()) => Ok(Found::Whole),

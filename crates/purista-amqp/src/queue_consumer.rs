@@ -283,8 +283,10 @@ impl Task {
         }
         self.shared.intake.consumer_down();
         let again = async {
+            // First the new consumer: a queue that lasts as long as its consumers would be gone with what waits in it.
+            let attached = self.shared.attach_anew().await;
             self.acks.close("a consumer was cancelled").await;
-            self.shared.attach_anew().await
+            attached
         };
         // Rare, and large.
         if let Some(Err(_logged)) = Box::pin(session.unless_lost(again)).await {

@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use lapin::BasicProperties;
@@ -9,7 +12,7 @@ use purista_core::{
     ErrorKind, Message, Result,
     adapter::{Intake, Restore, async_trait},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     acks::Acks,
@@ -19,6 +22,12 @@ use crate::{
     topology::{Plan, Route, Topology},
     transport::AmqpTransport,
 };
+
+/// How long a queue may be silent, as it is busy.
+const DOWN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long it may be silent before its consumer counts as gone: who attaches anew gets again what is in hand.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// What the task of a consumer shares with what restores it and looks after it.
 #[derive(Debug)]
@@ -36,6 +45,8 @@ pub(crate) struct Registration {
     /// The channel in use, and what it consumes.
     pub(crate) consuming: Mutex<Consuming>,
     is_stopping: AtomicBool,
+    /// Since when the queue is silent.
+    silent_since: Mutex<Option<Instant>>,
     /// Why the last try was refused; it is logged once.
     refused_for: Mutex<Option<ErrorKind>>,
 }
@@ -64,6 +75,7 @@ impl Registration {
             is_refused: Notify::new(),
             consuming: Mutex::new(Consuming::of(attached)),
             is_stopping: AtomicBool::new(false),
+            silent_since: Mutex::default(),
             refused_for: Mutex::default(),
         }
     }
@@ -93,10 +105,28 @@ impl Registration {
             }
         };
         *self.refused_for.lock() = None;
+        *self.silent_since.lock() = None;
         let was_forgotten = attached.was_forgotten;
         *self.attached.lock() = Some(attached);
         self.is_attached.notify_one();
         Ok(was_forgotten)
+    }
+
+    fn is_gone(&self, why: &str) {
+        tracing::warn!(why, "a registration does not consume: it is restored");
+        self.intake.consumer_down();
+        self.is_broken.notify_one();
+    }
+
+    /// Says that nothing comes from the queue, if that is so for some time; if it lasts, the consumer is gone.
+    fn is_silent(&self, why: &str) {
+        let silent = self.silent_since.lock().get_or_insert_with(Instant::now).elapsed();
+        if silent >= GONE_AFTER {
+            self.is_gone(why);
+        } else if silent >= DOWN_AFTER {
+            tracing::warn!(why, "a registration may not consume");
+            self.intake.consumer_down();
+        }
     }
 
     /// Returns where a command goes that is meant for another instance, if its queue does not tell instances apart.
@@ -136,13 +166,18 @@ impl Audited for Registration {
             return Found::Unknown;
         }
         let found = look_at(acks.channel(), &plans).await;
-        if let Found::Broken(why) = &found
-            && acks.is_usable()
-            && !self.is_stopping.load(Ordering::Acquire)
-        {
-            tracing::warn!(why, "a registration does not consume: it is restored");
-            self.intake.consumer_down();
-            self.is_broken.notify_one();
+        if !acks.is_usable() || self.is_stopping.load(Ordering::Acquire) {
+            return found;
+        }
+        match &found {
+            Found::Broken(why) => self.is_gone(why),
+            Found::Silent(why) => self.is_silent(why),
+            Found::Whole => {
+                if self.silent_since.lock().take().is_some() {
+                    self.intake.consumer_up();
+                }
+            }
+            Found::NoExchange | Found::Unknown => {}
         }
         found
     }

@@ -133,9 +133,30 @@ impl Node {
     /// Deletes a queue, whoever uses it.
     pub(super) fn delete_queue(&self, vhost: &str, queue: &str) -> anyhow::Result<()> {
         let name = self.name();
+        let delete = format!(
+            "{{ok, _}} = rpc:call('{name}', rabbit_amqqueue, delete, [Q, false, false, <<\"operator\">>])"
+        );
+        self.with_queue(vhost, queue, &delete)
+    }
+
+    /// Stops the process of a classic queue, or lets it go on.
+    pub(super) fn suspend_queue(&self, vhost: &str, queue: &str, on: bool) -> anyhow::Result<()> {
+        let (name, function) = (self.name(), if on { "suspend" } else { "resume" });
+        self.with_queue(
+            vhost,
+            queue,
+            &format!(
+                "ok = rpc:call('{name}', sys, {function}, [rpc:call('{name}', amqqueue, get_pid, [Q])])"
+            ),
+        )
+    }
+
+    /// Runs an expression on the record `Q` of a queue.
+    fn with_queue(&self, vhost: &str, queue: &str, expression: &str) -> anyhow::Result<()> {
+        let name = self.name();
         let script = format!(
             "{{ok, Q}} = rpc:call('{name}', rabbit_amqqueue, lookup, [{{resource, <<\"{vhost}\">>, queue, <<\"{queue}\">>}}]), \
-             {{ok, _}} = rpc:call('{name}', rabbit_amqqueue, delete, [Q, false, false, <<\"operator\">>]), halt()."
+             {expression}, halt()."
         );
         shell(&self.script_command(&script)).map(drop)
     }

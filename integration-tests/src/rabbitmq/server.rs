@@ -142,6 +142,17 @@ impl RabbitServer {
         tokio::task::spawn_blocking(move || node.delete_queue(&vhost, &queue)).await?
     }
 
+    /// Stops the process that a classic queue is inside the server, so that the server answers nothing for it; or lets it go
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// If the server is not ours, does not answer, or has no such queue.
+    pub async fn suspend_queue(&self, vhost: &str, queue: &str, on: bool) -> anyhow::Result<()> {
+        let (node, vhost, queue) = (self.own()?.1.clone(), vhost.to_owned(), queue.to_owned());
+        tokio::task::spawn_blocking(move || node.suspend_queue(&vhost, &queue, on)).await?
+    }
+
     /// Waits until the names of all quorum queues of a virtual host are in the server's files. It writes them about three seconds after it
     /// has told its client that the queue is there: one that is killed before starts again with an empty queue, whatever
     /// was confirmed.

@@ -11,7 +11,7 @@ use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
 use purista_conformance::{Collector, Latch, on_command, on_event};
 use purista_core::{
     CommandDraft, EmitOptions, ErrorKind, EventBridge as _, EventDraft, Filter, HandlerError, InvokeOptions,
-    Payload, RetryPolicy, ServiceAddress, Subscription,
+    Payload, RetryPolicy, ServiceAddress, Subscription, SubscriptionOptions,
 };
 use purista_integration_tests::rabbitmq::Management;
 use tokio::time::Instant;
@@ -220,6 +220,40 @@ async fn the_queue_of_dead_letters_comes_back_before_it_is_needed() {
         pair.place.queue("purista.dead-letters").await.is_some_and(|queue| queue.messages == 1)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_does_not_answer_for_a_while_keeps_what_waits_in_it() {
+    const EVENTS: usize = 10;
+    let pair = Pair::begin(false).await;
+    let (latch, seen) = (Latch::new(), Collector::new());
+    let (held, taken) = (Arc::clone(&latch), Arc::clone(&seen));
+    let holds = on_event(move |context| {
+        let (held, taken) = (Arc::clone(&held), Arc::clone(&taken));
+        async move {
+            held.pass().await;
+            taken.record(&context);
+            Ok(())
+        }
+    });
+    let subscription = Subscription::new(("Watcher", "1", "holds"), Filter::event("happened"));
+    let options = SubscriptionOptions::default().with_max_concurrency(1);
+    pair.service.register_subscription(subscription.with_options(options), holds).await.unwrap();
+    for number in 0..EVENTS {
+        pair.emit(&number.to_string(), PATIENCE).await.unwrap();
+    }
+    latch.reached(1).await.unwrap();
+
+    let (server, vhost) = (&pair.place.server, &pair.place.vhost);
+    let queue = "purista.subscription.Watcher-1-holds";
+    server.suspend_queue(vhost, queue, true).await.unwrap();
+    eventually("it is told", async || !pair.service.health().is_healthy()).await;
+    server.suspend_queue(vhost, queue, false).await.unwrap();
+    eventually("all is well", async || pair.service.health().is_healthy()).await;
+    latch.open();
+    seen.at_least(EVENTS).await.unwrap();
+    let all: Vec<_> = (0..EVENTS).map(|number| format!("\"{number}\"")).collect();
+    assert_eq!(seen.payloads(), all);
 }
 
 #[tokio::test(flavor = "multi_thread")]

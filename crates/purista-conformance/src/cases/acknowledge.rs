@@ -223,8 +223,9 @@ async fn no_room_for_a_dead_letter(mut stage: Stage) -> Outcome {
     for number in 0..2 {
         stage.emit(&*bridge, "event", &number).await?;
     }
-    eventually("the second finds no room", || async { Ok(bridge.stats().dead_letter_failures > 0) }).await?;
-    ensure!(bridge.stats().dead_lettered == 1, "{:?}", bridge.stats());
+    // A broker may refuse the second before it confirms the first.
+    let is_full = || bridge.stats().dead_letter_failures > 0 && bridge.stats().dead_lettered == 1;
+    eventually("the second finds no room", || async { Ok(is_full()) }).await?;
     ensure!(bridge.stats().in_hand == 1, "the second was let go: {:?}", bridge.stats());
     let first = stage.deployment().take_dead_letters().await?;
     eventually("there is room again", || async { Ok(bridge.stats().dead_lettered == 2) }).await?;
