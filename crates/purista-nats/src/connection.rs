@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     fmt,
     ops::Deref,
     sync::{
@@ -10,6 +11,7 @@ use std::{
 
 use async_nats::{Client, HeaderMap, StatusCode, Subject, connection::State};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use purista_core::{
     ErrorKind, Id, Result,
     adapter::{Connectivity, Link},
@@ -76,6 +78,8 @@ pub(crate) struct Connection {
     pub(crate) releases_are_ensured: AtomicBool,
     /// When which stream was found to be there last, for those who all miss it at once.
     pub(crate) ensured: tokio::sync::Mutex<Option<(StreamKind, Instant)>>,
+    /// The streams that were there.
+    pub(crate) known_streams: Mutex<BTreeSet<String>>,
     next_inbox: AtomicU64,
 }
 
@@ -118,6 +122,7 @@ impl Connection {
             letters_are_ensured: AtomicBool::new(false),
             releases_are_ensured: AtomicBool::new(false),
             ensured: tokio::sync::Mutex::new(None),
+            known_streams: Mutex::default(),
             next_inbox: AtomicU64::new(0),
         });
         let attempt = connection.routes.attempt(&inbox_route.subject, None);

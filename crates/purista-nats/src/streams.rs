@@ -1,4 +1,4 @@
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_nats::jetstream::{
     self, ErrorCode,
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use purista_core::{ErrorKind, MessageType, Result};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     address::Names,
@@ -21,13 +21,17 @@ use crate::{
 };
 
 /// The release of a message is known for so long, if nobody takes the message meanwhile.
-const RELEASES_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
+const RELEASES_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// All of these together take about 10 MB.
 const MAX_RELEASES: i64 = 100_000;
 
 /// With room to spare.
 const MAX_RELEASE_BYTES: u64 = 16 << 20;
+
+/// How long a stream that was there is gone before it is created again. The server tells that it has deleted one before its
+/// files are gone: another one of that name finds them, and acknowledges nothing.
+const SETTLING: Duration = Duration::from_millis(250);
 
 /// One stream of the bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,10 +156,18 @@ async fn find_or_create(
     }
     let wanted = kind.config(&connection.names, config);
     let name = &wanted.name;
-    let found = match find(connection, name, until).await? {
+    let mut found = find(connection, name, until).await?;
+    if found.is_none() && connection.known_streams.lock().contains(name) {
+        sleep(SETTLING).await;
+        found = find(connection, name, until).await?;
+    }
+    let found = match found {
         Some(found) => found,
         None => match create(connection, &wanted, least_bytes(config, &wanted), until).await? {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                connection.known_streams.lock().insert(name.clone());
+                return Ok(());
+            }
             // Another instance may have been faster, with other limits.
             Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NAME_EXIST => {
                 find(connection, name, until).await?.ok_or_else(|| mismatch(name, &refusal))?
@@ -163,6 +175,7 @@ async fn find_or_create(
             Err(refusal) => return Err(mismatch(name, &refusal)),
         },
     };
+    connection.known_streams.lock().insert(name.clone());
     let typed = serde_json::from_value(found.clone())
         .map_err(|cause| error(ErrorKind::Unexpected, "start").source(cause))?;
     check(&wanted, &typed)?;
