@@ -1,12 +1,13 @@
 //! Seeds are kept one a line, and libFuzzer wants a file each: `corpus unpack TARGET FOLDER`, and `corpus pack TARGET
 //! FOLDER`, which replaces the seeds that were found before by what is in the folder: all of it if there is room, or some
-//! of each length.
+//! of each length. `corpus replay TARGET FOLDER` runs what is in the folder through the target, for instance to measure
+//! coverage.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
-use std::{collections::BTreeSet, env, fs, path::Path, process::ExitCode};
+use std::{collections::BTreeSet, env, fs, io, path::Path, process::ExitCode};
 
-use purista_fuzz::{TARGETS, seeds};
+use purista_fuzz::{TARGETS, replay::replay, seeds};
 
 /// How much is kept of what was found: more would only slow down those who read it.
 const MAX_BYTES: usize = 16 * 1_024;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         }
         ["unpack", target, folder] => unpack(target, Path::new(folder)),
         ["pack", target, folder] => pack(target, Path::new(folder)),
-        _ => Err(std::io::Error::other("corpus targets | unpack TARGET FOLDER | pack TARGET FOLDER")),
+        ["replay", target, folder] => replay_all(target, Path::new(folder)),
+        _ => Err(io::Error::other("corpus targets | unpack, pack or replay TARGET FOLDER")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,7 +38,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn unpack(target: &str, folder: &Path) -> std::io::Result<()> {
+fn inputs(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
+    fs::read_dir(folder)?.map(|file| fs::read(file?.path())).collect()
+}
+
+fn replay_all(target: &str, folder: &Path) -> io::Result<()> {
+    let known = TARGETS.iter().find(|known| known.name == target);
+    let known = known.ok_or_else(|| io::Error::other(format!("no such target: {target}")))?;
+    replay(known, &inputs(folder)?).map_err(io::Error::other)
+}
+
+fn unpack(target: &str, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for (number, seed) in seeds::read(target)?.into_iter().enumerate() {
         fs::write(folder.join(format!("seed-{number:04}")), seed)?;
@@ -54,12 +66,11 @@ fn without_found(text: &str) -> String {
     text.lines().filter(keeps).flat_map(|line| [line, "\n"]).collect()
 }
 
-fn pack(target: &str, folder: &Path) -> std::io::Result<()> {
+fn pack(target: &str, folder: &Path) -> io::Result<()> {
     let path = seeds::folder().join(format!("{target}.txt"));
     let mut text = without_found(&fs::read_to_string(&path)?);
     let mut known: BTreeSet<Vec<u8>> = text.lines().filter_map(seeds::parse).collect();
-    let files = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    let mut found = files.iter().map(|file| fs::read(file.path())).collect::<Result<Vec<_>, _>>()?;
+    let mut found = inputs(folder)?;
     found.retain(|seed| known.insert(seed.clone()));
     found.sort_by_key(|seed| (seed.len(), seed.clone()));
     let lines: Vec<String> = found.iter().map(|seed| seeds::line(seed)).collect();

@@ -6,8 +6,8 @@
 /// The longest input after repetitions.
 const MAX_LEN: usize = 1 << 17;
 
-/// The longest field of text: no limit on such a field is higher, and longer ones only take longer.
-const MAX_TEXT: usize = 1 << 12;
+/// The longest field: none of the limits on them is higher, and longer ones only take longer.
+const MAX_FIELD: usize = 1 << 12;
 
 const SEPARATOR: u8 = 0xff;
 const REPEAT: u8 = 0xfe;
@@ -46,14 +46,12 @@ pub fn text(data: &[u8]) -> Option<String> {
 
 /// Splits an input into fields, and writes each of them out.
 pub fn fields(data: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    data.split(|byte| *byte == SEPARATOR).map(expand)
+    data.split(|byte| *byte == SEPARATOR).map(|field| expand_to(field, MAX_FIELD))
 }
 
-/// Splits an input into fields of text, each of them shorter than binary ones may be. What is no UTF-8 in one of them is
-/// replaced.
+/// Splits an input into fields of text. What is no UTF-8 in one of them is replaced.
 pub fn texts(data: &[u8]) -> impl Iterator<Item = String> {
-    let fields = data.split(|byte| *byte == SEPARATOR).map(|field| expand_to(field, MAX_TEXT));
-    fields.map(|field| match String::from_utf8(field) {
+    fields(data).map(|field| match String::from_utf8(field) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     })
@@ -68,7 +66,7 @@ mod tests {
         assert_eq!(expand(b"a\xfe\x03bc\xfe\x01"), b"abbbc\xfe\x01");
         assert_eq!(expand(b"\xfd\x02x").len(), 512);
         assert!(expand(&b"\xfd\xffx".repeat(9)).len() <= MAX_LEN);
-        assert_eq!(texts(b"\xfd\xffx").map(|text| text.len()).collect::<Vec<_>>(), [MAX_TEXT]);
+        assert_eq!(texts(b"\xfd\xffx").map(|text| text.len()).collect::<Vec<_>>(), [MAX_FIELD]);
         assert_eq!(texts(b"a\xff\xff\xfe\x02b").collect::<Vec<_>>(), ["a", "", "bb"]);
         assert_eq!((text(b"\xfe\x02a"), text(b"\xc0")), (Some("aa".to_owned()), None));
     }

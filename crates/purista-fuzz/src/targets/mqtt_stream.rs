@@ -10,6 +10,9 @@ use crate::{Verdict, input};
 /// The reasons that the specification has for a PUBACK.
 const KNOWN: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
 
+/// Each byte of a stream may come alone, which takes time.
+const MAX_STREAM: usize = 1_024;
+
 /// What a client finds in a stream.
 #[derive(Debug, Default)]
 struct Wanted {
@@ -24,7 +27,8 @@ struct Wanted {
 /// Checks one input: the length of a piece, and a stream of packets.
 pub fn run(data: &[u8]) -> Verdict {
     let Some((&piece, stream)) = data.split_first() else { return Verdict::Refused };
-    let stream = input::expand(stream);
+    let mut stream = input::expand(stream);
+    stream.truncate(MAX_STREAM);
     let wanted = wanted(&stream);
     let whole = stream.len().max(1);
     for piece in [usize::from(piece).clamp(1, whole), whole] {

@@ -17,8 +17,10 @@ use crate::{Verdict, input};
 /// Marks what must not be seen.
 const SECRET: &str = "SECRET-5e1f";
 
+type Check = fn(&str) -> bool;
+
 /// The schemes, and who takes them; and one that nobody does.
-const SCHEMES: [(&str, fn(&str) -> bool); 14] = [
+const SCHEMES: [(&str, Check); 14] = [
     ("nats", nats),
     ("tls", nats),
     ("amqp", amqp),
