@@ -20,6 +20,7 @@ use crate::{
     puback::{KnownReasons, OddReasons},
     session_record::{SessionRecord, SessionState},
     settling,
+    tapped::Tapped,
 };
 
 /// What stands beside a message.
@@ -75,7 +76,7 @@ impl Scanned {
 pub fn known_reasons(stream: &[u8], piece: usize) -> Scanned {
     let odd = OddReasons::default();
     let mut scanned = Scanned { bytes: Vec::new(), is_outdated: false, odd: odd.clone() };
-    let mut stream = KnownReasons::new(stream, odd);
+    let mut stream = Tapped::new(stream, KnownReasons::new(odd));
     let mut piece = vec![0; piece];
     loop {
         let mut buffer = ReadBuf::new(&mut piece);

@@ -34,6 +34,7 @@ mod socket;
 mod standing;
 mod subscribing;
 mod subscription_consumer;
+mod tapped;
 mod transport;
 mod watch;
 mod web_socket;

@@ -25,6 +25,7 @@ use crate::{
     packet_size::RefusedSizes,
     puback::{KnownReasons, OddReasons},
     socket::{self, BoxStream},
+    tapped::Tapped,
     web_socket::{self, Requesting},
 };
 
@@ -162,7 +163,7 @@ async fn connector(
             let stream: BoxStream = match is_websocket(&server) {
                 // In its frames no packets are to be seen.
                 true => Box::new(Requesting::new(stream, &web_socket::target(&server))),
-                false => Box::new(KnownReasons::new(stream, odd_reasons)),
+                false => Box::new(Tapped::new(stream, KnownReasons::new(odd_reasons))),
             };
             Ok(stream)
         })

@@ -3,16 +3,11 @@
 //! Mosquitto refuses a message that is too large for it with the reason of a packet that is too large, which a PUBACK
 //! must not have. The client gives up the connection when it reads one, and with it all that is under way.
 
-use std::{
-    collections::HashMap,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::{collections::HashMap, io, sync::Arc};
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::tapped::Tap;
 
 /// The packet types of what is looked at.
 const CONNACK: u8 = 2;
@@ -38,17 +33,16 @@ impl OddReasons {
     }
 }
 
-/// A stream of packets in which the client finds no PUBACK with a reason that it does not know.
+/// Replaces the reasons that the client does not know in a stream of packets.
 #[derive(Debug)]
-pub(crate) struct KnownReasons<S> {
-    stream: S,
+pub(crate) struct KnownReasons {
     scan: Scan,
     odd: OddReasons,
 }
 
-impl<S> KnownReasons<S> {
-    pub(crate) fn new(stream: S, odd: OddReasons) -> Self {
-        Self { stream, scan: Scan::Type, odd }
+impl KnownReasons {
+    pub(crate) const fn new(odd: OddReasons) -> Self {
+        Self { scan: Scan::Type, odd }
     }
 }
 
@@ -123,53 +117,16 @@ impl Scan {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for KnownReasons<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let Self { scan, odd, .. } = &mut *self;
-        scan.read(&mut buffer.filled_mut()[before..], odd);
-        Poll::Ready(match scan {
+impl<S> Tap<S> for KnownReasons {
+    fn after(&mut self, read: &mut [u8]) -> io::Result<()> {
+        self.scan.read(read, &self.odd);
+        match self.scan {
             // The client would wait for the properties.
             Scan::Outdated => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, "the broker does not speak MQTT 5"))
             }
             _ => Ok(()),
-        })
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for KnownReasons<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use rumqttc::{
     SubscribeReasonCode, ValidatedTopic,
 };
 
-use crate::{bridge::SESSION_EXPIRY, socket::Socket};
+use crate::{bridge::SESSION_EXPIRY, socket::connect};
 
 /// How many messages may be on their way in either direction without an acknowledgement, unless the broker allows less.
 const WINDOW: u16 = 2_048;
@@ -57,7 +57,7 @@ impl Link {
     }
 
     fn with_socket(mut self, is_quick: bool) -> Self {
-        self.options.set_socket_connector(move |address, _| Socket::connect(address, is_quick));
+        self.options.set_socket_connector(move |address, _| connect(address, is_quick));
         self
     }
 
