@@ -57,32 +57,67 @@ pub(super) async fn send(peer: &dyn Original, message: &Value) -> Result<()> {
     Ok(peer.send(message, message.to_string().into()).await?)
 }
 
-/// Calls a command as the original does, and returns the answer.
-async fn call(peer: &dyn Original, answers: &Bodies, command: &Value) -> Result<Value> {
-    send(peer, command).await?;
-    answers.answer_to(command).await
+/// Two instances of the original: one serves `work`, the other one calls.
+struct Originals {
+    serving: Part,
+    server: Box<dyn Original>,
+    calling: Part,
+    caller: Box<dyn Original>,
+}
+
+impl Originals {
+    async fn start(stage: &Stage) -> Result<Self> {
+        let serving = Part::new(stage.unique("original").to_string()).serving(stage.address("work"));
+        let server = original(stage, &serving).await?;
+        let calling = Part::new(stage.unique("caller").to_string());
+        let caller = original(stage, &calling).await?;
+        Ok(Self { serving, server, calling, caller })
+    }
+
+    /// Makes a command of the one that calls.
+    fn command(&self, stage: &Stage, receiver: impl Into<Receiver>, payload: Value) -> Value {
+        self.calling.command(&stage.address("caller"), receiver, payload)
+    }
+
+    /// Calls a command as the original does, and returns the answer.
+    async fn call(&self, command: &Value) -> Result<Value> {
+        send(&*self.caller, command).await?;
+        self.calling.answers.answer_to(command).await
+    }
+}
+
+/// The original beside instances of ours, one of which serves `work`, too.
+struct BothServe {
+    service: Arc<dyn EventBridge>,
+    caller: Arc<dyn EventBridge>,
+    /// What the instance of ours has executed.
+    seen: Arc<Collector>,
+    originals: Originals,
+}
+
+impl BothServe {
+    async fn start(stage: &Stage) -> Result<Self> {
+        let (service, caller, seen) = (stage.bridge().await?, stage.bridge().await?, Collector::new());
+        stage.serve(&*service, "work", CommandOptions::default(), noting(&seen)).await?;
+        stage.begin().await?;
+        Ok(Self { service, caller, seen, originals: Originals::start(stage).await? })
+    }
 }
 
 async fn one_of_both_executes(stage: Stage) -> Outcome {
-    let (service, caller, seen) = (stage.bridge().await?, stage.bridge().await?, Collector::new());
-    stage.serve(&*service, "work", CommandOptions::default(), noting(&seen)).await?;
-    stage.begin().await?;
-    let part = Part::new(stage.unique("original").to_string()).serving(stage.address("work"));
-    let _peer = original(&stage, &part).await?;
-    let calling = Part::new(stage.unique("caller").to_string());
-    let foreign = original(&stage, &calling).await?;
+    let BothServe { service: _service, caller, seen, originals } = BothServe::start(&stage).await?;
 
     let mut sent = BTreeSet::new();
     for number in 0..CALLS {
-        let command = calling.command(&stage.address("caller"), stage.address("work"), json!(number));
-        let answer = call(&*foreign, &calling.answers, &command).await?;
+        let command = originals.command(&stage, stage.address("work"), json!(number));
+        let answer = originals.call(&command).await?;
         ensure!(answer["payload"] == json!(number), "call {number} of the original was answered {answer}");
         sent.insert(command["correlationId"].to_string());
         let answer = stage.invoke(&*caller, "work", &number).await?;
         ensure!(answer.payload() == Some(&Payload::json(&number)?), "call {number} was answered {answer:?}");
         sent.insert(json!(answer.correlation_id).to_string());
     }
-    let theirs = part.served()?;
+    let theirs = originals.serving.served()?;
     let mut executed: Vec<_> = theirs.all().iter().map(|body| body["correlationId"].to_string()).collect();
     let of_theirs = executed.len();
     executed.extend(seen.messages().iter().map(|command| json!(command.correlation_id).to_string()));
@@ -113,22 +148,20 @@ async fn the_parameter_goes_along(stage: Stage) -> Outcome {
     });
     stage.serve(&*service, "relay", CommandOptions::default(), handler).await?;
     stage.begin().await?;
-    let part = Part::new(stage.unique("original").to_string()).serving(stage.address("work"));
-    let peer = original(&stage, &part).await?;
-    let calling = Part::new(stage.unique("caller").to_string());
-    let foreign = original(&stage, &calling).await?;
+    let originals = Originals::start(&stage).await?;
 
     let parameter = json!({ "page": 7 });
     let _: Value = caller.invoke(stage.address("work"), &1).await?;
     let _: Value = caller.call(stage.address("work")).parameter(&parameter).timeout(LONG).invoke(&2).await?;
     for (given, told) in [(json!({}), Value::Null), (parameter.clone(), parameter.clone())] {
-        let mut command = calling.command(&stage.address("caller"), stage.address("relay"), json!(3));
+        let mut command = originals.command(&stage, stage.address("relay"), json!(3));
         command["payload"]["parameter"] = given;
-        let answer = call(&*foreign, &calling.answers, &command).await?;
+        let answer = originals.call(&command).await?;
         ensure!(answer["payload"] == told, "a handler of ours read {}", answer["payload"]);
     }
-    drop(peer);
-    let came: Vec<_> = part.served()?.all().into_iter().map(|body| body["payload"].clone()).collect();
+    drop(originals.server);
+    let came: Vec<_> =
+        originals.serving.served()?.all().into_iter().map(|body| body["payload"].clone()).collect();
     let expected = [
         json!({ "payload": 1, "parameter": {} }),
         json!({ "payload": 2, "parameter": parameter }),
@@ -176,21 +209,16 @@ async fn another_instance_answers(stage: Stage) -> Outcome {
 }
 
 async fn a_named_instance_is_reached(stage: Stage) -> Outcome {
-    let (service, caller, seen) = (stage.bridge().await?, stage.bridge().await?, Collector::new());
-    stage.serve(&*service, "work", CommandOptions::default(), noting(&seen)).await?;
-    stage.begin().await?;
-    let part = Part::new(stage.unique("original").to_string()).serving(stage.address("work"));
-    let _peer = original(&stage, &part).await?;
-    let calling = Part::new(stage.unique("caller").to_string());
-    let foreign = original(&stage, &calling).await?;
+    let BothServe { service, caller, seen, originals } = BothServe::start(&stage).await?;
+    let part = &originals.serving;
     let hands_on = stage.deployment().hands_on_to_original();
 
     let mut reached = 0;
     for number in 0..CALLS {
         let named = Receiver::new(stage.address("work")).with_instance_id(part.instance_id.as_str());
-        let command = calling.command(&stage.address("caller"), named, json!(number));
+        let command = originals.command(&stage, named, json!(number));
         let began = Instant::now();
-        let answer = call(&*foreign, &calling.answers, &command).await?;
+        let answer = originals.call(&command).await?;
         ensure!(began.elapsed() < AT_ONCE, "the original heard after {:?}: {answer}", began.elapsed());
         if answer["messageType"] == "commandSuccessResponse" {
             reached += 1;
