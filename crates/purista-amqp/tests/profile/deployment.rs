@@ -21,7 +21,7 @@ use purista_integration_tests::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::OnceCell,
-    time::{sleep, timeout},
+    time::{interval, timeout},
 };
 
 use super::{
@@ -342,8 +342,10 @@ pub(crate) async fn cancel_consumer(
     };
     unbind.await.map_err(unavailable)?;
     let is_empty = async {
+        let mut poll = interval(Duration::from_millis(20));
         while find().await?.messages > 0 {
-            sleep(Duration::from_millis(20)).await;
+            // Nothing tells of it but the management interface, and only to those who ask.
+            poll.tick().await;
         }
         Ok(())
     };

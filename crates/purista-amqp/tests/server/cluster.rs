@@ -96,12 +96,8 @@ async fn leaders_die(cycles: usize) {
         })
         .collect();
     for cycle in 1..=cycles {
-        until("a flow", async || {
-            let before = ledger.handled_count();
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            ledger.handled_count() >= before + 50
-        })
-        .await;
+        let before = ledger.handled_count();
+        until("events flow", async || ledger.handled_count() >= before + 50).await;
         let leader = cluster.leader_of("/", QUEUE).await.unwrap();
         leader.process().unwrap().kill().await.unwrap();
         let back = until("all bridges are healthy, and take calls", async || {
