@@ -22,6 +22,7 @@ pub mod samples;
 mod shared;
 mod shell;
 mod turns;
+pub mod urls;
 mod witness;
 
 pub use certificates::{Certificates, PemFiles};

@@ -67,6 +67,16 @@ impl Witness {
         Ok(Self { port, seen, _listening: listening })
     }
 
+    /// Starts to listen for requests of HTTP; hangs up when one is whole.
+    ///
+    /// # Errors
+    ///
+    /// If no port is free at both addresses.
+    pub async fn http() -> anyhow::Result<Self> {
+        let is_whole = |sent: &[u8]| sent.windows(4).any(|end| end == b"\r\n\r\n");
+        Self::start(move |sent, _| if is_whole(sent) { Step::HangUp } else { Step::Wait }).await
+    }
+
     /// Returns the port.
     #[must_use]
     pub const fn port(&self) -> u16 {

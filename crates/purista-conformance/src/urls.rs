@@ -189,10 +189,10 @@ const REFUSED_WHOLE: &[&str] = &[
 ///
 /// If one is not met as it is written and not refused with [`InvalidConfig`](ErrorKind::InvalidConfig) either, or if an
 /// error repeats a part of it. All of them are named.
-pub async fn check<F>(dialect: Dialect, connect: impl Fn(String) -> F) -> Result<()>
-where
-    F: Future<Output = purista_core::Result<Shown>>,
-{
+pub async fn check(
+    dialect: Dialect,
+    connect: impl AsyncFn(String) -> purista_core::Result<Shown>,
+) -> Result<()> {
     let mut wrong = String::new();
     for (url, outcome, addresses) in cases(dialect) {
         let url = url.replace("SCHEME", dialect.scheme).replace("HERE", &dialect.port.to_string());

@@ -1,19 +1,16 @@
 //! Where the bridge connects and what it shows there, by its URL.
 
-use std::net::Ipv6Addr;
-
 use bytes::Buf;
-use purista_conformance::{
-    BrokerCertificate, ClientCertificate,
-    urls::{Dialect, Shown, check},
-};
-use purista_core::{ErrorKind, EventBridge as _, Result};
+use purista_conformance::urls::{Dialect, Shown, check};
+use purista_core::{EventBridge as _, Result};
 use purista_integration_tests::{
-    Certificates, FaultProxy, Step, Witness, free_port, mosquitto::MosquittoConfig,
+    Step, Witness,
+    mosquitto::MosquittoConfig,
+    urls::{check_certificates, check_most_telling},
 };
 use purista_mqtt::{MqttBridge, MqttBridgeBuilder};
 
-use crate::support::{Place, echo, serve, started};
+use crate::support::{Place, echo, serve};
 
 /// Hangs up when the client has said who it is.
 async fn witness() -> Witness {
@@ -77,19 +74,12 @@ async fn each_url_is_met_as_it_is_written_or_refused() {
         has_user_info: true,
         is_list: true,
     };
-    check(dialect, |url| {
-        let witness = &witness;
-        async move { shown(witness, &url).await }
-    })
-    .await
-    .unwrap();
+    check(dialect, async |url| shown(&witness, &url).await).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_is_asked_for_what_is_written() {
-    let is_whole = |sent: &[u8]| sent.windows(4).any(|end| end == b"\r\n\r\n");
-    let script = move |sent: &[u8], _| if is_whole(sent) { Step::HangUp } else { Step::Wait };
-    let witness = Witness::start(script).await.unwrap();
+    let witness = Witness::http().await.unwrap();
     let long = format!("/p?token={}", "a".repeat(20_000));
     for (rest, target) in [
         ("", "/mqtt"),
@@ -123,51 +113,37 @@ async fn a_websocket_is_asked_for_what_is_written() {
     }
 }
 
-async fn works(builder: MqttBridgeBuilder) {
-    let bridge = started(builder).await;
+/// Starts a bridge and uses it.
+async fn works(builder: MqttBridgeBuilder) -> Result<()> {
+    let bridge = builder.build()?;
+    bridge.start().await?;
     serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_those_of_the_host_that_is_written() {
-    for (certificate, kind) in [
-        (BrokerCertificate::Trusted, None),
-        (BrokerCertificate::OtherHost, Some(ErrorKind::Tls)),
-        (BrokerCertificate::OtherAuthority, Some(ErrorKind::Tls)),
-    ] {
-        let certificates = Certificates::create(certificate, ClientCertificate::NotAsked).unwrap();
-        let place = Place::on(MosquittoConfig::stock().with_tls(&certificates).with_websockets()).await;
-        let websocket = place.server.websocket_url().unwrap();
-        let authority = websocket.trim_start_matches("wss://").split('/').next().unwrap();
-        let websocket = authority.parse().unwrap();
-        for (scheme, address) in [("mqtts", place.server.address()), ("wss", websocket)] {
-            let proxy = FaultProxy::start_at(Ipv6Addr::LOCALHOST.into(), address).unwrap();
-            for host in [proxy.address(), address] {
-                let url = format!("{scheme}://{host}");
-                let builder = MqttBridge::builder(&url).root_certificates(certificates.authority());
-                match kind {
-                    None => works(builder).await,
-                    Some(kind) => {
-                        let error = builder.build().unwrap().start().await.unwrap_err();
-                        assert_eq!(error.kind(), kind, "{url}: {error:?}");
-                    }
-                }
-            }
-        }
-    }
+    check_certificates(
+        async |certificates| {
+            let config = MosquittoConfig::stock().with_tls(certificates).with_websockets();
+            let place = Place::on(config).await;
+            let websocket = place.server.websocket_url().unwrap();
+            let authority = websocket.trim_start_matches("wss://").split('/').next().unwrap();
+            let listeners = vec![("mqtts", place.server.address()), ("wss", authority.parse().unwrap())];
+            (place, listeners)
+        },
+        async |url, authority| works(MqttBridge::builder(url).root_certificates(authority)).await,
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_servers_the_most_telling_one_is_told() {
     let strict = Place::on(MosquittoConfig::stock().with_user("ada", "pw")).await;
-    let nobody = || format!("mqtt://127.0.0.1:{}", free_port().unwrap());
-    for servers in [
-        [nobody(), strict.server.url().to_owned(), nobody()],
-        [strict.server.url().to_owned(), nobody(), nobody()],
-    ] {
-        let error = MqttBridge::builder(servers.join(",")).build().unwrap().start().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
-        let told = format!("none of 3 servers can be used: this is of {}", strict.server.url());
-        assert!(error.to_string().contains(&told), "{error}");
-    }
+    check_most_telling(strict.server.url(), async |servers| {
+        MqttBridge::builder(servers).build()?.start().await
+    })
+    .await
+    .unwrap();
 }
