@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     error::{error, from_lapin, soft_error},
     outlet::Way,
-    publisher::{Post, Verdict},
+    publisher::{Confirm, Post},
     replies::Replies,
     session::Session,
     topology::{QueueSpec, Route, Topology},
@@ -162,10 +162,10 @@ impl Connection {
                 let session = self.can_send().await?;
                 let post = Post { route: route.clone(), payload: payload.clone(), mandatory: must_route };
                 match session.outlet.publish(way, post).await {
-                    Ok(Verdict::Taken) => return Ok(()),
-                    Ok(Verdict::Returned(_)) => return Err(error(ErrorKind::Unroutable, "emit")),
-                    Ok(Verdict::Refused) => has_no_room = true,
-                    Ok(Verdict::NoExchange) => self.look.notify_one(),
+                    Ok(Confirm::Taken) => return Ok(()),
+                    Ok(Confirm::Returned(_)) => return Err(error(ErrorKind::Unroutable, "emit")),
+                    Ok(Confirm::Refused) => has_no_room = true,
+                    Ok(Confirm::NoExchange) => self.look.notify_one(),
                     Err(cause) if cause.kind() == ErrorKind::Unavailable => {}
                     Err(cause) => return Err(cause),
                 }
@@ -185,13 +185,13 @@ impl Connection {
     pub(crate) async fn publish_to_queue(&self, route: Route, payload: Bytes) -> Result<bool> {
         let session = self.can_send().await?;
         match session.outlet.publish(Way::OneByOne, Post { route, payload, mandatory: true }).await? {
-            Verdict::Taken => Ok(true),
-            Verdict::Returned(_) => Ok(false),
-            Verdict::NoExchange => {
+            Confirm::Taken => Ok(true),
+            Confirm::Returned(_) => Ok(false),
+            Confirm::NoExchange => {
                 self.look.notify_one();
                 Ok(false)
             }
-            Verdict::Refused => Err(error(ErrorKind::Backpressure, "send").context("the queue has no room")),
+            Confirm::Refused => Err(error(ErrorKind::Backpressure, "send").context("the queue has no room")),
         }
     }
 

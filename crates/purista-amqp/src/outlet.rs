@@ -14,7 +14,7 @@ use crate::{
     channels::Channels,
     codec::size_of,
     error::{error, from_lapin, from_publish, max_message_size, soft_error},
-    publisher::{ConfirmChannel, Post, Publisher, ToTheEnd, Verdict},
+    publisher::{Confirm, ConfirmChannel, Post, Publisher, ToTheEnd},
     trust::{InLine, Line, Trust},
 };
 
@@ -101,8 +101,8 @@ impl Outlet {
     }
 
     /// Publishes a message, and waits for the broker's word. What was begun goes on to its end when this is dropped.
-    pub(crate) async fn publish(&self, way: Way, post: Post) -> Result<Verdict> {
-        self.publish_and(way, post, |verdict| verdict).await
+    pub(crate) async fn publish(&self, way: Way, post: Post) -> Result<Confirm> {
+        self.publish_and(way, post, |confirm| confirm).await
     }
 
     /// Publishes a message, and has something done with the broker's word before it is returned, also if this was
@@ -111,8 +111,8 @@ impl Outlet {
         &self,
         way: Way,
         post: Post,
-        settle: impl FnOnce(Verdict) -> Verdict + Clone + Send + 'static,
-    ) -> Result<Verdict> {
+        settle: impl FnOnce(Confirm) -> Confirm + Clone + Send + 'static,
+    ) -> Result<Confirm> {
         let size = post.payload.len();
         let (properties, max) = (size_of(&post.route.properties), self.channels.max_properties());
         if properties > max {
@@ -136,12 +136,12 @@ impl Outlet {
                 place => self.with_others(way, place, post.clone(), settle).await,
             };
             match published {
-                Ok(verdict) => return Ok(verdict),
+                Ok(confirm) => return Ok(confirm),
                 Err(Failure::ChannelClosed) => {}
                 Err(Failure::Failed(error)) => return Err(error),
                 Err(Failure::Refused(cause)) => {
                     if soft_error(&cause) == Some(AMQPSoftError::NOTFOUND) {
-                        return Ok(Verdict::NoExchange);
+                        return Ok(Confirm::NoExchange);
                     }
                     self.trust.refused(&line);
                     if let Some(limit) = max_message_size(&cause) {
@@ -159,8 +159,8 @@ impl Outlet {
         way: Way,
         place: Option<InLine>,
         post: Post,
-        settle: impl FnOnce(Verdict) -> Verdict + Send + 'static,
-    ) -> Result<Verdict, Failure> {
+        settle: impl FnOnce(Confirm) -> Confirm + Send + 'static,
+    ) -> Result<Confirm, Failure> {
         let one_by_one;
         let publisher = match way {
             Way::Events => &self.events,
@@ -197,8 +197,8 @@ impl Outlet {
         line: &Arc<Line>,
         place: InLine,
         post: Post,
-        settle: impl FnOnce(Verdict) -> Verdict + Send + 'static,
-    ) -> Result<Verdict, Failure> {
+        settle: impl FnOnce(Confirm) -> Confirm + Send + 'static,
+    ) -> Result<Confirm, Failure> {
         let lane = self.lanes.lane().await?;
         let permits = self.permits(post.payload.len()).await?;
         let channel = lane.channel().await.map_err(Failure::Failed)?;

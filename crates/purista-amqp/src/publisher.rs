@@ -49,7 +49,7 @@ pub(crate) struct ConfirmChannel {
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Confirm {
     /// The broker has taken responsibility.
     Taken,
     /// A queue that it was routed to has no room.
@@ -132,7 +132,7 @@ impl ConfirmChannel {
     }
 }
 
-impl From<Confirmation> for Verdict {
+impl From<Confirmation> for Confirm {
     fn from(confirmation: Confirmation) -> Self {
         let returned = |message: Box<BasicReturnMessage>, is_taken| {
             let correlation_id = message.properties.correlation_id().as_ref().map(|id| Id::from(id.as_str()));

@@ -15,7 +15,7 @@ use crate::{
     consumer::AmqpConsumer,
     error::error,
     outlet::Way,
-    publisher::{Post, Returned, Verdict},
+    publisher::{Confirm, Post, Returned},
     queue_consumer::QueueConsumer,
     topology::Route,
 };
@@ -119,24 +119,24 @@ impl Transport for AmqpTransport {
             let route = connection.topology.route(&command, &reply);
             let (own, link) = (command.correlation_id.clone(), connection.link().clone());
             // Another call may hear of it here alone, even if this one is answered already.
-            let settle = move |verdict| match verdict {
-                Verdict::Returned(Returned { correlation_id: Some(returned), is_taken })
+            let settle = move |confirm| match confirm {
+                Confirm::Returned(Returned { correlation_id: Some(returned), is_taken })
                     if Some(&returned) != own.as_ref() =>
                 {
                     link.fail_call(&returned, error(ErrorKind::NoHandler, "invoke"));
-                    if is_taken { Verdict::Taken } else { Verdict::Refused }
+                    if is_taken { Confirm::Taken } else { Confirm::Refused }
                 }
-                verdict => verdict,
+                confirm => confirm,
             };
             let post = Post { route, payload: command.encode(), mandatory: true };
             match session.outlet.publish_and(Way::Commands, post, settle).await? {
-                Verdict::Taken => return Ok(()),
-                Verdict::Refused => {
+                Confirm::Taken => return Ok(()),
+                Confirm::Refused => {
                     return Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room"));
                 }
-                Verdict::Returned(_) => return Err(error(ErrorKind::NoHandler, "invoke")),
+                Confirm::Returned(_) => return Err(error(ErrorKind::NoHandler, "invoke")),
                 // Nobody got it: it goes out when the exchange is back.
-                Verdict::NoExchange => connection.look.notify_one(),
+                Confirm::NoExchange => connection.look.notify_one(),
             }
             sleep(backoff.next_delay()).await;
         }

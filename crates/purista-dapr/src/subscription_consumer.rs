@@ -81,7 +81,8 @@ impl Subscribed {
                 }
                 let Some(slot) = self.intake.slot().await else { return Settled::Released };
                 let delivery = Delivery::new(Arc::clone(message)).with_original(original.clone());
-                self.intake.deliver(slot, delivery.with_acknowledgement(Box::new(Outcome(claim))));
+                self.intake
+                    .deliver(slot, delivery.with_acknowledgement(Box::new(DaprAcknowledgement(claim))));
             }
             match outcome(settled).await {
                 Some(settled) => return settled,
@@ -95,10 +96,10 @@ impl Subscribed {
 
 /// Tells the requests that brought a message what became of it.
 #[derive(Debug)]
-struct Outcome(Claim<Key, Settled>);
+struct DaprAcknowledgement(Claim<Key, Settled>);
 
 #[async_trait]
-impl Acknowledgement for Outcome {
+impl Acknowledgement for DaprAcknowledgement {
     async fn accept(self: Box<Self>) -> Result<()> {
         self.0.settle(Settled::Accepted, 0);
         Ok(())

@@ -50,9 +50,9 @@ impl Router {
     }
 }
 
-/// Consumers take over at once. One that does not must not hold up the others for long.
-/// Returns whether it has taken the message over.
-async fn hand_over(to: &mpsc::Sender<Publish>, publish: Publish) -> bool {
+/// Puts a message into the queue of a consumer, which has room for it at once: one that has none must not hold up the others
+/// for long. Returns whether the message is in the queue.
+async fn enqueue(to: &mpsc::Sender<Publish>, publish: Publish) -> bool {
     match to.try_send(publish) {
         Ok(()) => true,
         Err(TrySendError::Full(publish)) => {
@@ -72,7 +72,7 @@ impl Inbox for Router {
             Some(ROUND_TRIP) => self.0.round_trips.end(&publish.payload),
             Some(id) => match self.0.routes.find(id) {
                 Some(to) => {
-                    if !hand_over(&to, publish).await {
+                    if !enqueue(&to, publish).await {
                         self.0.link.overflowed();
                     }
                 }
@@ -98,16 +98,16 @@ mod tests {
     async fn a_consumer_that_does_not_take_over_holds_nobody_up_for_long() {
         let publish = || Publish::new("topic", QoS::AtLeastOnce, "", None);
         let (to, mut taken) = mpsc::channel(1);
-        assert!(hand_over(&to, publish()).await);
+        assert!(enqueue(&to, publish()).await);
         let began = tokio::time::Instant::now();
-        assert!(!hand_over(&to, publish()).await);
+        assert!(!enqueue(&to, publish()).await);
         assert_eq!(began.elapsed(), STALL);
         // One that is only slow gets it.
         let slow = tokio::spawn(async move {
             tokio::time::sleep(STALL / 2).await;
             taken.recv().await.is_some() && taken.recv().await.is_some()
         });
-        assert!(hand_over(&to, publish()).await && slow.await.unwrap());
-        assert!(!hand_over(&to, publish()).await, "nobody is there any more");
+        assert!(enqueue(&to, publish()).await && slow.await.unwrap());
+        assert!(!enqueue(&to, publish()).await, "nobody is there any more");
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     healing::heal,
     reader::Reader,
     refusals::Refusals,
-    replies::{Outcome, Replies, Reply},
+    replies::{NoReply, Replies, Reply},
     restoring::from_subscribe,
     room::Room,
     routes::{Route, Routes},
@@ -206,10 +206,12 @@ impl Connection {
         let inbox = |token| Subject::from(self.inbox_of(token));
         let mut reply = self.replies.expect_by(inbox, ROUND_TRIP);
         self.publish(inbox(reply.token()), None, None, Bytes::new()).await?;
-        match reply.outcome().await {
-            Outcome::Reply(_) => Ok(()),
-            Outcome::Lost => Err(error(ErrorKind::Unavailable, "send").context("the inbox gets nothing")),
-            Outcome::Forbidden => {
+        match reply.received().await {
+            Ok(_) => Ok(()),
+            Err(NoReply::Lost) => {
+                Err(error(ErrorKind::Unavailable, "send").context("the inbox gets nothing"))
+            }
+            Err(NoReply::Forbidden) => {
                 Err(error(ErrorKind::Forbidden, "send").context("publishing to the own inbox"))
             }
         }
@@ -221,13 +223,11 @@ impl Connection {
         let Ok(mut reply) = self.publish_for_reply(subject, None, payload, patience).await else {
             return Answer::Missing;
         };
-        match timeout_at(until, reply.outcome()).await {
-            Ok(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
-                Answer::Nobody
-            }
-            Ok(Outcome::Reply(_)) => Answer::Given,
-            Ok(Outcome::Forbidden) => Answer::Forbidden,
-            Ok(Outcome::Lost) | Err(_) => Answer::Missing,
+        match timeout_at(until, reply.received()).await {
+            Ok(Ok(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => Answer::Nobody,
+            Ok(Ok(_)) => Answer::Given,
+            Ok(Err(NoReply::Forbidden)) => Answer::Forbidden,
+            Ok(Err(NoReply::Lost)) | Err(_) => Answer::Missing,
         }
     }
 
@@ -235,8 +235,8 @@ impl Connection {
     pub(crate) async fn ask_server(&self, subject: &'static str, request: Bytes) -> Option<Bytes> {
         let subject = Subject::from_static(subject);
         let mut reply = self.publish_for_reply(subject, None, request, SERVER_PATIENCE).await.ok()?;
-        match timeout(SERVER_PATIENCE, reply.outcome()).await {
-            Ok(Outcome::Reply(message)) if message.status.is_none() => Some(message.payload),
+        match timeout(SERVER_PATIENCE, reply.received()).await {
+            Ok(Ok(message)) if message.status.is_none() => Some(message.payload),
             Ok(_) | Err(_) => None,
         }
     }
@@ -251,10 +251,10 @@ impl Connection {
         let mut reply = self.publish_for_reply(subject, headers, payload, ROUND_TRIP).await?;
         self.round_trip().await?;
         // The server says that nobody is there before it does anything else.
-        match reply.try_outcome() {
-            Some(Outcome::Reply(message)) => Ok(message.status != Some(StatusCode::NO_RESPONDERS)),
-            Some(Outcome::Forbidden) => Err(error(ErrorKind::Forbidden, "send")),
-            Some(Outcome::Lost) => Err(error(ErrorKind::Unavailable, "send")),
+        match reply.try_received() {
+            Some(Ok(message)) => Ok(message.status != Some(StatusCode::NO_RESPONDERS)),
+            Some(Err(NoReply::Forbidden)) => Err(error(ErrorKind::Forbidden, "send")),
+            Some(Err(NoReply::Lost)) => Err(error(ErrorKind::Unavailable, "send")),
             None => Ok(true),
         }
     }
@@ -271,13 +271,13 @@ impl Connection {
         let reply_to = must_route.then(|| Subject::from(self.inbox_of(reply.token())));
         self.publish(subject, reply_to, None, payload).await?;
         self.round_trip_after_refusal().await?;
-        match reply.try_outcome() {
-            Some(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+        match reply.try_received() {
+            Some(Ok(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
                 Err(error(ErrorKind::Unroutable, "emit"))
             }
-            Some(Outcome::Forbidden) => Err(error(ErrorKind::Forbidden, "emit")),
-            Some(Outcome::Lost) => Err(error(ErrorKind::Unavailable, "emit")),
-            Some(Outcome::Reply(_)) | None => Ok(()),
+            Some(Err(NoReply::Forbidden)) => Err(error(ErrorKind::Forbidden, "emit")),
+            Some(Err(NoReply::Lost)) => Err(error(ErrorKind::Unavailable, "emit")),
+            Some(Ok(_)) | None => Ok(()),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     codec::{self, DeliveryInfo},
     durable,
     error::{self, Violation},
-    jetstream::{self, Verdict},
+    jetstream::{self, Confirm},
     pull_status::{Said, what_is_said},
     releases, streams,
 };
@@ -100,7 +100,7 @@ pub fn consumer_answer(payload: &[u8]) -> Option<consumer::Config> {
 /// Reads the server's answer to a publish; returns whether it keeps the message.
 #[must_use]
 pub fn is_kept(answer: &Incoming) -> bool {
-    matches!(jetstream::verdict(answer), Verdict::Acknowledged)
+    matches!(jetstream::confirm(answer), Confirm::Acknowledged)
 }
 
 #[must_use]

@@ -16,7 +16,7 @@ use crate::{
     connection::Connection,
     error::error,
     refusal::{is_no_room, is_not_enabled, is_not_now, is_too_large, refused},
-    replies::Outcome,
+    replies::NoReply,
     streams::{StreamKind, ensure},
 };
 
@@ -50,7 +50,7 @@ struct PublishAnswer {
     error: Option<jetstream::Error>,
 }
 
-pub(crate) enum Verdict {
+pub(crate) enum Confirm {
     Acknowledged,
     /// There is no room at the moment.
     NoRoom(jetstream::Error),
@@ -104,15 +104,13 @@ impl Connection {
         let subject = Subject::from(format!("$JS.API.{request}"));
         let patience = ASK_AGAIN.min(until.saturating_duration_since(Instant::now()));
         let mut reply = self.publish_for_reply(subject, None, body, patience).await?;
-        match timeout_at(until, reply.outcome()).await {
-            Ok(Outcome::Reply(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
-                Ok(Asked::Nobody)
-            }
-            Ok(Outcome::Reply(message)) => Ok(Asked::Answer(message)),
-            Ok(Outcome::Forbidden) => {
+        match timeout_at(until, reply.received()).await {
+            Ok(Ok(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => Ok(Asked::Nobody),
+            Ok(Ok(message)) => Ok(Asked::Answer(message)),
+            Ok(Err(NoReply::Forbidden)) => {
                 Err(error(ErrorKind::Forbidden, "JetStream").context(format!("$JS.API.{request}")))
             }
-            Ok(Outcome::Lost) | Err(_) => Ok(Asked::Lost),
+            Ok(Err(NoReply::Lost)) | Err(_) => Ok(Asked::Lost),
         }
     }
 
@@ -154,8 +152,8 @@ impl Connection {
     /// wants it kept. Lost connections and lost acknowledgements are made up for.
     pub(crate) async fn publish_kept(&self, publication: &Publication, deadline: Instant) -> Result<()> {
         if !self.room.is_waited_for() {
-            let verdict = self.try_publish(publication).await?;
-            if matches!(verdict, Verdict::Acknowledged) {
+            let confirm = self.try_publish(publication).await?;
+            if matches!(confirm, Confirm::Acknowledged) {
                 return Ok(());
             }
         }
@@ -169,8 +167,8 @@ impl Connection {
         let mut election = Backoff::new(Duration::from_millis(5), Duration::from_millis(250));
         loop {
             let (later, pause) = match self.try_publish(publication).await? {
-                Verdict::Acknowledged => return Ok(()),
-                Verdict::NoRoom(refusal) => {
+                Confirm::Acknowledged => return Ok(()),
+                Confirm::NoRoom(refusal) => {
                     if !publication.waits_for_room {
                         return Err(refused(&refusal, "emit"));
                     }
@@ -181,13 +179,13 @@ impl Connection {
                     }
                     (refused(&refusal, "emit"), pause)
                 }
-                Verdict::NotNow(refusal) => (refused(&refusal, "emit"), election.next_delay()),
-                Verdict::Again => {
+                Confirm::NotNow(refusal) => (refused(&refusal, "emit"), election.next_delay()),
+                Confirm::Again => {
                     let context = "the server did not acknowledge";
                     (error(ErrorKind::Timeout, "emit").context(context), election.next_delay())
                 }
                 // It was deleted, it is the first one of its kind, or it has no leader.
-                Verdict::NoStream => match self.ensure_together(publication.stream, deadline).await {
+                Confirm::NoStream => match self.ensure_together(publication.stream, deadline).await {
                     Ok(()) => {
                         let context = "nobody takes messages for the stream";
                         (error(ErrorKind::Unavailable, "emit").context(context), election.next_delay())
@@ -195,11 +193,11 @@ impl Connection {
                     Err(error) if error.kind().is_temporary() => (error, election.next_delay()),
                     Err(error) => return Err(error),
                 },
-                Verdict::Refused(refusal) if is_too_large(&refusal) => {
+                Confirm::Refused(refusal) if is_too_large(&refusal) => {
                     let kind = ErrorKind::payload_too_large(publication.payload.len(), self.max_message());
                     return Err(error(kind, "emit").context(refusal.to_string()));
                 }
-                Verdict::Refused(refusal) => return Err(refused(&refusal, "emit")),
+                Confirm::Refused(refusal) => return Err(refused(&refusal, "emit")),
             };
             if Instant::now() + pause >= deadline {
                 sleep_until(deadline).await;
@@ -222,7 +220,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn try_publish(&self, publication: &Publication) -> Result<Verdict> {
+    async fn try_publish(&self, publication: &Publication) -> Result<Confirm> {
         if !self.is_up() {
             Box::pin(self.ready()).await?;
         }
@@ -233,25 +231,25 @@ impl Connection {
         }
         let (subject, payload) = (subject.clone(), payload.clone());
         let mut reply = self.publish_for_reply(subject, Some(headers), payload, PUBLISH_AGAIN).await?;
-        match reply.outcome().await {
-            Outcome::Reply(message) => Ok(verdict(&message)),
-            Outcome::Forbidden => Err(error(ErrorKind::Forbidden, "emit")),
-            Outcome::Lost => Ok(Verdict::Again),
+        match reply.received().await {
+            Ok(message) => Ok(confirm(&message)),
+            Err(NoReply::Forbidden) => Err(error(ErrorKind::Forbidden, "emit")),
+            Err(NoReply::Lost) => Ok(Confirm::Again),
         }
     }
 }
 
-pub(crate) fn verdict(message: &async_nats::Message) -> Verdict {
+pub(crate) fn confirm(message: &async_nats::Message) -> Confirm {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
-        return Verdict::NoStream;
+        return Confirm::NoStream;
     }
     match serde_json::from_slice(&message.payload) {
-        Ok(PublishAnswer { sequence: Some(_), error: None }) => Verdict::Acknowledged,
-        Ok(PublishAnswer { error: Some(error), .. }) if is_no_room(&error) => Verdict::NoRoom(error),
-        Ok(PublishAnswer { error: Some(error), .. }) if is_not_now(&error) => Verdict::NotNow(error),
-        Ok(PublishAnswer { error: Some(error), .. }) => Verdict::Refused(error),
+        Ok(PublishAnswer { sequence: Some(_), error: None }) => Confirm::Acknowledged,
+        Ok(PublishAnswer { error: Some(error), .. }) if is_no_room(&error) => Confirm::NoRoom(error),
+        Ok(PublishAnswer { error: Some(error), .. }) if is_not_now(&error) => Confirm::NotNow(error),
+        Ok(PublishAnswer { error: Some(error), .. }) => Confirm::Refused(error),
         // Some subscriber has answered, which is not asked of it: the acknowledgement is lost with that.
-        Ok(_) | Err(_) => Verdict::Again,
+        Ok(_) | Err(_) => Confirm::Again,
     }
 }
 

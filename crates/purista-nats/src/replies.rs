@@ -23,14 +23,12 @@ struct Waiting {
     /// What was published and waits for its reply.
     subject: Subject,
     until: Instant,
-    sender: oneshot::Sender<Outcome>,
+    sender: oneshot::Sender<Result<Message, NoReply>>,
 }
 
-/// What became of a publish that asks for a reply.
+/// Why no reply comes.
 #[derive(Debug)]
-pub(crate) enum Outcome {
-    /// The reply, which may be the server's word that nobody is there.
-    Reply(Message),
+pub(crate) enum NoReply {
     /// The connection broke before, or the reply did not come in time.
     Lost,
     /// The server does not allow it.
@@ -42,7 +40,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Reply {
     replies: Arc<Replies>,
     token: u64,
-    receiver: oneshot::Receiver<Outcome>,
+    receiver: oneshot::Receiver<Result<Message, NoReply>>,
 }
 
 impl Replies {
@@ -64,19 +62,19 @@ impl Replies {
         Reply { replies: Arc::clone(self), token, receiver }
     }
 
-    /// Hands over a reply by its token.
+    /// Gives a reply to who waits for its token.
     pub(crate) fn deliver(&self, token: &str, message: Message) {
         let waiting = token.parse().ok().and_then(|token: u64| self.waiting.lock().remove(&token));
         if let Some(waiting) = waiting {
             // Who waited may have given up at this moment.
-            let _given_up = waiting.sender.send(Outcome::Reply(message));
+            let _given_up = waiting.sender.send(Ok(message));
         }
     }
 
     /// Tells all who wait that the connection is lost.
     pub(crate) fn lose_all(&self) {
         for (_, waiting) in std::mem::take(&mut *self.waiting.lock()) {
-            let _given_up = waiting.sender.send(Outcome::Lost);
+            let _given_up = waiting.sender.send(Err(NoReply::Lost));
         }
     }
 
@@ -85,7 +83,7 @@ impl Replies {
         let now = Instant::now();
         let expired: Vec<_> = self.waiting.lock().extract_if(|_, waiting| waiting.until <= now).collect();
         for (_, waiting) in expired {
-            let _given_up = waiting.sender.send(Outcome::Lost);
+            let _given_up = waiting.sender.send(Err(NoReply::Lost));
         }
     }
 
@@ -103,7 +101,7 @@ impl Replies {
     fn forbid_where(&self, is_it: impl Fn(&Waiting) -> bool) {
         let forbidden: Vec<_> = self.waiting.lock().extract_if(|_, waiting| is_it(waiting)).collect();
         for (_, waiting) in forbidden {
-            let _given_up = waiting.sender.send(Outcome::Forbidden);
+            let _given_up = waiting.sender.send(Err(NoReply::Forbidden));
         }
     }
 }
@@ -114,13 +112,13 @@ impl Reply {
         self.token
     }
 
-    /// Waits for the reply. Cancel safe.
-    pub(crate) async fn outcome(&mut self) -> Outcome {
-        (&mut self.receiver).await.unwrap_or(Outcome::Lost)
+    /// Waits for the reply, which may be the server's word that nobody is there. Cancel safe.
+    pub(crate) async fn received(&mut self) -> Result<Message, NoReply> {
+        (&mut self.receiver).await.unwrap_or(Err(NoReply::Lost))
     }
 
     /// Returns the reply if it is there.
-    pub(crate) fn try_outcome(&mut self) -> Option<Outcome> {
+    pub(crate) fn try_received(&mut self) -> Option<Result<Message, NoReply>> {
         self.receiver.try_recv().ok()
     }
 }
