@@ -80,10 +80,18 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Unauthenticated`](crate::ErrorKind::Unauthenticated) or
-    /// [`Tls`](crate::ErrorKind::Tls) if it cannot connect; [`Unsupported`](crate::ErrorKind::Unsupported) if the
-    /// broker gives less than a registration needs; [`ShutDown`](crate::ErrorKind::ShutDown) after a shutdown. A
-    /// start that failed can be tried again.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Timeout`](crate::ErrorKind::Timeout),
+    /// [`Backpressure`](crate::ErrorKind::Backpressure),
+    /// [`Unauthenticated`](crate::ErrorKind::Unauthenticated), [`Forbidden`](crate::ErrorKind::Forbidden) or
+    /// [`Tls`](crate::ErrorKind::Tls) if it cannot connect, and
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if what it is configured with cannot be used, such as
+    /// the file of a certificate. [`Unsupported`](crate::ErrorKind::Unsupported) or
+    /// [`TopologyMismatch`](crate::ErrorKind::TopologyMismatch) if the broker gives less than a registration
+    /// needs, or holds something else under its name.
+    /// [`AlreadyRegistered`](crate::ErrorKind::AlreadyRegistered) if another instance has this instance id.
+    /// [`ShutDown`](crate::ErrorKind::ShutDown) after a shutdown, and
+    /// [`Unexpected`](crate::ErrorKind::Unexpected) outside of a runtime. A start that failed can be tried
+    /// again.
     ///
     /// # Cancel safety
     ///
@@ -95,12 +103,16 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`Timeout`](crate::ErrorKind::Timeout), [`Backpressure`](crate::ErrorKind::Backpressure) or
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the broker did not take it over in time: it may arrive all
-    /// the same. [`Unroutable`](crate::ErrorKind::Unroutable),
-    /// [`InvalidMessage`](crate::ErrorKind::InvalidMessage),
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the broker did not take responsibility for it in time:
+    /// it may arrive all the same. [`Unroutable`](crate::ErrorKind::Unroutable) if nobody gets it who must.
     /// [`PayloadTooLarge`](crate::ErrorKind::PayloadTooLarge),
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig),
-    /// [`NotStarted`](crate::ErrorKind::NotStarted) and [`ShutDown`](crate::ErrorKind::ShutDown): it was not sent.
+    /// [`InvalidMessage`](crate::ErrorKind::InvalidMessage) and
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) (the options) if it cannot be sent as it is, and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the bridge cannot do what the options ask for.
+    /// [`Forbidden`](crate::ErrorKind::Forbidden), [`TopologyMismatch`](crate::ErrorKind::TopologyMismatch) or
+    /// [`Unexpected`](crate::ErrorKind::Unexpected) if the broker refuses it.
+    /// [`NotStarted`](crate::ErrorKind::NotStarted) and [`ShutDown`](crate::ErrorKind::ShutDown): it was not
+    /// sent.
     ///
     /// # Cancel safety
     ///
@@ -111,11 +123,20 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`InvokeError::Handled`] and [`InvokeError::Unhandled`] are the service's answer. [`InvokeError::Bridge`]:
-    /// [`NoHandler`](crate::ErrorKind::NoHandler) if nobody serves the command,
-    /// [`Timeout`](crate::ErrorKind::Timeout) at the time limit,
-    /// [`Backpressure`](crate::ErrorKind::Backpressure) if too many calls are pending, and those of
-    /// [`emit_message`](Self::emit_message).
+    /// [`InvokeError::Handled`] and [`InvokeError::Unhandled`] are the service's answer.
+    /// [`InvokeError::Bridge`] has one of these kinds:
+    ///
+    /// - [`NoHandler`](crate::ErrorKind::NoHandler) if nobody serves the command, or the instance that was asked
+    ///   for it is not there;
+    /// - [`OtherInstance`](crate::ErrorKind::OtherInstance) if another instance than the one that was asked has
+    ///   executed the command and answered;
+    /// - [`InvalidMessage`](crate::ErrorKind::InvalidMessage) if the answer cannot be read: the command was
+    ///   executed;
+    /// - [`Timeout`](crate::ErrorKind::Timeout) at the time limit: the command may be executed;
+    /// - [`Backpressure`](crate::ErrorKind::Backpressure) if too many calls are pending, or the broker has no
+    ///   room for the command;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the connection was lost: the command may be executed;
+    /// - those of [`emit_message`](Self::emit_message) but [`Unroutable`](crate::ErrorKind::Unroutable).
     ///
     /// # Cancel safety
     ///
@@ -130,10 +151,16 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](crate::ErrorKind::Unsupported),
-    /// [`AlreadyRegistered`](crate::ErrorKind::AlreadyRegistered),
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), [`InvalidMessage`](crate::ErrorKind::InvalidMessage)
-    /// (names), [`ShutDown`](crate::ErrorKind::ShutDown), or the broker's refusal.
+    /// [`AlreadyRegistered`](crate::ErrorKind::AlreadyRegistered) if its address is taken.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if an option asks for more than the bridge gives,
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if an option is invalid, and
+    /// [`InvalidMessage`](crate::ErrorKind::InvalidMessage) if a name is.
+    /// [`TopologyMismatch`](crate::ErrorKind::TopologyMismatch) if the broker holds something else under its
+    /// name, [`Forbidden`](crate::ErrorKind::Forbidden) if the broker does not allow it.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Backpressure`](crate::ErrorKind::Backpressure) or
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the broker does not serve it in time.
+    /// [`ShutDown`](crate::ErrorKind::ShutDown) after a shutdown, and
+    /// [`Unexpected`](crate::ErrorKind::Unexpected) outside of a runtime. Nothing is registered then.
     ///
     /// # Cancel safety
     ///
@@ -237,8 +264,10 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the adapter cannot,
-    /// [`ShutDown`](crate::ErrorKind::ShutDown) during a shutdown, which stops the delivery itself.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the adapter cannot.
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the broker does not end the delivery in time; it goes on to
+    /// end in the background. [`ShutDown`](crate::ErrorKind::ShutDown) during a shutdown, which stops the
+    /// delivery itself, or if the runtime is gone.
     ///
     /// # Cancel safety
     ///
@@ -257,124 +286,3 @@ pub trait RegistrationControl: Debug + Send + Sync + 'static {
     /// Does what [`Registration::unregister`] promises.
     async fn unregister(&self) -> Result<()>;
 }
-
-/// Implements [`EventBridge`] for a type by passing each call on to what it wraps.
-///
-/// `$inner` is an expression of the wrapped bridge; name the receiver so that it can be used in there.
-///
-/// ```
-/// use std::sync::Arc;
-///
-/// #[derive(Debug)]
-/// struct Wrapper {
-///     inner: Arc<dyn purista_core::EventBridge>,
-/// }
-///
-/// purista_core::forward_event_bridge!(impl EventBridge for Wrapper { |bridge| bridge.inner });
-/// ```
-#[macro_export]
-macro_rules! forward_event_bridge {
-    (impl$([$($generics:tt)*])? EventBridge for $type:ty { |$bridge:ident| $inner:expr }) => {
-        #[$crate::adapter::async_trait]
-        #[deny(clippy::missing_trait_methods)]
-        impl$(<$($generics)*>)? $crate::EventBridge for $type {
-            fn name(&self) -> &'static str {
-                let $bridge = self;
-                $inner.name()
-            }
-
-            fn instance_id(&self) -> &$crate::Id {
-                let $bridge = self;
-                $inner.instance_id()
-            }
-
-            fn capabilities(&self) -> $crate::Capabilities {
-                let $bridge = self;
-                $inner.capabilities()
-            }
-
-            async fn start(&self) -> $crate::Result<()> {
-                let $bridge = self;
-                $inner.start().await
-            }
-
-            // These two pass on the future of the inner bridge: as an `async fn`, each layer would box one more.
-            fn emit_message<'life0, 'life1, 'async_trait>(
-                &'life0 self,
-                draft: $crate::EventDraft,
-                options: &'life1 $crate::EmitOptions,
-            ) -> ::std::pin::Pin<
-                Box<dyn Future<Output = $crate::Result<::std::sync::Arc<$crate::Message>>> + Send + 'async_trait>,
-            >
-            where
-                Self: 'async_trait,
-                'life0: 'async_trait,
-                'life1: 'async_trait,
-            {
-                let $bridge = self;
-                $inner.emit_message(draft, options)
-            }
-
-            fn invoke_command<'life0, 'life1, 'async_trait>(
-                &'life0 self,
-                draft: $crate::CommandDraft,
-                options: &'life1 $crate::InvokeOptions,
-            ) -> ::std::pin::Pin<
-                Box<
-                    dyn Future<Output = $crate::Result<::std::sync::Arc<$crate::Message>, $crate::InvokeError>>
-                        + Send
-                        + 'async_trait,
-                >,
-            >
-            where
-                Self: 'async_trait,
-                'life0: 'async_trait,
-                'life1: 'async_trait,
-            {
-                let $bridge = self;
-                $inner.invoke_command(draft, options)
-            }
-
-            async fn register_command(
-                &self,
-                command: $crate::Command,
-                handler: ::std::sync::Arc<dyn $crate::CommandHandler>,
-            ) -> $crate::Result<$crate::Registration> {
-                let $bridge = self;
-                $inner.register_command(command, handler).await
-            }
-
-            async fn register_subscription(
-                &self,
-                subscription: $crate::Subscription,
-                handler: ::std::sync::Arc<dyn $crate::SubscriptionHandler>,
-            ) -> $crate::Result<$crate::Registration> {
-                let $bridge = self;
-                $inner.register_subscription(subscription, handler).await
-            }
-
-            fn health(&self) -> $crate::Health {
-                let $bridge = self;
-                $inner.health()
-            }
-
-            fn events(&self) -> $crate::BridgeEvents {
-                let $bridge = self;
-                $inner.events()
-            }
-
-            fn stats(&self) -> $crate::Stats {
-                let $bridge = self;
-                $inner.stats()
-            }
-
-            async fn shutdown(&self, grace: ::std::time::Duration) -> $crate::ShutdownReport {
-                let $bridge = self;
-                $inner.shutdown(grace).await
-            }
-        }
-    };
-}
-
-forward_event_bridge!(impl[T: EventBridge + ?Sized] EventBridge for Arc<T> { |bridge| (**bridge) });
-forward_event_bridge!(impl[T: EventBridge + ?Sized] EventBridge for Box<T> { |bridge| (**bridge) });

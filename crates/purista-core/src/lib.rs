@@ -65,6 +65,7 @@ mod capability;
 mod causes;
 mod error;
 mod events;
+mod forward;
 mod grant;
 mod handler;
 mod health;
