@@ -1,15 +1,15 @@
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use purista_core::{
     Result,
-    adapter::{Engine, EngineConfig, Variables},
+    adapter::{Engine, EngineConfig, PairSetter, Variables},
 };
 
 use crate::{
     AmqpBridge, QueueType,
     address::MAX_SHORT_STRING,
     config::{Config, Credentials, invalid},
-    transport::AmqpTransport,
+    transport::{AmqpTransport, NAME},
 };
 
 /// Configures an [`AmqpBridge`].
@@ -21,38 +21,24 @@ pub struct AmqpBridgeBuilder {
 }
 
 impl AmqpBridgeBuilder {
-    pub(crate) fn new(servers: &str) -> Self {
-        Self { config: Config::new(servers), engine: EngineConfig::default() }
-    }
-
-    /// Takes over what the environment says:
-    ///
-    /// | variable | as |
-    /// |---|---|
-    /// | `PURISTA_AMQP_URL` | the servers, needed |
-    /// | `PURISTA_AMQP_USER`, `PURISTA_AMQP_PASSWORD` | [`user_and_password`](Self::user_and_password) |
-    /// | `PURISTA_AMQP_VHOST` | [`vhost`](Self::vhost) |
-    /// | `PURISTA_AMQP_CA` | [`root_certificates`](Self::root_certificates) |
-    /// | `PURISTA_AMQP_CERTIFICATE`, `PURISTA_AMQP_KEY` | [`client_certificate`](Self::client_certificate) |
-    /// | `PURISTA_AMQP_PREFIX` | [`prefix`](Self::prefix) |
-    /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, one of two variables that belong
-    /// together is missing, or one is not Unicode.
-    pub fn from_env() -> Result<Self> {
-        Self::from_variables(&Variables::of_process())
+    purista_core::builder_start! {
+        /// | `PURISTA_AMQP_URL` | the servers, needed |
+        /// | `PURISTA_AMQP_USER`, `PURISTA_AMQP_PASSWORD` | [`user_and_password`](Self::user_and_password) |
+        /// | `PURISTA_AMQP_VHOST` | [`vhost`](Self::vhost) |
+        /// | `PURISTA_AMQP_CA` | [`root_certificates`](Self::root_certificates) |
+        /// | `PURISTA_AMQP_CERTIFICATE`, `PURISTA_AMQP_KEY` | [`client_certificate`](Self::client_certificate) |
+        /// | `PURISTA_AMQP_PREFIX` | [`prefix`](Self::prefix) |
+        /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+        Config, NAME
     }
 
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
-        let mut builder = Self::new(variables.required("PURISTA_AMQP_URL")?);
-        if let Some((user, password)) = variables.pair("PURISTA_AMQP_USER", "PURISTA_AMQP_PASSWORD")? {
-            builder = builder.user_and_password(user, password);
-        }
-        if let Some((certificate, key)) = variables.pair("PURISTA_AMQP_CERTIFICATE", "PURISTA_AMQP_KEY")? {
-            builder = builder.client_certificate(certificate, key);
-        }
+        let builder = Self::new(variables.required("PURISTA_AMQP_URL")?);
+        let pairs: &[PairSetter<'_, Self>] = &[
+            ("PURISTA_AMQP_USER", "PURISTA_AMQP_PASSWORD", Self::user_and_password),
+            ("PURISTA_AMQP_CERTIFICATE", "PURISTA_AMQP_KEY", Self::client_certificate),
+        ];
+        let builder = variables.apply_pairs(builder, pairs)?;
         variables.apply(
             builder,
             &[
@@ -62,13 +48,6 @@ impl AmqpBridgeBuilder {
                 ("PURISTA_INSTANCE_ID", Self::instance_id),
             ],
         )
-    }
-
-    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
-        if let Ok(config) = &mut self.config {
-            set(config);
-        }
-        self
     }
 
     /// Shows a user name and a password to the broker.
@@ -87,15 +66,7 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.vhost = vhost.into())
     }
 
-    /// Trusts the authorities in a PEM file beside those of the system, for `amqps://`. It is read at the start.
-    pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
-        self.set(|config| config.root_certificates = Some(path.into()))
-    }
-
-    /// Shows a certificate to the broker, from PEM files that are read at the start, for `amqps://`.
-    pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.set(|config| config.client_certificate = Some((certificate.into(), key.into())))
-    }
+    purista_core::server_setters!("`amqps://`");
 
     purista_core::engine_setters!(engine);
 
@@ -135,20 +106,10 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.max_dead_letters = letters)
     }
 
-    /// Limits how long one attempt to connect to a server takes; 5 s by default.
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.set(|config| config.connect_timeout = timeout)
-    }
-
     /// Sets within which time client and broker show a sign of life, in whole seconds; 10 s by default. After twice that
     /// without one the connection counts as lost.
     pub fn heartbeat(self, heartbeat: Duration) -> Self {
         self.set(|config| config.heartbeat = heartbeat)
-    }
-
-    /// Limits the pause between two attempts to connect again, which starts at 100 ms; 2 s by default.
-    pub fn max_reconnect_delay(self, delay: Duration) -> Self {
-        self.set(|config| config.max_reconnect_delay = delay)
     }
 
     /// Sets how often it is looked whether exchanges, bindings and consumers are still there, as RabbitMQ does not tell who

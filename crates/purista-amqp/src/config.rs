@@ -1,8 +1,8 @@
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use purista_core::{
     Error, ErrorKind, Result,
-    adapter::{Parameters, ServerList, ServerUrl, UrlScheme},
+    adapter::{Parameters, ServerList, ServerUrl, TlsFiles, UrlScheme},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -25,8 +25,7 @@ pub(crate) struct Config {
     pub(crate) servers: ServerList,
     pub(crate) vhost: String,
     pub(crate) credentials: Credentials,
-    pub(crate) root_certificates: Option<PathBuf>,
-    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) tls: TlsFiles,
     pub(crate) prefix: String,
     pub(crate) is_typescript: bool,
     pub(crate) exchange_name: Option<String>,
@@ -61,10 +60,6 @@ const GUEST: &str = "guest";
 impl Config {
     /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        Self::of(servers).map_err(|error| error.bridge(crate::transport::NAME))
-    }
-
-    fn of(servers: &str) -> Result<Self> {
         let servers = ServerList::parse(servers, SCHEMES)?;
         let vhost = servers.common("the virtual host", ServerUrl::path_segment)?;
         let query = |server: &ServerUrl| Ok(server.query().map(str::to_owned));
@@ -77,8 +72,7 @@ impl Config {
             credentials: Credentials::of(&servers, &parameters)?,
             servers,
             vhost: vhost.unwrap_or_else(|| "/".to_owned()),
-            root_certificates: None,
-            client_certificate: None,
+            tls: TlsFiles::default(),
             prefix: "purista".to_owned(),
             is_typescript: false,
             exchange_name: None,
@@ -127,10 +121,9 @@ impl Config {
         if self.vhost.is_empty() || self.vhost.len() > MAX_SHORT_STRING {
             return Err(invalid("a virtual host has 1 to 255 bytes; `/` is %2F in a URL, or no path at all"));
         }
-        let has_certificates = self.root_certificates.is_some() || self.client_certificate.is_some();
-        let checked = self.servers.check_tls_settings(has_certificates);
+        let checked = self.servers.check_tls_settings(self.tls.are_given());
         checked.map_err(|error| error.bridge(crate::transport::NAME))?;
-        self.credentials.validate(self.client_certificate.is_some())
+        self.credentials.validate(self.tls.client_certificate.is_some())
     }
 }
 

@@ -51,11 +51,11 @@ pub(crate) fn properties(config: &Config, instance_id: &Id, role: &str) -> Conne
 
 /// Reads the certificates.
 pub(crate) async fn tls(config: &Config) -> Result<OwnedTLSConfig> {
-    let cert_chain = match &config.root_certificates {
+    let cert_chain = match &config.tls.root_certificates {
         Some(path) => Some(String::from_utf8_lossy(&read(path).await?).into_owned()),
         None => None,
     };
-    let identity = match &config.client_certificate {
+    let identity = match &config.tls.client_certificate {
         Some((certificate, key)) => {
             Some(OwnedIdentity::PKCS8 { pem: read(certificate).await?, key: read(key).await? })
         }

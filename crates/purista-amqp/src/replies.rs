@@ -3,11 +3,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
-use lapin::{Consumer, message::Delivery, options::BasicAckOptions, types::ShortString};
+use lapin::{Consumer, options::BasicAckOptions, types::ShortString};
 use purista_core::{
-    Message, Result,
+    Result,
     adapter::{Link, async_trait},
 };
 use tokio::time::interval;
@@ -104,7 +103,8 @@ where
         let is_due = match delivery {
             Some(Ok(delivery)) => {
                 (last, messages, bytes) = (delivery.delivery_tag, messages + 1, bytes + delivery.data.len());
-                hand_over(delivery, &link);
+                let is_refusal = is_refusal(&delivery.properties);
+                link.receive(&delivery.data.into(), is_refusal);
                 messages >= ACKNOWLEDGED_AT_ONCE || bytes >= BYTES_AT_ONCE
             }
             Some(Err(_)) => return,
@@ -117,15 +117,5 @@ where
                 return;
             }
         }
-    }
-}
-
-fn hand_over(delivery: Delivery, link: &Link) {
-    let refusal = is_refusal(&delivery.properties);
-    let body = Bytes::from(delivery.data);
-    match Message::decode(body.clone()) {
-        Ok(response) if refusal => link.refused(&response),
-        Ok(response) => link.respond(Arc::new(response)),
-        Err(error) => link.unreadable_response(error, &body),
     }
 }

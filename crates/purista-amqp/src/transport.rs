@@ -1,10 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
 use lapin::types::ShortString;
-use parking_lot::RwLock;
 use purista_core::{
     Capabilities, Capability, Command, ErrorKind, Granted, Id, Message, Result, Subscription,
-    adapter::{Backoff, DeadLetter, Intake, Link, Publish, Transport},
+    adapter::{Backoff, DeadLetter, Intake, Link, Live, Publish, Transport},
 };
 use tokio::time::{Instant, sleep};
 
@@ -54,20 +53,16 @@ const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct AmqpTransport {
     config: Config,
-    live: RwLock<Option<Arc<Connection>>>,
+    live: Live<Connection>,
 }
 
 impl AmqpTransport {
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, live: RwLock::new(None) }
-    }
-
-    fn connection(&self) -> Result<Arc<Connection>> {
-        self.live.read().clone().ok_or_else(|| error(ErrorKind::NotStarted, "send"))
+        Self { config, live: Live::new(NAME) }
     }
 
     async fn send_response(&self, response: &Message, reply: &Reply) -> Result<()> {
-        let (connection, deadline) = (self.connection()?, Instant::now() + RESPONSE_PATIENCE);
+        let (connection, deadline) = (self.live.connection()?, Instant::now() + RESPONSE_PATIENCE);
         let send = async |response| connection.publish_until_taken(response, reply, false, deadline).await;
         match send(response).await {
             // Only now it is known that the broker takes less than we do; the caller must not wait for it.
@@ -99,18 +94,18 @@ impl Transport for AmqpTransport {
     }
 
     async fn connect(&self, link: Link) -> Result<()> {
-        *self.live.write() = Some(Connection::open(&self.config, link).await?);
+        self.live.set(Connection::open(&self.config, link).await?);
         Ok(())
     }
 
     async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
         let Publish { deadline, must_route, .. } = publish;
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         connection.publish_until_taken(&message, &Reply::default(), must_route, deadline).await
     }
 
     async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
         loop {
             let session = connection.can_send_by(deadline, "invoke").await?;
@@ -156,7 +151,7 @@ impl Transport for AmqpTransport {
         granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<AmqpConsumer> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let plans = connection.topology.command(command, granted, instance_id(&connection));
         QueueConsumer::open(connection, plans, intake).await.map(AmqpConsumer)
     }
@@ -167,7 +162,7 @@ impl Transport for AmqpTransport {
         granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<AmqpConsumer> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let plan = connection.topology.subscription(subscription, granted, instance_id(&connection));
         if granted.dead_letter || granted.durable {
             connection.declare_dead_letters(&connection.session()).await?;
@@ -176,7 +171,7 @@ impl Transport for AmqpTransport {
     }
 
     async fn keep_dead_letter(&self, mut letter: DeadLetter) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let max = connection.session().outlet.channels().max_properties();
         while size_of(&dead_letter(&letter.metadata())) > max && !letter.reason.is_empty() {
             letter.reason.truncate(letter.reason.floor_char_boundary(letter.reason.len() / 2));
@@ -198,8 +193,7 @@ impl Transport for AmqpTransport {
     }
 
     async fn disconnect(&self) -> Result<()> {
-        let live = self.live.write().take();
-        if let Some(connection) = live {
+        if let Some(connection) = self.live.take() {
             connection.close().await;
         }
         Ok(())
@@ -208,13 +202,4 @@ impl Transport for AmqpTransport {
 
 fn instance_id(connection: &Connection) -> &Id {
     connection.link().instance_id()
-}
-
-/// A bridge that was dropped without shutdown leaves nothing behind that consumes.
-impl Drop for AmqpTransport {
-    fn drop(&mut self) {
-        if let Some(connection) = self.live.get_mut() {
-            connection.closing().cancel();
-        }
-    }
 }

@@ -8,7 +8,7 @@ use purista_core::{
 use crate::{
     DaprBridge,
     config::{AppIds, Config, HealthTopic},
-    transport::DaprTransport,
+    transport::{DaprTransport, NAME},
 };
 
 /// Configures a [`DaprBridge`].
@@ -20,28 +20,18 @@ pub struct DaprBridgeBuilder {
 }
 
 impl DaprBridgeBuilder {
-    pub(crate) fn new(sidecar: &str) -> Self {
-        Self { config: Config::new(sidecar), engine: EngineConfig::default() }
-    }
-
-    /// Takes over what the environment says, by the names that Dapr has for it:
-    ///
-    /// | variable | as |
-    /// |---|---|
-    /// | `DAPR_HTTP_PORT` | the port of the sidecar on this host; 3500 without it |
-    /// | `APP_PORT` | [`app_address`](Self::app_address), a port on `127.0.0.1` |
-    /// | `APP_ID` | [`app_id`](Self::app_id) |
-    /// | `DAPR_API_TOKEN` | [`api_token`](Self::api_token) |
-    /// | `APP_API_TOKEN` | [`app_token`](Self::app_token) |
-    /// | `PURISTA_DAPR_PUBSUB` | [`pubsub_name`](Self::pubsub_name) |
-    /// | `PURISTA_DAPR_ALL_MESSAGES_TOPIC` | [`all_messages_topic`](Self::all_messages_topic) |
-    /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a port is none.
-    pub fn from_env() -> Result<Self> {
-        Self::from_variables(&Variables::of_process())
+    purista_core::builder_start! {
+        /// | `DAPR_HTTP_PORT` | the port of the sidecar on this host; 3500 without it |
+        /// | `APP_PORT` | [`app_address`](Self::app_address), a port on `127.0.0.1` |
+        /// | `APP_ID` | [`app_id`](Self::app_id) |
+        /// | `DAPR_API_TOKEN` | [`api_token`](Self::api_token) |
+        /// | `APP_API_TOKEN` | [`app_token`](Self::app_token) |
+        /// | `PURISTA_DAPR_PUBSUB` | [`pubsub_name`](Self::pubsub_name) |
+        /// | `PURISTA_DAPR_ALL_MESSAGES_TOPIC` | [`all_messages_topic`](Self::all_messages_topic) |
+        /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+        ///
+        /// The names that begin with `DAPR` and `APP` are those of Dapr.
+        Config, NAME
     }
 
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
@@ -64,13 +54,6 @@ impl DaprBridgeBuilder {
                 ("PURISTA_INSTANCE_ID", Self::instance_id),
             ],
         )
-    }
-
-    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
-        if let Ok(config) = &mut self.config {
-            set(config);
-        }
-        self
     }
 
     /// Listens to the sidecar at this address; by default at the port of `127.0.0.1` that the sidecar says it calls (its

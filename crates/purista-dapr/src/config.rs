@@ -76,7 +76,7 @@ impl Config {
     /// Takes the defaults, for the URL of a sidecar.
     pub(crate) fn new(sidecar: &str) -> Result<Self> {
         Ok(Self {
-            sidecar: sidecar_url(sidecar).map_err(|error| error.bridge(crate::transport::NAME))?,
+            sidecar: sidecar_url(sidecar)?,
             app_address: None,
             app_id: None,
             app_ids: AppIds::new(address::app_id),

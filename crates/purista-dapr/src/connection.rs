@@ -1,4 +1,4 @@
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -45,6 +45,14 @@ pub(crate) struct Connection {
     /// For those of them that fail.
     throttle: Throttle,
     component: Arc<ComponentHealth>,
+}
+
+impl Deref for Connection {
+    type Target = Connectivity;
+
+    fn deref(&self) -> &Connectivity {
+        &self.connectivity
+    }
 }
 
 impl Connection {
@@ -171,21 +179,6 @@ impl Connection {
         unreached.map_or(Ok(session), |error| Err(Failure::Refused(error)))
     }
 
-    /// Returns the link to the engine.
-    pub(crate) const fn link(&self) -> &Link {
-        self.connectivity.link()
-    }
-
-    /// Returns whether the sidecar is there.
-    pub(crate) fn is_up(&self) -> bool {
-        self.connectivity.is_up()
-    }
-
-    /// Waits until the sidecar is there.
-    pub(crate) async fn ready(&self) -> Result<()> {
-        self.connectivity.ready().await
-    }
-
     /// Has a look at the sidecar, as a request got no answer.
     pub(crate) fn suspect(&self) {
         self.suspicion.notify_one();
@@ -287,7 +280,7 @@ impl Connection {
         }
         let (connection, message) = (Arc::clone(self), Arc::clone(message));
         self.copies.spawn(async move {
-            let closing = connection.connectivity.closing();
+            let closing = connection.closing();
             tokio::select! {
                 () = closing.cancelled() => {}
                 published = connection.publish(&message, "invoke", Some(deadline)) => {
@@ -307,16 +300,11 @@ impl Connection {
         if self.is_up() {
             self.copies.wait().await;
         }
-        self.cancel();
+        self.closing().cancel();
         let channel = self.channel.lock().take();
         if let Some(channel) = channel {
             channel.close().await;
         }
-    }
-
-    /// Ends it at once.
-    pub(crate) fn cancel(&self) {
-        self.connectivity.closing().cancel();
     }
 }
 
@@ -338,10 +326,6 @@ async fn found(config: &Config, sidecar: &Sidecar) -> Result<Metadata> {
 
 impl Reconnect for Connection {
     type Session = Session;
-
-    fn connectivity(&self) -> &Connectivity {
-        &self.connectivity
-    }
 
     fn max_reconnect_delay(&self) -> Duration {
         self.config.max_reconnect_delay

@@ -2,10 +2,9 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use parking_lot::RwLock;
 use purista_core::{
     Capabilities, Command, Error, ErrorKind, Granted, Message, Result, Subscription,
-    adapter::{DeadLetter, Intake, Link, Publish, Transport, milliseconds_left},
+    adapter::{DeadLetter, Intake, Link, Live, Publish, Transport, milliseconds_left},
 };
 use tokio::time::Instant;
 
@@ -32,16 +31,12 @@ pub(crate) const NAME: &str = "dapr";
 pub(crate) struct DaprTransport {
     config: Config,
     sidecar: Sidecar,
-    live: RwLock<Option<Arc<Connection>>>,
+    live: Live<Connection>,
 }
 
 impl DaprTransport {
     pub(crate) fn new(config: Config) -> Result<Self> {
-        Ok(Self { sidecar: Sidecar::new(&config)?, config, live: RwLock::new(None) })
-    }
-
-    fn connection(&self) -> Result<Arc<Connection>> {
-        self.live.read().clone().ok_or_else(|| error(ErrorKind::NotStarted, "send"))
+        Ok(Self { sidecar: Sidecar::new(&config)?, config, live: Live::new(NAME) })
     }
 
     /// Reads what became of a call.
@@ -85,21 +80,23 @@ impl Transport for DaprTransport {
     const NAME: &'static str = NAME;
 
     fn capabilities(&self) -> Capabilities {
-        let live = self.live.read();
-        let kind = match &*live {
-            Some(connection) => Some(connection.component_type.as_deref().unwrap_or_default()),
-            None => self.config.component_type.as_deref(),
-        };
-        component::capabilities(kind, &self.config.component_gives).with_max_payload(self.config.max_payload)
+        let given = self.live.with(|connection| {
+            let kind = match connection {
+                Some(connection) => Some(connection.component_type.as_deref().unwrap_or_default()),
+                None => self.config.component_type.as_deref(),
+            };
+            component::capabilities(kind, &self.config.component_gives)
+        });
+        given.with_max_payload(self.config.max_payload)
     }
 
     async fn connect(&self, link: Link) -> Result<()> {
-        *self.live.write() = Some(Connection::open(&self.config, &self.sidecar, link).await?);
+        self.live.set(Connection::open(&self.config, &self.sidecar, link).await?);
         Ok(())
     }
 
     async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let has_topic = message.event_name.is_some() || self.config.all_messages_topic.is_some();
         if !has_topic && !message.message_type().is_info() {
             let context = "a message without the name of an event needs the topic for all messages";
@@ -109,7 +106,7 @@ impl Transport for DaprTransport {
     }
 
     async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let no_receiver = || error(ErrorKind::InvalidMessage, "invoke").context("a command without receiver");
         let address = &command.receiver.as_ref().ok_or_else(no_receiver)?.address;
         let app_id = self.config.app_ids.find(address);
@@ -147,7 +144,7 @@ impl Transport for DaprTransport {
 
     async fn respond(&self, response: Arc<Message>, reply: Reply) -> Result<()> {
         reply.respond(&response);
-        self.connection()?.publish(&response, "respond", None).await
+        self.live.connection()?.publish(&response, "respond", None).await
     }
 
     async fn refuse(&self, _refusal: Arc<Message>, reply: Reply) -> Result<()> {
@@ -161,7 +158,7 @@ impl Transport for DaprTransport {
         _granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<DaprConsumer> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let app_id = self.config.app_ids.find(&command.address);
         if app_id != connection.app_id {
             let context = format!("callers look for it at {app_id}, and this is {}", connection.app_id);
@@ -178,7 +175,7 @@ impl Transport for DaprTransport {
         _granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<DaprConsumer> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let fails = |context: String| Err(error(ErrorKind::InvalidConfig, "register").context(context));
         if connection.component_type.is_none() {
             return fails(format!("the sidecar has no component {}", self.config.pubsub_name));
@@ -195,11 +192,11 @@ impl Transport for DaprTransport {
     }
 
     async fn opened(&self) -> Result<()> {
-        self.connection()?.serve().await
+        self.live.connection()?.serve().await
     }
 
     async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         if !connection.is_up() {
             return Err(lost("dead letter"));
         }
@@ -210,8 +207,7 @@ impl Transport for DaprTransport {
     }
 
     async fn disconnect(&self) -> Result<()> {
-        let live = self.live.write().take();
-        if let Some(connection) = live {
+        if let Some(connection) = self.live.take() {
             connection.close().await;
         }
         Ok(())
@@ -222,14 +218,5 @@ impl Transport for DaprTransport {
 fn note(connection: &Connection, error: &Error) {
     if error.kind() == ErrorKind::InvalidMessage {
         connection.link().malformed(error);
-    }
-}
-
-/// A bridge that was dropped without shutdown leaves nothing behind that consumes.
-impl Drop for DaprTransport {
-    fn drop(&mut self) {
-        if let Some(connection) = self.live.get_mut() {
-            connection.cancel();
-        }
     }
 }

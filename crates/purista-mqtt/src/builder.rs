@@ -1,14 +1,14 @@
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use purista_core::{
     Result,
-    adapter::{Engine, EngineConfig, Variables},
+    adapter::{Engine, EngineConfig, PairSetter, Variables},
 };
 
 use crate::{
     MqttBridge,
     config::{Config, Login},
-    transport::MqttTransport,
+    transport::{MqttTransport, NAME},
 };
 
 /// Configures an [`MqttBridge`].
@@ -20,38 +20,24 @@ pub struct MqttBridgeBuilder {
 }
 
 impl MqttBridgeBuilder {
-    pub(crate) fn new(servers: &str) -> Self {
-        Self { config: Config::new(servers), engine: EngineConfig::default() }
-    }
-
-    /// Takes over what the environment says:
-    ///
-    /// | variable | as |
-    /// |---|---|
-    /// | `PURISTA_MQTT_URL` | the servers, needed |
-    /// | `PURISTA_MQTT_USER`, `PURISTA_MQTT_PASSWORD` | [`username_and_password`](Self::username_and_password) |
-    /// | `PURISTA_MQTT_CA` | [`root_certificates`](Self::root_certificates) |
-    /// | `PURISTA_MQTT_CERTIFICATE`, `PURISTA_MQTT_KEY` | [`client_certificate`](Self::client_certificate) |
-    /// | `PURISTA_MQTT_PREFIX` | [`prefix`](Self::prefix) |
-    /// | `PURISTA_MQTT_SESSION_EXPIRY` | [`persistent_sessions`](Self::persistent_sessions), in seconds |
-    /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, one of two variables that belong
-    /// together is missing, or a number is none.
-    pub fn from_env() -> Result<Self> {
-        Self::from_variables(&Variables::of_process())
+    purista_core::builder_start! {
+        /// | `PURISTA_MQTT_URL` | the servers, needed |
+        /// | `PURISTA_MQTT_USER`, `PURISTA_MQTT_PASSWORD` | [`username_and_password`](Self::username_and_password) |
+        /// | `PURISTA_MQTT_CA` | [`root_certificates`](Self::root_certificates) |
+        /// | `PURISTA_MQTT_CERTIFICATE`, `PURISTA_MQTT_KEY` | [`client_certificate`](Self::client_certificate) |
+        /// | `PURISTA_MQTT_PREFIX` | [`prefix`](Self::prefix) |
+        /// | `PURISTA_MQTT_SESSION_EXPIRY` | [`persistent_sessions`](Self::persistent_sessions), in seconds |
+        /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+        Config, NAME
     }
 
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
-        let mut builder = Self::new(variables.required("PURISTA_MQTT_URL")?);
-        if let Some((user, password)) = variables.pair("PURISTA_MQTT_USER", "PURISTA_MQTT_PASSWORD")? {
-            builder = builder.username_and_password(user, password);
-        }
-        if let Some((certificate, key)) = variables.pair("PURISTA_MQTT_CERTIFICATE", "PURISTA_MQTT_KEY")? {
-            builder = builder.client_certificate(certificate, key);
-        }
+        let builder = Self::new(variables.required("PURISTA_MQTT_URL")?);
+        let pairs: &[PairSetter<'_, Self>] = &[
+            ("PURISTA_MQTT_USER", "PURISTA_MQTT_PASSWORD", Self::username_and_password),
+            ("PURISTA_MQTT_CERTIFICATE", "PURISTA_MQTT_KEY", Self::client_certificate),
+        ];
+        let mut builder = variables.apply_pairs(builder, pairs)?;
         if let Some(seconds) = variables.number("PURISTA_MQTT_SESSION_EXPIRY")? {
             builder = builder.persistent_sessions(Duration::from_secs(seconds));
         }
@@ -65,29 +51,13 @@ impl MqttBridgeBuilder {
         )
     }
 
-    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
-        if let Ok(config) = &mut self.config {
-            set(config);
-        }
-        self
-    }
-
     /// Shows a user name and a password to the broker.
     pub fn username_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Some(Login { user: user.into(), password: Some(password.into().into()) });
         self.set(|config| config.credentials = credentials)
     }
 
-    /// Trusts the authorities in a PEM file beside those of the system, for `mqtts://` and `wss://`. It is read at the
-    /// start.
-    pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
-        self.set(|config| config.root_certificates = Some(path.into()))
-    }
-
-    /// Shows a certificate to the broker, from PEM files that are read at the start, for `mqtts://` and `wss://`.
-    pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.set(|config| config.client_certificate = Some((certificate.into(), key.into())))
-    }
+    purista_core::server_setters!("`mqtts://` and `wss://`");
 
     purista_core::engine_setters!(engine);
 
@@ -137,20 +107,10 @@ impl MqttBridgeBuilder {
         self.set(|config| (config.pending_messages, config.pending_bytes) = (messages, bytes))
     }
 
-    /// Limits how long one attempt to connect to a server takes; 5 s by default.
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.set(|config| config.connect_timeout = timeout)
-    }
-
     /// Sets after which time without traffic a sign of life is asked for, in whole seconds; 10 s by default. After one and
     /// a half times that without one the connection counts as lost.
     pub fn keep_alive(self, time: Duration) -> Self {
         self.set(|config| config.keep_alive = time)
-    }
-
-    /// Limits the pause between two attempts to connect again, which starts at 100 ms; 2 s by default.
-    pub fn max_reconnect_delay(self, delay: Duration) -> Self {
-        self.set(|config| config.max_reconnect_delay = delay)
     }
 
     /// Limits payload and parameter together, in bytes; 1 MiB by default, or what the broker takes less room for the

@@ -1,8 +1,8 @@
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use purista_core::{
     Error, ErrorKind, Result,
-    adapter::{ServerList, ServerUrl, UrlScheme, UserInfo},
+    adapter::{ServerList, ServerUrl, TlsFiles, UrlScheme, UserInfo},
 };
 use rumqttc::Broker;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -18,8 +18,7 @@ use crate::{
 pub(crate) struct Config {
     pub(crate) servers: ServerList,
     pub(crate) credentials: Option<Login>,
-    pub(crate) root_certificates: Option<PathBuf>,
-    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) tls: TlsFiles,
     pub(crate) prefix: String,
     pub(crate) shares: Shares,
     pub(crate) session_expiry: Option<Duration>,
@@ -63,10 +62,6 @@ pub(crate) fn is_websocket(server: &ServerUrl) -> bool {
 impl Config {
     /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        Self::of(servers).map_err(|error| error.bridge(NAME))
-    }
-
-    fn of(servers: &str) -> Result<Self> {
         let servers = ServerList::parse(servers, SCHEMES)?;
         for server in &servers {
             if is_websocket(server) {
@@ -80,8 +75,7 @@ impl Config {
         Ok(Self {
             credentials: servers.user_info().map(Login::from),
             servers,
-            root_certificates: None,
-            client_certificate: None,
+            tls: TlsFiles::default(),
             prefix: "purista".to_owned(),
             shares: Shares::default(),
             session_expiry: None,
@@ -122,8 +116,7 @@ impl Config {
             return Err(invalid("the prefix and the name of shares are levels of 1 to 64 bytes each"));
         }
         Names::new(&self.prefix, &self.shares).map_err(|error| error.bridge(NAME))?;
-        let has_certificates = self.root_certificates.is_some() || self.client_certificate.is_some();
-        let checked = self.servers.check_tls_settings(has_certificates);
+        let checked = self.servers.check_tls_settings(self.tls.are_given());
         checked.map_err(|error| error.bridge(NAME))?;
         self.credentials.as_ref().map_or(Ok(()), Login::validate)
     }

@@ -151,10 +151,6 @@ impl Connection {
 impl Reconnect for Connection {
     type Session = Session;
 
-    fn connectivity(&self) -> &Connectivity {
-        &self.connectivity
-    }
-
     fn max_reconnect_delay(&self) -> Duration {
         self.config.max_reconnect_delay
     }

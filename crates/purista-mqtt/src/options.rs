@@ -172,7 +172,7 @@ async fn connector(
 
 /// Reads the certificates.
 async fn tls(config: &Config) -> Result<Arc<ClientConfig>> {
-    let (roots, client) = (config.root_certificates.clone(), config.client_certificate.clone());
+    let (roots, client) = (config.tls.root_certificates.clone(), config.tls.client_certificate.clone());
     let read = spawn_blocking(move || {
         let mut authorities = RootCertStore::empty();
         // Those of the system that cannot be read are those of nobody.

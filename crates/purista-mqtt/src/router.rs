@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use purista_core::{Message, adapter::Link};
+use purista_core::adapter::Link;
 use rumqttc::Publish;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
@@ -42,11 +42,7 @@ impl Router {
     }
 
     fn answer(&self, publish: &Publish) {
-        match Message::decode(publish.payload.clone()) {
-            Ok(response) if is_refusal(publish) => self.0.link.refused(&response),
-            Ok(response) => self.0.link.respond(Arc::new(response)),
-            Err(error) => self.0.link.unreadable_response(error, &publish.payload),
-        }
+        self.0.link.receive(&publish.payload, is_refusal(publish));
     }
 }
 

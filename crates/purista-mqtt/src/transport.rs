@@ -1,9 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::RwLock;
 use purista_core::{
     Capabilities, Capability, Command, ErrorKind, Granted, Message, Result, Subscription,
-    adapter::{DeadLetter, Intake, Link, Publish, Transport},
+    adapter::{DeadLetter, Intake, Link, Live, Publish, Transport},
 };
 use rumqttc::PubAckReason;
 use tokio::time::Instant;
@@ -49,16 +48,12 @@ pub(crate) struct MqttTransport {
     config: Config,
     /// Whether this instance comes back under the same id.
     has_stable_id: bool,
-    live: RwLock<Option<Arc<Connection>>>,
+    live: Live<Connection>,
 }
 
 impl MqttTransport {
     pub(crate) fn new(config: Config, has_stable_id: bool) -> Self {
-        Self { config, has_stable_id, live: RwLock::new(None) }
-    }
-
-    fn connection(&self) -> Result<Arc<Connection>> {
-        self.live.read().clone().ok_or_else(|| error(ErrorKind::NotStarted, "send"))
+        Self { config, has_stable_id, live: Live::new(NAME) }
     }
 }
 
@@ -69,7 +64,7 @@ impl Transport for MqttTransport {
     const NAME: &'static str = NAME;
 
     fn capabilities(&self) -> Capabilities {
-        let limits = self.live.read().as_ref().map(|connection| connection.session().limits);
+        let limits = self.live.with(|connection| connection.map(|connection| connection.session().limits));
         let (max_packet, retains) =
             limits.map_or((usize::MAX, true), |limits| (limits.max_packet, limits.retains));
         let room = max_packet - ENVELOPE.min(max_packet / 2);
@@ -85,12 +80,12 @@ impl Transport for MqttTransport {
     }
 
     async fn connect(&self, link: Link) -> Result<()> {
-        *self.live.write() = Some(Connection::open(&self.config, link).await?);
+        self.live.set(Connection::open(&self.config, link).await?);
         Ok(())
     }
 
     async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let somebody_gets_it = connection.publish_until_taken(&message, codec::event, "emit").await?;
         match somebody_gets_it || !publish.must_route {
             true => Ok(()),
@@ -99,7 +94,7 @@ impl Transport for MqttTransport {
     }
 
     async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let session = connection.can_send().await?;
         let (topic, options) = (connection.names.topic(&command), codec::command(&command, deadline));
         match session.publish(topic, command.encode(), options).await {
@@ -111,7 +106,7 @@ impl Transport for MqttTransport {
     }
 
     async fn respond(&self, response: Arc<Message>, reply: Reply) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         if response.event_name.is_some() {
             // It is an event like any other.
             let sent = connection.publish_until_taken(&response, || codec::response(&reply), "respond").await;
@@ -124,7 +119,7 @@ impl Transport for MqttTransport {
     }
 
     async fn refuse(&self, refusal: Arc<Message>, reply: Reply) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let (topic, options) = (connection.names.topic(&refusal), codec::refusal(reply));
         let sent = connection.session().send(topic, refusal.encode(), options).await;
         sent.map_err(|failed| failed.into_error("respond"))
@@ -136,7 +131,9 @@ impl Transport for MqttTransport {
         _granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<MqttConsumer> {
-        CommandConsumer::open(self.connection()?, &command.address, intake).await.map(MqttConsumer::Command)
+        CommandConsumer::open(self.live.connection()?, &command.address, intake)
+            .await
+            .map(MqttConsumer::Command)
     }
 
     async fn consume_subscription(
@@ -145,13 +142,13 @@ impl Transport for MqttTransport {
         granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<MqttConsumer> {
-        let consumer = SubscriptionConsumer::open(self.connection()?, subscription, granted, intake);
+        let consumer = SubscriptionConsumer::open(self.live.connection()?, subscription, granted, intake);
         consumer.await.map(MqttConsumer::Subscription)
     }
 
     /// Keeps it as a retained message, which waits for nobody.
     async fn keep_dead_letter(&self, mut letter: DeadLetter) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         if !connection.is_up() {
             return Err(lost("dead letter"));
         }
@@ -172,19 +169,9 @@ impl Transport for MqttTransport {
     }
 
     async fn disconnect(&self) -> Result<()> {
-        let live = self.live.write().take();
-        if let Some(connection) = live {
+        if let Some(connection) = self.live.take() {
             connection.close().await;
         }
         Ok(())
-    }
-}
-
-/// A bridge that was dropped without shutdown leaves nothing behind that consumes.
-impl Drop for MqttTransport {
-    fn drop(&mut self) {
-        if let Some(connection) = self.live.get_mut() {
-            connection.closing().cancel();
-        }
     }
 }

@@ -2,13 +2,13 @@ use std::{path::PathBuf, time::Duration};
 
 use purista_core::{
     Result,
-    adapter::{Engine, EngineConfig, Variables},
+    adapter::{Engine, EngineConfig, PairSetter, Variables},
 };
 
 use crate::{
     JetStreamConfig, NatsBridge,
     config::{Config, Credentials},
-    transport::NatsTransport,
+    transport::{NAME, NatsTransport},
 };
 
 /// Configures a [`NatsBridge`].
@@ -20,46 +20,32 @@ pub struct NatsBridgeBuilder {
 }
 
 impl NatsBridgeBuilder {
-    pub(crate) fn new(servers: &str) -> Self {
-        Self { config: Config::new(servers), engine: EngineConfig::default() }
-    }
-
-    /// Takes over what the environment says:
-    ///
-    /// | variable | as |
-    /// |---|---|
-    /// | `PURISTA_NATS_URL` | the servers, needed |
-    /// | `PURISTA_NATS_USER`, `PURISTA_NATS_PASSWORD` | [`user_and_password`](Self::user_and_password) |
-    /// | `PURISTA_NATS_TOKEN` | [`token`](Self::token) |
-    /// | `PURISTA_NATS_NKEY` | [`nkey`](Self::nkey) |
-    /// | `PURISTA_NATS_CREDENTIALS` | [`credentials_file`](Self::credentials_file) |
-    /// | `PURISTA_NATS_CA` | [`root_certificates`](Self::root_certificates) |
-    /// | `PURISTA_NATS_CERTIFICATE`, `PURISTA_NATS_KEY` | [`client_certificate`](Self::client_certificate) |
-    /// | `PURISTA_NATS_PREFIX` | [`prefix`](Self::prefix) |
-    /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if there is no URL, one of two variables that belong
-    /// together is missing, there are credentials of two kinds, or a variable is not Unicode.
-    pub fn from_env() -> Result<Self> {
-        Self::from_variables(&Variables::of_process())
+    purista_core::builder_start! {
+        /// | `PURISTA_NATS_URL` | the servers, needed |
+        /// | `PURISTA_NATS_USER`, `PURISTA_NATS_PASSWORD` | [`user_and_password`](Self::user_and_password) |
+        /// | `PURISTA_NATS_TOKEN` | [`token`](Self::token) |
+        /// | `PURISTA_NATS_NKEY` | [`nkey`](Self::nkey) |
+        /// | `PURISTA_NATS_CREDENTIALS` | [`credentials_file`](Self::credentials_file) |
+        /// | `PURISTA_NATS_CA` | [`root_certificates`](Self::root_certificates) |
+        /// | `PURISTA_NATS_CERTIFICATE`, `PURISTA_NATS_KEY` | [`client_certificate`](Self::client_certificate) |
+        /// | `PURISTA_NATS_PREFIX` | [`prefix`](Self::prefix) |
+        /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+        Config, NAME
     }
 
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
-        let mut builder = Self::new(variables.required("PURISTA_NATS_URL")?);
+        let builder = Self::new(variables.required("PURISTA_NATS_URL")?);
         variables.at_most_one(&[
             "PURISTA_NATS_USER",
             "PURISTA_NATS_TOKEN",
             "PURISTA_NATS_NKEY",
             "PURISTA_NATS_CREDENTIALS",
         ])?;
-        if let Some((user, password)) = variables.pair("PURISTA_NATS_USER", "PURISTA_NATS_PASSWORD")? {
-            builder = builder.user_and_password(user, password);
-        }
-        if let Some((certificate, key)) = variables.pair("PURISTA_NATS_CERTIFICATE", "PURISTA_NATS_KEY")? {
-            builder = builder.client_certificate(certificate, key);
-        }
+        let pairs: &[PairSetter<'_, Self>] = &[
+            ("PURISTA_NATS_USER", "PURISTA_NATS_PASSWORD", Self::user_and_password),
+            ("PURISTA_NATS_CERTIFICATE", "PURISTA_NATS_KEY", Self::client_certificate),
+        ];
+        let builder = variables.apply_pairs(builder, pairs)?;
         variables.apply(
             builder,
             &[
@@ -71,13 +57,6 @@ impl NatsBridgeBuilder {
                 ("PURISTA_INSTANCE_ID", Self::instance_id),
             ],
         )
-    }
-
-    fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
-        if let Ok(config) = &mut self.config {
-            set(config);
-        }
-        self
     }
 
     /// Shows a user name and a password to the server.
@@ -101,23 +80,13 @@ impl NatsBridgeBuilder {
         self.set(|config| config.credentials = Credentials::File(path.into()))
     }
 
-    /// Trusts the authorities in a PEM file beside those of the system, for `tls://` or with
-    /// [`require_tls`](Self::require_tls). It is read at the start.
-    pub fn root_certificates(self, path: impl Into<PathBuf>) -> Self {
-        self.set(|config| config.root_certificates = Some(path.into()))
-    }
-
-    /// Shows a certificate to the server, from PEM files that are read at the start, for `tls://` or with
-    /// [`require_tls`](Self::require_tls).
-    pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.set(|config| config.client_certificate = Some((certificate.into(), key.into())))
-    }
-
     /// Requires encrypted connections to servers at `nats://`, as `tls://` does. Without both it is for the server to say
     /// whether a connection gets encrypted, which NATS does after the server has greeted.
     pub fn require_tls(self) -> Self {
         self.set(|config| config.tls_required = true)
     }
+
+    purista_core::server_setters!("`tls://`, or with [`require_tls`](Self::require_tls)");
 
     purista_core::engine_setters!(engine);
 
@@ -138,20 +107,10 @@ impl NatsBridgeBuilder {
         self.set(|config| config.inbox_prefix = prefix.into())
     }
 
-    /// Limits how long one attempt to connect to a server takes; 5 s by default.
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.set(|config| config.connect_timeout = timeout)
-    }
-
     /// Sets how often the server is asked for a sign of life when it is silent; 5 s by default. After three times that
     /// without one the connection counts as lost.
     pub fn ping_interval(self, interval: Duration) -> Self {
         self.set(|config| config.ping_interval = interval)
-    }
-
-    /// Limits the pause between two attempts to connect again, which starts at 100 ms; 2 s by default.
-    pub fn max_reconnect_delay(self, delay: Duration) -> Self {
-        self.set(|config| config.max_reconnect_delay = delay)
     }
 
     /// Limits how many messages, and how many bytes, wait in this process for one command, or one subscription without

@@ -3,7 +3,7 @@ use std::{path::PathBuf, time::Duration};
 use async_nats::ServerAddr;
 use purista_core::{
     Error, ErrorKind, Result,
-    adapter::{ServerList, ServerUrl, UrlScheme},
+    adapter::{ServerList, ServerUrl, TlsFiles, UrlScheme},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -143,8 +143,7 @@ pub(crate) struct Config {
     pub(crate) servers: ServerList,
     pub(crate) credentials: Credentials,
     pub(crate) tls_required: bool,
-    pub(crate) root_certificates: Option<PathBuf>,
-    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) tls: TlsFiles,
     pub(crate) prefix: String,
     pub(crate) empty_part: Option<String>,
     pub(crate) inbox_prefix: String,
@@ -175,10 +174,6 @@ const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("nats", 4_222), UrlScheme::encr
 impl Config {
     /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        Self::of(servers).map_err(|error| error.bridge(NAME))
-    }
-
-    fn of(servers: &str) -> Result<Self> {
         let servers = ServerList::parse_bare(servers, SCHEMES)?;
         for server in &servers {
             server.without_path()?;
@@ -193,8 +188,7 @@ impl Config {
             servers,
             credentials,
             tls_required: false,
-            root_certificates: None,
-            client_certificate: None,
+            tls: TlsFiles::default(),
             prefix: "purista".to_owned(),
             empty_part: None,
             inbox_prefix: "_INBOX".to_owned(),
@@ -237,8 +231,7 @@ impl Config {
             return Err(invalid("the token is empty"));
         }
         if !self.tls_required {
-            let has_certificates = self.root_certificates.is_some() || self.client_certificate.is_some();
-            let checked = self.servers.check_tls_settings(has_certificates);
+            let checked = self.servers.check_tls_settings(self.tls.are_given());
             checked.map_err(|error| error.bridge(NAME))?;
         }
         Names::new(&self.prefix, self.empty_part.as_deref()).map_err(|error| error.bridge(NAME))?;

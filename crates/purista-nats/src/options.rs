@@ -49,10 +49,10 @@ pub(crate) async fn options(
                 let _closing = events.send(event).await;
             }
         });
-    if let Some(path) = &config.root_certificates {
+    if let Some(path) = &config.tls.root_certificates {
         options = options.add_root_certificates(path.clone());
     }
-    if let Some((certificate, key)) = &config.client_certificate {
+    if let Some((certificate, key)) = &config.tls.client_certificate {
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     Ok(match &config.credentials {

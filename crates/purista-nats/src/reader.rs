@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_nats::StatusCode;
-use purista_core::{ErrorKind, Id, Message, adapter::Link};
+use purista_core::{ErrorKind, Id, adapter::Link};
 use tokio_util::sync::CancellationToken;
 
 use crate::{codec::is_refusal, error::error, replies::Replies, subscription::Subscription};
@@ -23,7 +23,7 @@ impl Reader {
             tokio::select! {
                 biased;
                 message = inbox.next() => match message {
-                    Some(message) => self.hand_over(message),
+                    Some(message) => self.deliver(message),
                     None => return,
                 },
                 () = closing.cancelled() => return,
@@ -31,7 +31,7 @@ impl Reader {
         }
     }
 
-    fn hand_over(&self, message: async_nats::Message) {
+    fn deliver(&self, message: async_nats::Message) {
         let subject = message.subject.clone();
         let Some(token) = subject.as_str().get(self.prefix..) else { return };
         if token.len() != CORRELATION_ID_LEN {
@@ -40,11 +40,6 @@ impl Reader {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return self.link.fail_call(&Id::from(token), error(ErrorKind::NoHandler, "invoke"));
         }
-        let refusal = is_refusal(&message);
-        match Message::decode(message.payload.clone()) {
-            Ok(response) if refusal => self.link.refused(&response),
-            Ok(response) => self.link.respond(Arc::new(response)),
-            Err(error) => self.link.unreadable_response(error, &message.payload),
-        }
+        self.link.receive(&message.payload, is_refusal(&message));
     }
 }

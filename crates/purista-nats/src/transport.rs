@@ -1,11 +1,9 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use async_nats::Subject;
-use parking_lot::RwLock;
 use purista_core::{
-    Capabilities, Capability, Command, ErrorKind, Filter, Granted, Message, MessageType, Result, Sharing,
-    Subscription,
-    adapter::{DeadLetter, Intake, Link, Publish, Transport},
+    Capabilities, Capability, Command, Filter, Granted, Message, MessageType, Result, Sharing, Subscription,
+    adapter::{DeadLetter, Intake, Link, Live, Publish, Transport},
 };
 use tokio::time::Instant;
 
@@ -18,7 +16,6 @@ use crate::{
     consuming::Consuming,
     core_consumer::{CoreConsumer, CoreConsumerSpec},
     durable::DurableConsumer,
-    error::error,
     jetstream::Publication,
     pull_consumer::PullConsumer,
     streams::{StreamKind, check_commands, ensure, ensure_with_limits},
@@ -65,16 +62,12 @@ const ENVELOPE: usize = 48 * 1_024;
 #[derive(Debug)]
 pub(crate) struct NatsTransport {
     config: Config,
-    live: RwLock<Option<Arc<Connection>>>,
+    live: Live<Connection>,
 }
 
 impl NatsTransport {
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, live: RwLock::new(None) }
-    }
-
-    fn connection(&self) -> Result<Arc<Connection>> {
-        self.live.read().clone().ok_or_else(|| error(ErrorKind::NotStarted, "send"))
+        Self { config, live: Live::new(NAME) }
     }
 
     async fn open_core(
@@ -114,14 +107,13 @@ impl Transport for NatsTransport {
     const NAME: &'static str = NAME;
 
     fn capabilities(&self) -> Capabilities {
-        let live = self.live.read();
-        let (has_jetstream, max_message, keeps_commands) = match &*live {
+        let (has_jetstream, max_message, keeps_commands) = self.live.with(|connection| match connection {
             None => (self.config.jetstream.is_some(), DEFAULT_MAX_MESSAGE, false),
             Some(connection) => {
                 let keeps_commands = connection.keeps_commands.load(Ordering::Acquire);
                 (connection.jetstream().is_some(), connection.max_message(), keeps_commands)
             }
-        };
+        });
         let given = if has_jetstream { JETSTREAM } else { CORE.with(Capability::MustRoute) };
         let given = if keeps_commands { given.without(Capability::NoResponder) } else { given };
         let room = max_message - ENVELOPE.min(max_message / 2);
@@ -133,12 +125,12 @@ impl Transport for NatsTransport {
         let connection = Connection::open(&self.config, link, until).await?;
         ensure_with_limits(&connection, StreamKind::Events, until).await?;
         check_commands(&connection, until).await?;
-        *self.live.write() = Some(connection);
+        self.live.set(connection);
         Ok(())
     }
 
     async fn publish(&self, message: Arc<Message>, publish: Publish) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let subject = Subject::from(connection.names.subject(&message));
         let payload = message.encode();
         if connection.jetstream().is_none() {
@@ -158,7 +150,7 @@ impl Transport for NatsTransport {
     }
 
     async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         connection.ready().await?;
         let subject = Subject::from(connection.names.subject(&command));
         let correlation_id = command.correlation_id.as_ref();
@@ -167,7 +159,7 @@ impl Transport for NatsTransport {
     }
 
     async fn respond(&self, response: Arc<Message>, reply_to: Subject) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let payload = response.encode();
         connection.publish(reply_to, None, None, payload.clone()).await?;
         // For subscriptions on responses.
@@ -188,7 +180,7 @@ impl Transport for NatsTransport {
     }
 
     async fn refuse(&self, refusal: Arc<Message>, reply_to: Subject) -> Result<()> {
-        self.connection()?.publish(reply_to, None, Some(refusal_headers()), refusal.encode()).await
+        self.live.connection()?.publish(reply_to, None, Some(refusal_headers()), refusal.encode()).await
     }
 
     async fn consume_command(
@@ -197,7 +189,7 @@ impl Transport for NatsTransport {
         _granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<NatsConsumer> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         if command.options.success_event.is_some() {
             ensure_with_limits(&connection, StreamKind::EventsAndResponses, self.until()).await?;
         }
@@ -220,7 +212,7 @@ impl Transport for NatsTransport {
         granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<NatsConsumer> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         let instance_id = connection.link().instance_id().to_string();
         let own_instance = (granted.sharing == Sharing::Broadcast).then_some(instance_id.as_str());
         let name = consumer_name(&subscription.subscriber, own_instance);
@@ -270,7 +262,7 @@ impl Transport for NatsTransport {
     }
 
     async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
-        let connection = self.connection()?;
+        let connection = self.live.connection()?;
         if !connection.letters_are_ensured.load(Ordering::Acquire) {
             ensure_with_limits(&connection, StreamKind::DeadLetters, self.until()).await?;
             connection.letters_are_ensured.store(true, Ordering::Release);
@@ -288,19 +280,9 @@ impl Transport for NatsTransport {
     }
 
     async fn disconnect(&self) -> Result<()> {
-        let live = self.live.write().take();
-        match live {
+        match self.live.take() {
             Some(connection) => connection.close().await,
             None => Ok(()),
-        }
-    }
-}
-
-/// A bridge that was dropped without shutdown leaves nothing behind that consumes.
-impl Drop for NatsTransport {
-    fn drop(&mut self) {
-        if let Some(connection) = self.live.get_mut() {
-            connection.closing().cancel();
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
@@ -142,10 +143,18 @@ impl Link {
         self.judge(self.0.calls.respond(response), correlation_id.as_ref(), &from);
     }
 
-    /// Hands over a response that says that the command came to the wrong address, as several share its route. The call
-    /// waits on for whom it is meant; it ends with [`NoHandler`](crate::ErrorKind::NoHandler) if nobody else answers
-    /// within its time limit.
-    pub fn refused(&self, refusal: &Message) {
+    /// Reads the body of a response that arrived for this bridge. `is_refusal` says that the command came to the wrong address,
+    /// as several share its route: the call waits on for whom it is meant, and ends with
+    /// [`NoHandler`](crate::ErrorKind::NoHandler) if nobody else answers within its time limit.
+    pub fn receive(&self, body: &Bytes, is_refusal: bool) {
+        match Message::decode(body.clone()) {
+            Ok(response) if is_refusal => self.refused(&response),
+            Ok(response) => self.respond(Arc::new(response)),
+            Err(error) => self.unreadable_response(error, body),
+        }
+    }
+
+    fn refused(&self, refusal: &Message) {
         let verdict = self.0.calls.refuse(refusal);
         self.judge(verdict, refusal.correlation_id.as_ref(), &refusal.sender.address);
     }
@@ -188,7 +197,7 @@ impl Link {
 
     /// Counts and logs what came as a response and is none. If it tells which call it is about, and comes from whom was
     /// asked, the call fails with the error: nothing else will come.
-    pub fn unreadable_response(&self, error: Error, bytes: &[u8]) {
+    fn unreadable_response(&self, error: Error, bytes: &[u8]) {
         self.malformed(&error);
         if let Some(response) = Message::unread_response(bytes) {
             let (correlation_id, from) = (response.correlation_id.clone(), response.sender.address.clone());

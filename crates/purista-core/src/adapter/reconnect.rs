@@ -1,5 +1,6 @@
 use std::{
     error::Error as StdError,
+    ops::Deref,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -13,12 +14,9 @@ use crate::error::Result;
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection that is made again whenever it is lost, for a client that does not do so itself.
-pub trait Reconnect: Send + Sync + 'static {
+pub trait Reconnect: Deref<Target = Connectivity> + Send + Sync + 'static {
     /// One connection of the client, which never comes back.
     type Session: Send + Sync + 'static;
-
-    /// Returns whether it is up.
-    fn connectivity(&self) -> &Connectivity;
 
     /// Returns the longest pause between two attempts to connect; they start at 100 ms.
     fn max_reconnect_delay(&self) -> Duration;
@@ -41,7 +39,7 @@ pub trait Reconnect: Send + Sync + 'static {
 
 /// Connects again whenever the connection is lost, until it is dropped or [closing](Connectivity::closing).
 pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<C::Session>) {
-    let Some(closing) = connection.upgrade().map(|current| current.connectivity().closing().clone()) else {
+    let Some(closing) = connection.upgrade().map(|current| current.closing().clone()) else {
         return;
     };
     let mut backoff = Backoff::default();
@@ -56,7 +54,7 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
         if closing.is_cancelled() {
             return;
         }
-        current.connectivity().went_down(&reason);
+        current.went_down(&reason);
         if since.is_none_or(|since: Instant| since.elapsed() >= current.steady_after()) {
             backoff = Backoff::new(Duration::from_millis(100), current.max_reconnect_delay());
         }
@@ -74,7 +72,7 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
             };
             match restored {
                 Ok(Ok(session)) if !C::is_lost(&session) => {
-                    current.connectivity().came_up();
+                    current.came_up();
                     since = Some(Instant::now());
                     break session;
                 }

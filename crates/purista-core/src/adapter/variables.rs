@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 /// The name of a variable, and what a builder does with it.
 pub type Setter<'n, B> = (&'n str, fn(B, String) -> B);
 
+/// The names of two variables that belong together, and what a builder does with them.
+pub type PairSetter<'n, B> = (&'n str, &'n str, fn(B, String, String) -> B);
+
 /// The environment variables that configure a bridge. One that is empty counts as not set; one that is not Unicode is
 /// refused where it is asked for.
 #[derive(Clone, Default)]
@@ -84,6 +87,20 @@ impl Variables {
         })
     }
 
+    /// Hands each two variables that belong together and are set to their setter.
+    ///
+    /// # Errors
+    ///
+    /// As with [`pair`](Self::pair).
+    pub fn apply_pairs<B>(&self, builder: B, setters: &[PairSetter<'_, B>]) -> Result<B> {
+        setters.iter().try_fold(builder, |builder, (one, other, set)| {
+            Ok(match self.pair(one, other)? {
+                Some((one, other)) => set(builder, one.to_owned(), other.to_owned()),
+                None => builder,
+            })
+        })
+    }
+
     /// Refuses variables of which each would take the place of the others.
     ///
     /// # Errors
@@ -133,6 +150,13 @@ mod tests {
         let set: [Setter<'_, String>; 2] =
             [("TEXT", |builder, value| builder + &value), ("EMPTY", |builder, _| builder + "empty")];
         assert_eq!(variables.apply("set: ".to_owned(), &set).unwrap(), "set: text");
+        let both: [PairSetter<'_, String>; 2] = [
+            ("ONE", "TEXT", |builder, one, other| builder + &one + &other),
+            ("EMPTY", "NONE", |builder, _, _| builder + "empty"),
+        ];
+        assert_eq!(variables.apply_pairs("set: ".to_owned(), &both).unwrap(), "set: 1text");
+        let half: [PairSetter<'_, String>; 1] = [("ONE", "EMPTY", |builder, _, _| builder)];
+        variables.apply_pairs(String::new(), &half).unwrap_err();
         variables.at_most_one(&["ONE", "EMPTY", "NONE"]).unwrap();
         variables.at_most_one(&["ONE", "TEXT"]).unwrap_err();
         assert!(!format!("{variables:?}").contains("text"), "{variables:?}");
