@@ -50,13 +50,13 @@ impl AmqpBridgeBuilder {
         )
     }
 
-    /// Shows a user name and a password to the broker.
+    /// Authenticates with user name and password.
     pub fn user_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Credentials::UserAndPassword(user.into(), password.into().into());
         self.set(|config| config.credentials = credentials)
     }
 
-    /// Lets the certificate of [`client_certificate`](Self::client_certificate) say who it is (SASL `EXTERNAL`).
+    /// Authenticates as the subject of the [`client_certificate`](Self::client_certificate) (SASL `EXTERNAL`).
     pub fn external_credentials(self) -> Self {
         self.set(|config| config.credentials = Credentials::External)
     }
@@ -76,21 +76,21 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.prefix = prefix.into())
     }
 
-    /// Uses the exchange and the queues of the TypeScript original, to share commands and subscriptions with it. Every
-    /// message is held against every binding there, so it gets slower with each of them.
+    /// Uses the exchange and the queues of the TypeScript original, to share commands and subscriptions with it. RabbitMQ
+    /// compares each message with every binding of that exchange, so each further binding makes it slower.
     pub fn typescript_topology(self) -> Self {
         self.set(|config| config.is_typescript = true)
     }
 
-    /// Sets the name of the exchange, as `exchangeName` of the TypeScript original does: by default it is the
-    /// [`prefix`](Self::prefix), and both are `purista` there. Queues keep the prefix, as with the original's
+    /// Sets the name of the exchange, the `exchangeName` of the TypeScript original; by default it is the
+    /// [`prefix`](Self::prefix). The names of queues begin with the prefix all the same, which is the original's
     /// `namePrefix`. Needs [`typescript_topology`](Self::typescript_topology).
     pub fn exchange_name(self, name: impl Into<String>) -> Self {
         self.set(|config| config.exchange_name = Some(name.into()))
     }
 
-    /// Sets how queues are kept whose messages wait for their subscriber, and dead letters; quorum queues by default.
-    /// The queues of the TypeScript original are classic ones.
+    /// Sets the type of the queues that hold dead letters and the messages of subscribers; quorum queues by default. The
+    /// TypeScript original uses classic queues.
     pub fn queue_type(self, queue_type: QueueType) -> Self {
         self.set(|config| config.queue_type = queue_type)
     }
@@ -112,14 +112,15 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.heartbeat = heartbeat)
     }
 
-    /// Sets how often it is looked whether exchanges, bindings and consumers are still there, as RabbitMQ does not tell who
-    /// uses them; 2 s by default. What is gone is put back. A bridge looks at 25 registrations a second at the most.
+    /// Sets how often the bridge checks its exchanges, bindings and consumers, because RabbitMQ does not tell clients when
+    /// somebody deletes them; 2 s by default. The bridge restores what is missing. It checks at most 25 registrations per
+    /// second.
     pub fn check_interval(self, interval: Duration) -> Self {
         self.set(|config| config.check_interval = interval)
     }
 
     /// Limits payload and parameter together, in bytes; by default the 16 MiB that RabbitMQ 4 takes, less room for the
-    /// envelope. A lower `max_message_size` of the broker is learned from its first refusal.
+    /// envelope. If the broker's `max_message_size` is lower, the bridge learns it from the first message that it refuses.
     pub fn max_payload(self, bytes: usize) -> Self {
         self.set(|config| config.max_payload = bytes)
     }
@@ -134,7 +135,7 @@ impl AmqpBridgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value cannot be,
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value is invalid,
     /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
     pub fn build(self) -> Result<AmqpBridge> {
         let config = self.config?;

@@ -70,14 +70,14 @@ pub trait Stoppage: Send + Sync + 'static {
     /// Returns what happens, such as `the queue is deleted`.
     fn name(&self) -> &'static str;
 
-    /// Makes it happen to this command, this subscriber, or both; returns when the broker has done so.
+    /// Stops the consumption of this command, this subscriber, or both; returns when the broker has done so.
     ///
     /// # Errors
     ///
     /// Why the broker did not do so.
     async fn begin(&self, command: &ServiceAddress, subscriber: &ServiceAddress) -> Result<()>;
 
-    /// Takes it back, as far as that is for an operator to do; returns when the broker has done so.
+    /// Undoes the stop, where that is an operator's task; returns when the broker has done so.
     ///
     /// # Errors
     ///

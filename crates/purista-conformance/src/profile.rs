@@ -140,14 +140,14 @@ pub trait Deployment: Send + Sync + 'static {
         Err(Error::new(ErrorKind::Unexpected, "test").context("the wire is not that of the original"))
     }
 
-    /// Returns whether instances of both languages share the messages of one subscriber. Otherwise each language gets
-    /// them.
+    /// Returns whether instances of both languages share the messages of one subscriber. Otherwise each language gets all
+    /// of them.
     fn shares_subscriptions_with_original(&self) -> bool {
         false
     }
 
-    /// Returns whether a command for a named instance of the original reaches it through an instance of ours that got it.
-    /// Otherwise its caller hears at once that it did not.
+    /// Returns whether an instance of ours passes on a command that it received for a named instance of the original.
+    /// Otherwise the caller gets an error at once.
     fn hands_on_to_original(&self) -> bool {
         true
     }

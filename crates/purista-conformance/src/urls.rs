@@ -1,4 +1,4 @@
-//! Odd URLs, the same for all adapters: each is met as it is written, or refused before anything is sent.
+//! Odd URLs, the same for all adapters: the bridge uses each exactly as it is written, or refuses it before it sends anything.
 //!
 //! Not a row of the catalogue, as it needs no broker: an adapter runs [`check`] against a listener that sees where it
 //! connects and what it sends.
@@ -182,13 +182,13 @@ const REFUSED_WHOLE: &[&str] = &[
     "\u{a0}SCHEME://127.0.0.1:HERE",
 ];
 
-/// Has an adapter connect by each of these URLs. `connect` builds a bridge, starts it, and returns what the listener saw, or
-/// the error of the build.
+/// Checks what an adapter does with each of these URLs. `connect` builds a bridge, starts it, and returns what the listener
+/// saw, or the error of the build.
 ///
 /// # Errors
 ///
-/// If one is not met as it is written and not refused with [`InvalidConfig`](ErrorKind::InvalidConfig) either, or if an
-/// error repeats a part of it. All of them are named.
+/// If the bridge neither uses a URL as it is written nor refuses it with [`InvalidConfig`](ErrorKind::InvalidConfig), or if
+/// an error repeats a part of it. The error names all of these URLs.
 pub async fn check(
     dialect: Dialect,
     connect: impl AsyncFn(String) -> purista_core::Result<Shown>,

@@ -45,18 +45,18 @@ use crate::{
 ///    becomes a dead letter; a panic is a failure like any other.
 ///    (`ACK-1` `ACK-2` `ACK-3` `ACK-4` `ACK-5` `ACK-6` `ACK-7` `ACK-9` `ACK-10` `ACK-12` `ACK-13`)
 /// 8. **An option that is set is met or refused** with [`Unsupported`](crate::ErrorKind::Unsupported) before anything
-///    exists on the broker; [`Registration::granted`] tells what the others became. (`DUR-9` `MAT-3`)
+///    exists on the broker; [`Registration::granted`] returns the effective value of the others. (`DUR-9` `MAT-3`)
 /// 9. **Registered means live.** A message sent right after the registration arrives; after the unregistration none
 ///    does. (`LIF-2` `LIF-3` `LIF-5` `LIF-6`)
-/// 10. **Order** of one sender's messages is kept at concurrency 1, but for a message that is tried again: the next ones
-///     do not wait for it. (`ORD-1` `ACK-6`)
+/// 10. **Order.** At concurrency 1, the messages of a sender keep their order, except for a message that is retried: later
+///     ones do not wait for it. (`ORD-1` `ACK-6`)
 /// 11. **Everything is bounded**: handlers, calls, queues, payloads, names, waits.
 ///     (`LIM-1` `LIM-3` `LIM-4` `LIM-5` `LIM-6` `NET-10` `PAY-3` `PAY-4` `PAY-6` `IDN-3`)
 /// 12. **A shutdown loses nothing.** It takes nothing new, lets handlers finish and emit, answers or fails what is
 ///     pending, gives back what was not started, and never hangs. (`LIF-1` `LIF-4` `LIF-7` `LIF-8` `LIF-9` `LIF-10`)
 ///     A bridge whose runtime is gone, or that was copied by a fork, fails everything with
 ///     [`ShutDown`](crate::ErrorKind::ShutDown) at once, and is unhealthy. (`LIF-11`)
-/// 13. **A lost connection comes back** by itself with all its consumers, and [`health`](Self::health) tells the truth
+/// 13. **A lost connection is restored** with all its consumers, and [`health`](Self::health) reports the loss
 ///     meanwhile.
 ///     (`HLT-1` `HLT-2` `HLT-3` `NET-1` `NET-2` `NET-3` `NET-4` `NET-6` `NET-7` `NET-8` `NET-9`)
 /// 14. **Bad input is counted and survived**, and names from users are never wildcards, separators or headers.
@@ -71,7 +71,7 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     /// Returns the id of this instance, which its messages carry.
     fn instance_id(&self) -> &Id;
 
-    /// Returns what this instance gives. After the start it may be less than before: what the live broker allows.
+    /// Returns what this instance supports. After the start it may be less than before: what the live broker allows.
     fn capabilities(&self) -> Capabilities;
 
     /// Connects, and starts to consume all that is registered.
@@ -186,7 +186,7 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
         handler: Arc<dyn SubscriptionHandler>,
     ) -> Result<Registration>;
 
-    /// Returns how the bridge is now.
+    /// Returns the health of the bridge.
     fn health(&self) -> Health;
 
     /// Returns the events of the bridge from now on.
@@ -251,8 +251,8 @@ impl Registration {
         &self.address
     }
 
-    /// Returns what the options became. Before the start, that is what the adapter expects; what was not asked for may
-    /// become less if the live broker gives less.
+    /// Returns the effective options. Before the start, they are what the adapter expects; an option that was left unset
+    /// may become less if the live broker supports less.
     #[must_use]
     pub fn granted(&self) -> Granted {
         self.control.granted()

@@ -20,16 +20,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// The adapter, as it is configured, cannot do what was asked for. Nothing was created.
     Unsupported(Capability),
-    /// The configuration or an option has a value that cannot be.
+    /// The configuration or an option has an invalid value.
     InvalidConfig,
     /// A message is malformed, or a part of it is longer than the bridge allows.
     InvalidMessage,
-    /// The payload is larger than the bridge or the broker takes. Sizes in bytes.
+    /// The payload is larger than the bridge or the broker accepts. Sizes in bytes.
     #[non_exhaustive]
     PayloadTooLarge {
         /// The size that was refused.
         size: usize,
-        /// The largest size that is taken.
+        /// The largest size that is accepted.
         limit: usize,
     },
     /// The bridge was used before it was started.
@@ -38,16 +38,16 @@ pub enum ErrorKind {
     ShutDown,
     /// A registration with the same address exists.
     AlreadyRegistered,
-    /// Nobody serves the command, or the instance that was asked for it is not there.
+    /// No service serves the command, or the addressed instance does not run or cannot be reached.
     NoHandler,
-    /// One instance was asked to execute a command, and another one has answered: the command was executed there. Bridges
-    /// of the TypeScript original do that.
+    /// The command was addressed to one instance, and another one executed and answered it. Bridges of the TypeScript
+    /// original do that.
     OtherInstance,
-    /// The message had to reach someone, and nobody is there to get it.
+    /// The message had to reach a subscriber, and there is none.
     Unroutable,
     /// The time limit passed. Whether the message took effect is not known.
     Timeout,
-    /// A queue, buffer or table of calls is full, and did not empty in time.
+    /// A queue, buffer or table of calls is full, and no room came free in time.
     Backpressure,
     /// The broker cannot be reached.
     Unavailable,
@@ -57,7 +57,7 @@ pub enum ErrorKind {
     Forbidden,
     /// The connection could not be secured: certificate, host name or protocol version.
     Tls,
-    /// What exists on the broker differs from what is needed.
+    /// A queue, stream or the like exists on the broker with other settings than the bridge needs.
     TopologyMismatch,
     /// Anything else; the source tells more.
     Unexpected,

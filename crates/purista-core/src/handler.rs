@@ -38,7 +38,7 @@ pub trait SubscriptionHandler: Send + Sync + 'static {
     /// Handles a message. A failure is retried as the subscription's
     /// [`RetryPolicy`](crate::RetryPolicy) says; then the message becomes a dead letter.
     ///
-    /// Runs like [`CommandHandler::handle`]. A message may come again after a crash: handlers should tell by
+    /// Runs like [`CommandHandler::handle`]. Messages may be redelivered after a crash: handlers should recognise by
     /// [`Message::id`](crate::Message) what they have done.
     async fn handle(&self, context: Context) -> Result<(), HandlerError>;
 }

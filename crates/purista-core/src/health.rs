@@ -14,7 +14,7 @@ pub enum BridgeState {
     Started,
     /// Finishing what runs, taking nothing new.
     Draining,
-    /// At its end: after its shutdown, or as the runtime on which it was started is gone.
+    /// Ended: by its shutdown, or because the runtime on which it was started is gone.
     ShutDown,
 }
 

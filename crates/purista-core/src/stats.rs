@@ -86,7 +86,7 @@ counters! {
     late_responses,
     /// Responses to a pending call that did not come from whom was asked.
     forged_responses,
-    /// Answers of another instance than the one that was asked; their calls failed.
+    /// Answers from another instance than the addressed one; their calls failed.
     misdirected,
     /// Frames of streams that came to a command or to a caller of this bridge, which has no streams yet.
     stream_frames,

@@ -89,8 +89,9 @@ impl DaprBridgeBuilder {
         self.set(|config| config.component_type = kind)
     }
 
-    /// Promises that the component is configured to give this, which no sidecar tells: see the README for what it takes.
-    /// What does not depend on the component is refused; the in-memory one gives nothing, whatever is promised.
+    /// Declares capabilities that the component has by its configuration, which a sidecar does not report; the README lists
+    /// the settings. Capabilities that do not depend on the component are refused. The in-memory component has none of them,
+    /// whatever is declared.
     pub fn component_gives(self, capabilities: impl IntoIterator<Item = Capability>) -> Self {
         self.set(|config| config.component_gives = capabilities.into_iter().collect())
     }
@@ -107,27 +108,27 @@ impl DaprBridgeBuilder {
         self.set(|config| config.dead_letter_topic = topic.into())
     }
 
-    /// Publishes a small event to this topic twice in each [`keep_alive`](Self::keep_alive), as no sidecar tells whether
-    /// its component works; subscriptions count as not consuming while that fails. By default it is `purista-health`
-    /// with RabbitMQ, which drops what nobody subscribes to, and none with other components, which may keep it: then
-    /// only what else is published tells.
+    /// Publishes a small event to this topic twice in each [`keep_alive`](Self::keep_alive), because a sidecar does not
+    /// report whether its component works. Subscriptions count as not consuming while that fails. The default is
+    /// `purista-health` with RabbitMQ, which drops events without subscribers, and no topic with other components, which
+    /// may keep them: without a topic, the bridge notices a failure by other publishes only.
     pub fn health_topic(self, topic: impl Into<String>) -> Self {
         let topic = HealthTopic::Named(topic.into());
         self.set(|config| config.health_topic = topic)
     }
 
-    /// Publishes nothing to see whether the component works.
+    /// Does not publish events to check the component.
     pub fn no_health_topic(self) -> Self {
         self.set(|config| config.health_topic = HealthTopic::None)
     }
 
-    /// Shows this token to the sidecar.
+    /// Authenticates at the sidecar with this token.
     pub fn api_token(self, token: impl Into<String>) -> Self {
         let token = Some(token.into().into());
         self.set(|config| config.api_token = token)
     }
 
-    /// Takes nothing from a sidecar that does not show this token.
+    /// Accepts requests only from a sidecar that sends this token.
     pub fn app_token(self, token: impl Into<String>) -> Self {
         let token = Some(token.into().into());
         self.set(|config| config.app_token = token)
@@ -166,7 +167,7 @@ impl DaprBridgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if the URL is malformed or a value cannot be,
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if the URL is malformed or a value is invalid,
     /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
     pub fn build(self) -> Result<DaprBridge> {
         let config = self.config?;

@@ -51,7 +51,7 @@ impl MqttBridgeBuilder {
         )
     }
 
-    /// Shows a user name and a password to the broker.
+    /// Authenticates with user name and password.
     pub fn username_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Some(Login { user: user.into(), password: Some(password.into().into()) });
         self.set(|config| config.credentials = credentials)
@@ -67,15 +67,14 @@ impl MqttBridgeBuilder {
         self.set(|config| config.prefix = prefix.into())
     }
 
-    /// Sets the group that shares commands, as `shareTopicName` of the TypeScript original does; `sharedpurista` by default,
-    /// as there. Instances of both languages must have the same: otherwise each language executes each command.
+    /// Sets the group whose members share commands, the `shareTopicName` of the TypeScript original; `sharedpurista` by
+    /// default, as there. Instances of both languages need the same group: otherwise each language executes each command.
     pub fn share_name(self, name: impl Into<String>) -> Self {
         self.set(|config| config.shares.commands = name.into())
     }
 
-    /// Sets what the filters of shared subscriptions begin with, as `shareTopicPrefix` of the TypeScript original does;
-    /// `$share` by default, as there and as MQTT 5 has it. With anything else, a broker must know it: one that follows the
-    /// standard would deliver nothing.
+    /// Sets the prefix of shared subscriptions, the `shareTopicPrefix` of the TypeScript original; `$share` by default, as
+    /// in MQTT 5. Another prefix needs a broker that supports it: a standard broker delivers nothing to it.
     pub fn share_prefix(self, prefix: impl Into<String>) -> Self {
         self.set(|config| config.shares.prefix = prefix.into())
     }
@@ -107,8 +106,8 @@ impl MqttBridgeBuilder {
         self.set(|config| (config.pending_messages, config.pending_bytes) = (messages, bytes))
     }
 
-    /// Sets after which time without traffic a sign of life is asked for, in whole seconds; 10 s by default. After one and
-    /// a half times that without one the connection counts as lost.
+    /// Sets after how long without traffic the bridge pings the broker, in whole seconds; 10 s by default. The connection
+    /// counts as lost after one and a half times that without an answer.
     pub fn keep_alive(self, time: Duration) -> Self {
         self.set(|config| config.keep_alive = time)
     }
@@ -123,7 +122,7 @@ impl MqttBridgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value cannot be,
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value is invalid,
     /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
     pub fn build(self) -> Result<MqttBridge> {
         let config = self.config?;

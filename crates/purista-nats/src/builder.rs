@@ -59,29 +59,29 @@ impl NatsBridgeBuilder {
         )
     }
 
-    /// Shows a user name and a password to the server.
+    /// Authenticates with user name and password.
     pub fn user_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Credentials::UserAndPassword(user.into(), password.into().into());
         self.set(|config| config.credentials = credentials)
     }
 
-    /// Shows a token to the server.
+    /// Authenticates with a token.
     pub fn token(self, token: impl Into<String>) -> Self {
         self.set(|config| config.credentials = Credentials::Token(token.into().into()))
     }
 
-    /// Proves an identity by the seed of its NKey.
+    /// Authenticates with the seed of an NKey.
     pub fn nkey(self, seed: impl Into<String>) -> Self {
         self.set(|config| config.credentials = Credentials::NKey(seed.into().into()))
     }
 
-    /// Proves an identity by the JWT and seed in a credentials file, which is read at the start.
+    /// Authenticates with the JWT and the seed of a credentials file, which is read at the start.
     pub fn credentials_file(self, path: impl Into<PathBuf>) -> Self {
         self.set(|config| config.credentials = Credentials::File(path.into()))
     }
 
-    /// Requires encrypted connections to servers at `nats://`, as `tls://` does. Without both it is for the server to say
-    /// whether a connection gets encrypted, which NATS does after the server has greeted.
+    /// Requires encrypted connections to servers at `nats://`, as `tls://` does. Without both, the server decides in its
+    /// greeting whether the connection is encrypted.
     pub fn require_tls(self) -> Self {
         self.set(|config| config.tls_required = true)
     }
@@ -107,8 +107,8 @@ impl NatsBridgeBuilder {
         self.set(|config| config.inbox_prefix = prefix.into())
     }
 
-    /// Sets how often the server is asked for a sign of life when it is silent; 5 s by default. After three times that
-    /// without one the connection counts as lost.
+    /// Sets how often the bridge pings a silent server; 5 s by default. The connection counts as lost after three times that
+    /// without an answer.
     pub fn ping_interval(self, interval: Duration) -> Self {
         self.set(|config| config.ping_interval = interval)
     }
@@ -138,7 +138,7 @@ impl NatsBridgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value cannot be,
+    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value is invalid,
     /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
     pub fn build(self) -> Result<NatsBridge> {
         let mut config = self.config?;

@@ -11,8 +11,8 @@ use crate::{address::Names, transport::NAME};
 
 /// What a bridge keeps in JetStream, and how.
 ///
-/// The limits hold for streams that the bridge creates. One that exists keeps its own, unless a limit is set here and
-/// tighter there: it is raised then, as others may count on what they have. No limit is lowered, and none is tightened.
+/// The limits hold for streams that the bridge creates. A stream that exists keeps its own limits; the start raises a limit
+/// that is set here and tighter there, and never tightens one, because others may rely on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JetStreamConfig {

@@ -5,8 +5,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How much goes on beside one consumer at once.
 const AT_ONCE: usize = 256;
 
-/// Work beside the task of a consumer, such as a command that is passed on or an answer that there is no room: so much at
-/// once, whatever a peer sends.
+/// Limits the tasks that one consumer spawns, whatever a peer sends: tasks that pass a command on, or answer that there is
+/// no room.
 #[derive(Clone, Debug)]
 pub struct Beside(Arc<Semaphore>);
 
@@ -17,19 +17,19 @@ impl Default for Beside {
 }
 
 impl Beside {
-    /// Returns the right to do one thing, `None` if as many are done already as may be.
+    /// Returns the right to spawn one task; `None` if the limit is reached.
     #[must_use]
     pub fn turn(&self) -> Option<Turn> {
         Arc::clone(&self.0).try_acquire_owned().ok().map(Turn)
     }
 }
 
-/// The right to do one thing beside the task of a consumer.
+/// The right to spawn one task beside that of a consumer.
 #[derive(Debug)]
 pub struct Turn(OwnedSemaphorePermit);
 
 impl Turn {
-    /// Does it on a task of its own.
+    /// Spawns the task.
     pub fn spawn(self, work: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(async move {
             let _turn = self.0;

@@ -1,7 +1,8 @@
-//! What the builders of all adapters have, as macros: an associated function of a builder shows in its documentation, which
-//! one of a trait would not.
+//! What the builders of all adapters have in common, as macros: unlike methods of a trait, the methods that they define need
+//! no import, and stand in the documentation of each builder.
 
-/// Gives the builder of an adapter the setters of the [`EngineConfig`] in one of its fields.
+/// Gives the builder of an adapter the setters of the
+/// [`EngineConfig`](crate::adapter::EngineConfig) in one of its fields.
 #[macro_export]
 macro_rules! engine_setters {
     ($engine:ident) => {
@@ -39,11 +40,11 @@ macro_rules! engine_setters {
     };
 }
 
-/// Gives the builder of an adapter with an own configuration its start: the defaults, and what the environment says.
+/// Gives the builder of an adapter what it starts with: its defaults, and its configuration by the environment.
 ///
 /// The builder has two fields, `config`, which is a [`Result`](crate::Result) of the configuration, and `engine`, an
 /// [`EngineConfig`](crate::adapter::EngineConfig). The configuration has a function `new` that takes the URL, and the builder
-/// one that is called `from_variables`. What is documented here is a table of the variables.
+/// one that is called `from_variables`. The doc comments are the rows of the table of variables.
 #[macro_export]
 macro_rules! builder_start {
     ($(#[$variable:meta])* $config:ty, $bridge:expr) => {
@@ -55,7 +56,7 @@ macro_rules! builder_start {
             }
         }
 
-        /// Starts with what the environment says:
+        /// Starts with the settings of the environment:
         ///
         /// | variable | as |
         /// |---|---|
@@ -63,8 +64,8 @@ macro_rules! builder_start {
         ///
         /// # Errors
         ///
-        /// [`InvalidConfig`]($crate::ErrorKind::InvalidConfig) if a variable that is needed is missing, one cannot be read,
-        /// only one of two that belong together is set, or two exclude each other.
+        /// [`InvalidConfig`]($crate::ErrorKind::InvalidConfig) if a required variable is missing, one cannot be read, only one
+        /// of two that belong together is set, or two exclude each other.
         pub fn from_env() -> $crate::Result<Self> {
             Self::from_variables(&$crate::adapter::Variables::of_process())
         }

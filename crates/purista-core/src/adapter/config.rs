@@ -35,7 +35,7 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
-    /// Checks that the values can be.
+    /// Checks the values.
     ///
     /// # Errors
     ///

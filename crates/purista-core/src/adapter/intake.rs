@@ -119,8 +119,8 @@ impl<T: Transport> Intake<T> {
         });
     }
 
-    /// Counts and logs what came to a command and is no message, and tells whoever waits for its answer, if that can be
-    /// told: from the bytes, or from what travelled `beside` them, by the names `correlationId`, `tenantId`,
+    /// Counts and logs a command that cannot be decoded, and answers its caller if the caller is known: from the bytes, or
+    /// from the headers that `beside` returns for the names `correlationId`, `tenantId`,
     /// `principalId`, `senderInstanceId`, `senderServiceName`, `senderServiceVersion` and `senderServiceTarget`.
     pub fn unreadable(
         &self,

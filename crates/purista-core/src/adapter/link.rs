@@ -133,7 +133,7 @@ impl Link {
         &self.0.instance_id
     }
 
-    /// Hands over a response that arrived for this bridge. A frame of a stream can come there as well; it is counted.
+    /// Takes a response that arrived for this bridge. A frame of a stream, which may arrive there as well, is counted.
     pub fn respond(&self, response: Arc<Message>) {
         if response.message_type() == MessageType::Stream {
             return self.0.counters.stream_frames.increment();
@@ -143,9 +143,11 @@ impl Link {
         self.judge(self.0.calls.respond(response), correlation_id.as_ref(), &from);
     }
 
-    /// Reads the body of a response that arrived for this bridge. `is_refusal` says that the command came to the wrong address,
-    /// as several share its route: the call waits on for whom it is meant, and ends with
-    /// [`NoHandler`](crate::ErrorKind::NoHandler) if nobody else answers within its time limit.
+    /// Reads the body of a response that arrived for this bridge, and ends the call that waits for it.
+    ///
+    /// `is_refusal` says that the response is the refusal of a service that shares the command's route with its receiver. The
+    /// call then goes on to wait for the receiver, and ends with [`NoHandler`](crate::ErrorKind::NoHandler) if no answer comes
+    /// within its time limit.
     pub fn receive(&self, body: &Bytes, is_refusal: bool) {
         match Message::decode(body.clone()) {
             Ok(response) if is_refusal => self.refused(&response),
@@ -215,7 +217,7 @@ impl Link {
         self.0.throttle.log(|suppressed| tracing::warn!(%error, suppressed, "malformed message"));
     }
 
-    /// Counts and logs a message that is lost before it got to a registration, as nobody took it over in time.
+    /// Counts and logs a message that was lost before it reached a registration, because its queue stayed full.
     pub fn overflowed(&self) {
         self.0.counters.overflowed.increment();
         self.0

@@ -5,8 +5,9 @@ use parking_lot::RwLock;
 use super::Connectivity;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The connection of a transport, from its `connect` to its `disconnect`. A bridge that is dropped without a shutdown leaves
-/// nothing behind that consumes: the connection is [closing](Connectivity::closing) then.
+/// The connection of a transport, from its `connect` to its `disconnect`.
+///
+/// If the bridge is dropped without a shutdown, the connection is [closed](Connectivity::closing), so that no consumer stays.
 pub struct Live<C: Deref<Target = Connectivity>> {
     bridge: &'static str,
     connection: RwLock<Option<Arc<C>>>,
@@ -29,7 +30,7 @@ impl<C: Deref<Target = Connectivity>> Live<C> {
         look(self.connection.read().as_deref())
     }
 
-    /// Returns the connection for something that is to be sent.
+    /// Returns the connection.
     ///
     /// # Errors
     ///

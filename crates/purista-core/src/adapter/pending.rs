@@ -56,7 +56,7 @@ pub enum ResponseVerdict {
     Late,
     /// The call is pending, but the response does not come from whom was asked. The call waits on.
     Forged,
-    /// The call is pending, and another instance than the one that was asked has answered it: the call has failed with
+    /// Another instance than the addressed one answered a pending call: the call has failed with
     /// [`OtherInstance`](ErrorKind::OtherInstance), or with [`NoHandler`](ErrorKind::NoHandler) if it was not executed.
     OtherInstance,
 }

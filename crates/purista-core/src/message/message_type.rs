@@ -33,7 +33,7 @@ message_types! {
     CommandErrorResponse = "commandErrorResponse",
     /// An event or any other message of a service.
     CustomMessage = "customMessage",
-    /// A frame of a stream, which version 3 of the original has: it can be subscribed to, and nothing else yet.
+    /// A frame of a stream, as version 3 of the original sends it. Services can subscribe to it, but not send it yet.
     Stream = "stream",
     /// A service begins to start.
     InfoServiceInit = "infoServiceInit",

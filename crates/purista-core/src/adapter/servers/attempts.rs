@@ -1,8 +1,8 @@
 use super::ServerUrl;
 use crate::error::{Error, ErrorKind};
 
-/// Why no server of a list could be used. One error is returned for all of them: that of the server where the attempt
-/// came furthest, as it tells most; of several, that of the first one.
+/// Collects why no server of a list could be used, and returns one error for all: that of the attempt that came furthest,
+/// because it is the most specific; of several, that of the first server.
 #[derive(Debug, Default)]
 pub struct Attempts {
     failed: usize,
@@ -10,7 +10,7 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Takes down why a server could not be used.
+    /// Adds the error of one server.
     pub fn failed(&mut self, server: &ServerUrl, error: Error) {
         tracing::debug!(?error, %server, "not connected");
         self.failed += 1;

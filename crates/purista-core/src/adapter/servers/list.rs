@@ -9,7 +9,7 @@ use crate::error::Result;
 /// The longest list that is read, in bytes.
 const MAX_LIST: usize = 256 * 1_024;
 
-/// One server or several, of the same broker: who connects, and whether that is encrypted, is the same for all of them.
+/// One or more servers of the same broker. Credentials and encryption are the same for all of them.
 #[derive(Clone, Debug)]
 pub struct ServerList {
     servers: Vec<ServerUrl>,
@@ -84,7 +84,7 @@ impl ServerList {
         self.servers.iter()
     }
 
-    /// Returns who connects.
+    /// Returns user and password.
     #[must_use]
     pub fn user_info(&self) -> Option<&UserInfo> {
         self.servers.first().and_then(ServerUrl::user_info)
@@ -117,8 +117,8 @@ impl ServerList {
         Ok(first)
     }
 
-    /// Checks that settings of TLS have a use, if there are any: credentials that were meant for an encrypted connection
-    /// must not go over another one.
+    /// Checks that connections are encrypted if there are settings of TLS: credentials that were meant for an encrypted
+    /// connection must not go over another one.
     ///
     /// # Errors
     ///

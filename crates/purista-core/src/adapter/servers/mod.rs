@@ -1,7 +1,7 @@
-//! Where the servers of a broker are, as URLs say it.
+//! The URLs of a broker's servers.
 //!
-//! One parser for all adapters, by RFC 3986: each part of a URL is met exactly as it is written, or refused. Errors name
-//! the part and repeat nothing of the URL, as that may hold a secret.
+//! One parser for all adapters, by RFC 3986: it keeps each part of a URL exactly as it is written, or refuses it. Errors
+//! name the part, but do not repeat its text, which may be a secret.
 
 mod attempts;
 mod host;

@@ -46,7 +46,7 @@ impl UrlScheme {
     }
 }
 
-/// Who connects, as a URL says it before the `@`. A part that is not written differs from one that is empty.
+/// User and password of a URL, before the `@`. A missing part differs from an empty one.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct UserInfo {
@@ -104,8 +104,8 @@ impl ServerUrl {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if it is malformed, has a part that servers have not (a
-    /// fragment), or one that cannot be met.
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if it is malformed, or has a part that the bridge cannot use, such
+    /// as a fragment.
     pub fn parse(text: &str, schemes: &[UrlScheme]) -> Result<Self> {
         let text = trimmed(text);
         if text.len() > MAX_URL {
@@ -147,7 +147,7 @@ impl ServerUrl {
         self.scheme
     }
 
-    /// Returns who connects.
+    /// Returns user and password.
     #[must_use]
     pub const fn user_info(&self) -> Option<&UserInfo> {
         self.user_info.as_ref()
