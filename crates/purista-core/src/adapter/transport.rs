@@ -52,7 +52,7 @@ pub trait Transport: Debug + Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Tells a caller that its command came to the wrong address. Where addresses share a route, the response has to be
-    /// marked, and handed to [`Link::refused`] at the other end: the right one may answer as well.
+    /// marked, and handed to [`Link::receive`] at the other end: the right one may answer as well.
     fn refuse(
         &self,
         refusal: Arc<Message>,
