@@ -43,7 +43,8 @@ use crate::{
 ///    (`MAT-1` `MAT-2` `MAT-4` `MAT-6` `IDN-1`)
 /// 7. **Acknowledged when handled.** A failing handler is tried again with delay, up to its attempts, then the message
 ///    becomes a dead letter; a panic is a failure like any other.
-///    (`ACK-1` `ACK-2` `ACK-3` `ACK-4` `ACK-5` `ACK-6` `ACK-7` `ACK-9` `ACK-10` `ACK-12` `ACK-13`)
+///    (`ACK-1` `ACK-2` `ACK-3` `ACK-4` `ACK-5` `ACK-6` `ACK-7` `ACK-9` `ACK-10` `ACK-12` `ACK-13`
+///    `ACK-14`)
 /// 8. **An option that is set is met or refused** with [`Unsupported`](crate::ErrorKind::Unsupported) before anything
 ///    exists on the broker; [`Registration::granted`] returns the effective value of the others. (`DUR-9` `MAT-3`)
 /// 9. **Registered means live.** A message sent right after the registration arrives; after the unregistration none

@@ -99,6 +99,11 @@ pub enum Sharing {
 /// How often and when a failing handler is tried again.
 ///
 /// The delay before the next attempt starts at `initial_delay` and doubles with each attempt up to `max_delay`.
+///
+/// A message that waits for its next attempt keeps no handler from others, however many wait: up to 16,384 messages of
+/// each subscription in each bridge, and up to 64 MiB of them. Beyond that, each further one counts as a running handler
+/// ([`max_concurrency`](SubscriptionOptions::max_concurrency)) while it waits, so that fewer others are taken from the
+/// broker: when everything fails, the queue waits at the broker and uses no attempts up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {

@@ -48,6 +48,14 @@ impl<T: Transport> Intake<T> {
         self.0.handlers.available_permits()
     }
 
+    /// Returns whether messages whose handler failed are tried again. While they wait for that they have no slot: all
+    /// that the broker sends without an acknowledgement can wait while slots are free. Who gets a slot then, and has
+    /// nothing for it, asks the broker for more. How many wait is bounded here: beyond, they keep their slots.
+    #[must_use]
+    pub fn tries_again(&self) -> bool {
+        matches!(self.0.endpoint, Endpoint::Subscription(..))
+    }
+
     /// Gets a slot at once.
     ///
     /// # Errors

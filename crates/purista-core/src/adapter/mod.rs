@@ -35,6 +35,7 @@ mod time_limit;
 mod tls_files;
 mod transport;
 mod variables;
+mod waiting_room;
 
 pub use async_trait::async_trait;
 pub use backlog::Backlog;

@@ -1,6 +1,8 @@
 //! What becomes of a subscription's message: handled, tried again, kept as a dead letter, or given back.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 use super::{
     Backoff, DeadLetter, Delivery, Transport,
@@ -16,6 +18,7 @@ impl<T: Transport> Work<T> {
         let Endpoint::Subscription(definition, handler) = &registered.endpoint else { return };
         let granted = registered.granted();
         let message = Arc::clone(&delivery.message);
+        let bytes = delivery.original.as_ref().map_or_else(|| message.payload_len(), Bytes::len);
         let first_attempt_at = now();
         let mut starting = self.starting.take();
 
@@ -55,7 +58,7 @@ impl<T: Transport> Work<T> {
                 Outcome::Failed(error) if attempt >= granted.retry.max_attempts => break error.to_string(),
                 Outcome::Failed(_) => {}
             }
-            if !self.wait(granted.retry.delay_after(attempt)).await {
+            if !self.wait(granted.retry.delay_after(attempt), bytes).await {
                 return self.release(delivery.acknowledgement, attempt).await;
             }
             attempt += 1;
@@ -92,27 +95,30 @@ impl<T: Transport> Work<T> {
                     self.warn(&error, "a dead letter could not be kept");
                 }
             }
-            if !self.wait(backoff.next_delay()).await {
+            if !self.wait(backoff.next_delay(), letter.original.len()).await {
                 return self.release(acknowledgement, letter.attempts).await;
             }
         }
     }
 
-    /// Waits, without a running handler's place if there is room to wait elsewhere. Returns whether the registration
-    /// still takes work.
-    async fn wait(&mut self, delay: Duration) -> bool {
-        let elsewhere = Arc::clone(&self.registered.waiting).try_acquire_owned();
-        if elsewhere.is_ok() {
-            self.place = None;
-        }
+    /// Waits for the next attempt of a message of so many bytes, without a running handler's place as soon as there is
+    /// room to wait elsewhere. Returns whether the registration still takes work.
+    async fn wait(&mut self, delay: Duration, bytes: usize) -> bool {
+        let registered = Arc::clone(&self.registered);
+        let mut next_attempt = pin!(tokio::time::sleep(delay));
         let its_turn = async {
-            tokio::time::sleep(delay).await;
-            if self.place.is_none() {
-                self.place = Arc::clone(&self.registered.handlers).acquire_owned().await.ok();
-            }
+            let room = tokio::select! {
+                biased;
+                room = registered.waiting_room.enter(bytes) => room,
+                () = &mut next_attempt => return,
+            };
+            self.place = None;
+            next_attempt.await;
+            self.place = Arc::clone(&registered.handlers).acquire_owned().await.ok();
+            drop(room);
         };
         tokio::select! {
-            () = self.registered.stopping.cancelled() => return false,
+            () = registered.stopping.cancelled() => return false,
             () = its_turn => {}
         }
         self.place.is_some()

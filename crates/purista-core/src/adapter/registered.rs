@@ -4,7 +4,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Engine, Gate, Stop, Transport, leases::Leases, link::Shared};
+use super::{
+    Consumer, Engine, Gate, Stop, Transport, leases::Leases, link::Shared, waiting_room::WaitingRoom,
+};
 use crate::{
     capability::Capabilities,
     error::Result,
@@ -13,10 +15,6 @@ use crate::{
     message::ServiceAddress,
     options::{Command, Subscription},
 };
-
-/// How many messages of one registration can wait for their next attempt beside the handlers that run. When that many
-/// wait, further ones keep their handler's place, which slows the intake down.
-const WAITING_ATTEMPTS: usize = 1_024;
 
 /// A command or subscription with its handler.
 pub(super) enum Endpoint {
@@ -60,8 +58,8 @@ pub(super) struct Registered<T: Transport> {
     pub(super) engine: Weak<Engine<T>>,
     /// One permit for each handler that may run.
     pub(super) handlers: Arc<Semaphore>,
-    /// One permit for each message that may wait for its next attempt without a handler's place.
-    pub(super) waiting: Arc<Semaphore>,
+    /// Where messages wait for their next attempt without a handler's place.
+    pub(super) waiting_room: WaitingRoom,
     /// All deliveries that are being handled or wait for their next attempt.
     pub(super) in_hand: Arc<Gate>,
     /// Those of them whose handler did not start yet.
@@ -88,7 +86,7 @@ impl<T: Transport> Registered<T> {
             shared,
             engine,
             handlers: Arc::new(Semaphore::new(granted.max_concurrency)),
-            waiting: Arc::new(Semaphore::new(WAITING_ATTEMPTS)),
+            waiting_room: WaitingRoom::new(),
             in_hand: Gate::new(),
             starting: Gate::new(),
             stopping: CancellationToken::new(),

@@ -19,6 +19,8 @@ mod serve;
 mod shutdown;
 #[cfg(test)]
 mod slow;
+#[cfg(test)]
+mod waiting;
 
 use std::{
     future::Future,
