@@ -22,13 +22,14 @@ pub(crate) struct Acks {
 
 #[derive(Debug, Default)]
 struct State {
-    /// All below this are acknowledged.
+    /// All below this have come.
     next: u64,
+    /// What came while one before it has not: each consumer of the channel has an order of its own.
+    early: BTreeSet<u64>,
+    /// What came and is not done with.
+    in_hand: BTreeSet<u64>,
     /// What is done with and not acknowledged yet.
     done: BTreeSet<u64>,
-    /// What is acknowledged while one before it is not.
-    ahead: BTreeSet<u64>,
-    outstanding: usize,
     is_flushing: bool,
     /// How many tasks send something.
     sending: usize,
@@ -49,13 +50,8 @@ impl Acks {
     }
 
     /// Notes a delivery.
-    pub(crate) fn came(&self) {
-        self.state.lock().outstanding += 1;
-    }
-
-    /// Returns how many deliveries are not done with.
-    pub(crate) fn outstanding(&self) -> usize {
-        self.state.lock().outstanding
+    pub(crate) fn came(&self, tag: u64) {
+        self.state.lock().came(tag);
     }
 
     pub(crate) fn channel(&self) -> &OpenChannel {
@@ -73,7 +69,7 @@ impl Acks {
         if state.is_closed || !self.channel.status().connected() {
             return Err(error(ErrorKind::Unavailable, "acknowledge").context("the channel is closed"));
         }
-        state.outstanding -= 1;
+        state.in_hand.remove(&tag);
         state.done.insert(tag);
         if !std::mem::replace(&mut state.is_flushing, true) {
             self.begin(&mut state);
@@ -90,13 +86,16 @@ impl Acks {
                 // Whoever closes a channel gives everything back.
                 return Ok(());
             }
-            state.outstanding -= 1;
-            state.ahead.insert(tag);
             self.begin(&mut state);
         }
         let options = BasicNackOptions { requeue: true, multiple: false };
         let requeued = self.channel.basic_nack(tag, options).await;
-        self.end(&mut self.state.lock());
+        {
+            // Not before it is sent: an acknowledgement of all before another one must not cover it.
+            let mut state = self.state.lock();
+            state.in_hand.remove(&tag);
+            self.end(&mut state);
+        }
         match requeued {
             Err(cause) if self.channel.status().connected() => Err(from_lapin(cause, "acknowledge")),
             _ => Ok(()),
@@ -150,24 +149,22 @@ impl Acks {
 }
 
 impl State {
-    /// Returns what acknowledges all that is done with, in as few frames as possible.
-    fn frames(&mut self) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        let mut newest = None;
-        loop {
-            if self.done.remove(&self.next) {
-                newest = Some(self.next);
-            } else if !self.ahead.remove(&self.next) {
-                break;
-            }
+    fn came(&mut self, tag: u64) {
+        self.in_hand.insert(tag);
+        self.early.insert(tag);
+        while self.early.remove(&self.next) {
             self.next += 1;
         }
+    }
+
+    /// Returns what acknowledges all that is done with, in as few frames as possible.
+    fn frames(&mut self) -> Vec<Frame> {
+        let first_open = self.in_hand.first().map_or(self.next, |tag| self.next.min(*tag));
+        let rest = self.done.split_off(&first_open);
+        let before = std::mem::take(&mut self.done);
+        let single = rest.into_iter().map(|tag| Frame { tag, multiple: false });
         // The broker knows only those that are not acknowledged: the frame must name one of them.
-        frames.extend(newest.map(|tag| Frame { tag, multiple: true }));
-        let rest = std::mem::take(&mut self.done);
-        frames.extend(rest.iter().map(|tag| Frame { tag: *tag, multiple: false }));
-        self.ahead.extend(rest);
-        frames
+        before.last().map(|tag| Frame { tag: *tag, multiple: true }).into_iter().chain(single).collect()
     }
 }
 
@@ -175,29 +172,67 @@ impl State {
 mod tests {
     use super::*;
 
-    fn state(done: &[u64]) -> State {
-        State { next: 1, done: done.iter().copied().collect(), outstanding: 10, ..State::default() }
+    /// So many have come, and these are done with.
+    fn state(came: u64, done: &[u64]) -> State {
+        let mut state = State { next: 1, ..State::default() };
+        (1..=came).for_each(|tag| state.came(tag));
+        do_with(&mut state, done);
+        state
+    }
+
+    fn do_with(state: &mut State, tags: &[u64]) {
+        for tag in tags {
+            assert!(state.in_hand.remove(tag));
+            state.done.insert(*tag);
+        }
+    }
+
+    const fn all_until(tag: u64) -> Frame {
+        Frame { tag, multiple: true }
+    }
+
+    const fn only(tag: u64) -> Frame {
+        Frame { tag, multiple: false }
     }
 
     #[test]
     fn what_is_done_in_order_takes_one_frame() {
-        let mut state = state(&[1, 2, 3, 5]);
-        let [first, second] = state.frames()[..] else { panic!("{state:?}") };
-        assert_eq!(first, Frame { tag: 3, multiple: true });
-        assert_eq!(second, Frame { tag: 5, multiple: false });
-        state.done.insert(4);
-        assert_eq!(state.frames(), [Frame { tag: 4, multiple: true }]);
-        assert_eq!((state.next, state.ahead.len()), (6, 0));
+        let mut state = state(5, &[1, 2, 3, 5]);
+        assert_eq!(state.frames(), [all_until(3), only(5)]);
+        do_with(&mut state, &[4]);
+        assert_eq!(state.frames(), [all_until(4)]);
         assert!(state.frames().is_empty());
     }
 
     #[test]
     fn a_frame_names_what_is_not_acknowledged() {
-        let mut state = state(&[2, 3]);
-        assert_eq!(state.frames().len(), 2);
-        state.done.insert(1);
+        let mut state = state(3, &[2, 3]);
+        assert_eq!(state.frames(), [only(2), only(3)]);
+        do_with(&mut state, &[1]);
         // 2 and 3 are unknown to the broker by now.
-        assert_eq!(state.frames(), [Frame { tag: 1, multiple: true }]);
-        assert_eq!(state.next, 4);
+        assert_eq!(state.frames(), [all_until(1)]);
+    }
+
+    #[test]
+    fn what_has_not_come_yet_is_not_acknowledged() {
+        let mut state = state(1, &[]);
+        state.came(3);
+        do_with(&mut state, &[1, 3]);
+        assert_eq!(state.frames(), [all_until(1), only(3)]);
+        state.came(2);
+        do_with(&mut state, &[2]);
+        assert_eq!(state.frames(), [all_until(2)]);
+    }
+
+    /// However long one waits for its next attempt.
+    #[test]
+    fn nothing_is_kept_of_what_is_acknowledged() {
+        let mut state = state(1, &[]);
+        for tag in 2..1_000 {
+            state.came(tag);
+            do_with(&mut state, &[tag]);
+            assert_eq!(state.frames(), [only(tag)]);
+        }
+        assert_eq!((state.early.len(), state.in_hand.len(), state.done.len()), (0, 1, 0));
     }
 }

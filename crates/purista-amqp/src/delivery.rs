@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lapin::{BasicProperties, types::ShortString};
 use purista_core::{
     Result,
-    adapter::{Acknowledgement, async_trait},
+    adapter::{Acknowledgement, Pass, async_trait},
 };
 
 use crate::{
@@ -24,6 +24,8 @@ pub(crate) struct Unacknowledged {
     /// The queue it came from, if it is one whose messages have attempts.
     pub(crate) queue: Option<ShortString>,
     pub(crate) failed: FailedAttempts,
+    /// Until it is done with, it takes a place of what the broker sends its consumer without an acknowledgement.
+    pub(crate) _in_window: Option<Pass>,
 }
 
 #[async_trait]

@@ -25,6 +25,7 @@ mod queue_consumer;
 mod registration;
 mod replies;
 mod session;
+mod source;
 mod topology;
 mod transport;
 mod trust;

@@ -1,11 +1,7 @@
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt as _, Stream, StreamExt as _,
-    future::ready,
-    stream::{SelectAll, once},
-};
+use futures_util::{FutureExt as _, StreamExt as _, stream::SelectAll};
 use lapin::{message::Delivery as Incoming, options::BasicCancelOptions, types::ShortString};
 use purista_core::{
     ErrorKind, Message, Result,
@@ -26,6 +22,7 @@ use crate::{
     error::error,
     registration::{Consuming, Registration},
     session::Session,
+    source::{Came, Event, Events, Source},
     topology::{Plan, Route, Topology},
     transport::AmqpTransport,
     typescript,
@@ -33,9 +30,6 @@ use crate::{
 
 /// The plan of the queue that instances share.
 const SHARED: usize = 0;
-
-/// How many messages of one consumer can wait for their next attempt while others are handled.
-const MAX_WAITING: usize = 1_024;
 
 /// Consumes the queues of one registration.
 #[derive(Debug)]
@@ -117,16 +111,6 @@ impl QueueConsumer {
     }
 }
 
-/// What comes from the consumers of a channel.
-enum Event {
-    /// A message, and which of the plans it came by.
-    Came(Box<Incoming>, usize),
-    /// The broker has cancelled a consumer, or the channel is closed.
-    Ended,
-}
-
-type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
-
 /// A message that waits for a free handler.
 struct Item {
     message: Arc<Message>,
@@ -140,13 +124,11 @@ struct Task {
     plans: Arc<[Plan]>,
     acks: Arc<Acks>,
     events: SelectAll<Events>,
-    tags: Vec<ShortString>,
+    sources: Vec<Source>,
     waiting: VecDeque<Item>,
     /// Where commands come back that could not be passed on.
     passed_back: mpsc::UnboundedSender<Item>,
     came_back: mpsc::UnboundedReceiver<Item>,
-    /// How many messages the broker sends without an acknowledgement.
-    prefetch: usize,
     /// When to attach anew what was cancelled.
     attach_at: Option<Instant>,
     backoff: Backoff,
@@ -165,9 +147,8 @@ impl Task {
             acks,
             shared,
             events: SelectAll::new(),
-            tags: Vec::new(),
+            sources: Vec::new(),
             waiting: VecDeque::new(),
-            prefetch: 0,
             attach_at: None,
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(1)),
         };
@@ -182,12 +163,9 @@ impl Task {
     }
 
     fn listen(&mut self, consumer: lapin::Consumer, plan: usize) {
-        self.tags.push(consumer.tag());
-        self.prefetch += usize::from(self.plans[plan].prefetch);
-        let came = consumer.scan((), move |(), delivery| {
-            ready(delivery.ok().map(|delivery| Event::Came(Box::new(delivery), plan)))
-        });
-        self.events.push(Box::pin(came.chain(once(async { Event::Ended }))));
+        let (source, events) = Source::new(consumer, plan, &self.plans);
+        self.sources.push(source);
+        self.events.push(events);
     }
 
     async fn run(mut self, mut stop: StopSignal) {
@@ -202,9 +180,12 @@ impl Task {
                 () = self.shared.is_broken.notified() => self.ended(),
                 () = self.shared.is_refused.notified() => self.try_later(),
                 event = self.events.next(), if !self.events.is_empty() => match event {
-                    Some(Event::Came(delivery, plan)) => self.take(*delivery, plan),
-                    Some(Event::Ended) => self.ended(),
-                    None => {}
+                    Some(Event::Came(came)) => self.take(*came),
+                    Some(Event::Ended(tag)) if self.sources.iter().any(|source| source.tag == tag) => {
+                        self.ended();
+                    }
+                    // One that was replaced.
+                    Some(Event::Ended(_)) | None => {}
                 },
                 slot = self.shared.intake.slot(), if wants_slot => match slot {
                     Some(slot) if self.waiting.is_empty() => {
@@ -228,23 +209,39 @@ impl Task {
     /// Returns whether the broker sends nothing more although there may be free handlers, as messages wait for their
     /// next attempt.
     fn is_starved(&self) -> bool {
-        let limit = MAX_WAITING + usize::from(self.plans[SHARED].prefetch);
         self.waiting.is_empty()
-            && self.prefetch < limit
+            && self.shared.intake.tries_again()
             && !self.events.is_empty()
-            && self.acks.outstanding() >= self.prefetch
+            && self.sources.iter().any(|source| source.plan == SHARED && source.is_full())
     }
 
-    /// Consumes one more time from the shared queue.
+    /// Consumes anew from the shared queue. What the consumer before has sent stays ours until it is acknowledged, and
+    /// takes no place of the next one: so no more comes ahead than before, however many wait.
     async fn ask_for_more(&mut self) {
         if !self.is_starved() {
             return;
         }
-        let further = self.session.unless_lost(consume(self.acks.channel(), &self.plans[SHARED])).await;
-        match further {
-            Some(Ok(consumer)) => self.listen(consumer, SHARED),
+        let next = self.session.unless_lost(consume(self.acks.channel(), &self.plans[SHARED])).await;
+        match next {
+            Some(Ok(consumer)) => {
+                let (replaced, kept) =
+                    std::mem::take(&mut self.sources).into_iter().partition(|source| source.plan == SHARED);
+                self.sources = kept;
+                self.listen(consumer, SHARED);
+                self.cancel(replaced).await;
+            }
             Some(Err(error)) => tracing::debug!(%error, "no further consumer"),
             None => {}
+        }
+    }
+
+    /// Has the broker send nothing more to some consumers.
+    async fn cancel(&mut self, sources: Vec<Source>) {
+        for Source { tag, .. } in sources {
+            let cancel = self.acks.channel().basic_cancel(tag, BasicCancelOptions::default());
+            if let Some(Err(error)) = self.session.unless_lost(cancel).await {
+                tracing::trace!(%error, "cancel");
+            }
         }
     }
 
@@ -253,8 +250,7 @@ impl Task {
         let Some(attached) = self.shared.attached.lock().take() else { return };
         self.waiting.clear();
         self.events.clear();
-        self.tags.clear();
-        self.prefetch = 0;
+        self.sources.clear();
         self.attach_at = None;
         self.backoff.reset();
         self.session = Arc::clone(&attached.session);
@@ -294,10 +290,11 @@ impl Task {
         }
     }
 
-    fn take(&mut self, incoming: Incoming, plan: usize) {
+    fn take(&mut self, came: Came) {
         let arrived = Instant::now();
-        let Incoming { delivery_tag: tag, redelivered, properties, data, .. } = incoming;
-        self.acks.came();
+        let Came { delivery, plan, in_window } = came;
+        let Incoming { delivery_tag: tag, redelivered, properties, data, .. } = delivery;
+        self.acks.came(tag);
         let (body, connection) = (Bytes::from(data), &self.shared.connection);
         let acknowledgement = Unacknowledged {
             acks: Arc::clone(&self.acks),
@@ -307,6 +304,7 @@ impl Task {
             queue: Some(self.plans[plan].queue.name.clone()),
             failed: failed_attempts(&properties, redelivered),
             properties,
+            _in_window: in_window,
         };
         let reply = Reply {
             to: acknowledgement.properties.reply_to().clone(),
@@ -363,16 +361,12 @@ impl Task {
     }
 
     async fn finish(mut self) {
-        for tag in std::mem::take(&mut self.tags) {
-            let cancel = self.acks.channel().basic_cancel(tag, BasicCancelOptions::default());
-            if let Some(Err(error)) = self.session.unless_lost(cancel).await {
-                tracing::trace!(%error, "cancel");
-            }
-        }
+        let sources = std::mem::take(&mut self.sources);
+        self.cancel(sources).await;
         // What the broker had sent until then.
         while let Some(Some(event)) = self.events.next().now_or_never() {
-            if let Event::Came(delivery, plan) = event {
-                self.take(*delivery, plan);
+            if let Event::Came(came) = event {
+                self.take(*came);
             }
         }
         for Item { acknowledgement, .. } in std::mem::take(&mut self.waiting) {

@@ -35,6 +35,8 @@ mod rights;
 #[cfg(test)]
 mod several_servers;
 #[cfg(test)]
+mod starvation;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod topology;
