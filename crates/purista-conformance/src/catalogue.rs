@@ -103,6 +103,7 @@ pub const ROWS: &[Row] = &[
     trial("ACK-10", "an acknowledgement that fails leads to another delivery"),
     trial("ACK-12", "a long handler runs once"),
     trial("ACK-13", "a panic is a failure like any other"),
+    trial("ACK-14", "many poison messages at once do not stop others"),
     trial("ORD-1", "messages of one sender arrive in order"),
     missing(
         "ORD-3",

@@ -60,6 +60,8 @@ pub struct DeploymentOptions {
     pub lease: Option<Duration>,
     /// What the original's names at the broker are, where it lets its users choose them.
     pub original_names: OriginalNames,
+    /// Whether bridges have the broker send as few messages without an acknowledgement as their builder allows.
+    pub smallest_windows: bool,
     /// How the broker is secured, and whether the bridges are right about it.
     pub security: Option<Security>,
 }

@@ -77,7 +77,7 @@ async fn refuses_retry(stage: Stage) -> Outcome {
     refuses(stage, options, &[Capability::BoundedRetry]).await
 }
 
-async fn refuses_delay(stage: Stage) -> Outcome {
+pub(super) async fn refuses_delay(stage: Stage) -> Outcome {
     refuses(stage, attempts(2), &[Capability::BoundedRetry, Capability::DelayedRetry]).await
 }
 

@@ -26,6 +26,7 @@ mod original_calls;
 mod original_events;
 mod original_refusals;
 mod payload;
+mod poison;
 mod pressure;
 mod restarts;
 mod runtime;
@@ -64,6 +65,7 @@ const THEMES: &[&[Case]] = &[
     original_events::CASES,
     original_refusals::CASES,
     payload::CASES,
+    poison::CASES,
     pressure::CASES,
     restarts::CASES,
     runtime::CASES,

@@ -141,6 +141,7 @@ impl EventBridge for WrongBridge {
             registered_at: Instant::now(),
             outage: Arc::clone(&self.outage),
             turn: Arc::clone(&self.turn),
+            failures: Default::default(),
         });
         let registration = self.inner.register_subscription(subscription, handler).await?;
         self.registrations.lock().insert(registration.address().clone(), registration.clone());

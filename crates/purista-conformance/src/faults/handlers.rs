@@ -1,6 +1,14 @@
 //! Handlers that come between a right bridge and a right handler.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    future,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -10,6 +18,9 @@ use purista_core::{
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Fault, outage::Outage};
+
+/// How many messages wait for their next attempt before [`Fault::KeepsPlaces`] shows.
+const WAITING: usize = 1_000;
 
 /// A command's handler, as a bridge with a fault runs it.
 pub(super) struct WrongCommand {
@@ -44,6 +55,7 @@ pub(super) struct WrongSubscription {
     pub(super) registered_at: Instant,
     pub(super) outage: Arc<Outage>,
     pub(super) turn: Arc<Semaphore>,
+    pub(super) failures: AtomicUsize,
 }
 
 #[async_trait]
@@ -61,6 +73,13 @@ impl SubscriptionHandler for WrongSubscription {
             Fault::SwallowsFailures => {
                 let _swallowed = self.handler.handle(context).await;
                 Ok(())
+            }
+            Fault::KeepsPlaces => {
+                let handled = self.handler.handle(context).await;
+                if handled.is_err() && self.failures.fetch_add(1, Ordering::Relaxed) >= WAITING {
+                    future::pending::<()>().await;
+                }
+                handled
             }
             Fault::LosesPanics => {
                 let handled = AssertUnwindSafe(self.handler.handle(context)).catch_unwind().await;

@@ -78,6 +78,7 @@ faults! {
         RetriesAtOnce, "ignores the delay between attempts", caught by "ACK-4";
         DropsDeadLetters, "drops what should become a dead letter", caught by "ACK-5";
         AcknowledgesTooEarly, "acknowledges before its handler is done", caught by "LIF-10";
+        KeepsPlaces, "keeps a handler from others for each message that waits beyond a thousand", caught by "ACK-14";
         LosesPanics, "takes a panic for a success", caught by "ACK-13";
         DropsOneInSeven, "loses every seventh event", caught by "ORD-1";
         Duplicates, "emits each event twice", caught by "GRP-4";

@@ -42,6 +42,7 @@ pub(crate) struct Place {
     keep_alive: Option<Duration>,
     /// Bridges take more then, so that it is the broker that refuses.
     is_limited: bool,
+    has_smallest_windows: bool,
 }
 
 impl Place {
@@ -61,6 +62,7 @@ impl Place {
             max_payload: options.max_payload,
             keep_alive: options.keep_alive,
             is_limited: options.max_broker_message.is_some(),
+            has_smallest_windows: options.smallest_windows,
         }
     }
 
@@ -84,6 +86,9 @@ impl Place {
         }
         if self.is_limited {
             builder = builder.max_payload(16 << 20);
+        }
+        if self.has_smallest_windows {
+            builder = builder.receive_maximum(1);
         }
         if let Some(keep_alive) = self.keep_alive {
             builder = builder.keep_alive(keep_alive);
