@@ -22,8 +22,10 @@ use crate::{
 /// After how long the server removes a transient consumer that nobody asks for messages.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
-/// How many messages of one consumer may be unacknowledged, all instances together.
-const MAX_ACK_PENDING: i64 = 10_000;
+/// How many messages of one consumer may be unacknowledged, all instances together: as many as they like. Each of them
+/// bounds what it has in hand, and asks for no more than it has free handlers; with a limit here, messages that wait for
+/// their next attempt in one instance would keep others from all.
+const MAX_ACK_PENDING: i64 = -1;
 
 /// Where a consumer keeps its filter to the letter; its subjects are not exact.
 pub(crate) const FILTER: &str = "purista.filter";

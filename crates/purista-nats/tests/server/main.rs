@@ -38,6 +38,8 @@ mod shared_settings;
 #[cfg(test)]
 mod small_servers;
 #[cfg(test)]
+mod starvation;
+#[cfg(test)]
 mod stoppages;
 #[cfg(test)]
 mod streams;

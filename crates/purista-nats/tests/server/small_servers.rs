@@ -162,3 +162,22 @@ async fn a_short_control_line_is_named() {
     let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
     assert_eq!(greeting, "hello");
 }
+
+/// One that bounds what may wait for an acknowledgement does not keep a subscription from its start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_unacknowledged_messages_is_met() {
+    for config in [
+        NatsConfig::jetstream().with_jetstream("limits: { max_ack_pending: 10 }"),
+        NatsConfig::jetstream().with_lines(
+            "accounts { A { jetstream: { max_ack_pending: 10 }, users: [ { user: ada, password: p } ] } }",
+        ),
+    ] {
+        let place = Place::own(config).await;
+        let bridge = started(by_default(&place)).await;
+        let seen = watch(&bridge, "all", Filter::event("happened"), durable()).await.unwrap();
+        for number in 0..20 {
+            bridge.emit("happened", &number).await.unwrap();
+        }
+        reaches(20, || seen.count()).await;
+    }
+}
