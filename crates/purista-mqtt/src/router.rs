@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use purista_core::adapter::Link;
+use purista_core::{ErrorKind, adapter::Link};
 use rumqttc::Publish;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
@@ -9,6 +9,7 @@ use tokio::{
 
 use crate::{
     codec::is_refusal,
+    error::error,
     round_trips::RoundTrips,
     routes::{ANSWERS, ROUND_TRIP, Routes},
     session::{Arrival, Inbox},
@@ -73,13 +74,17 @@ impl Inbox for Router {
                     }
                 }
                 None => {
+                    self.0.link.overflowed();
                     if let Some(filter) = self.0.routes.take_abandoned(id) {
                         tracing::debug!(filter, "a subscription that nobody wants any more is ended");
                         let _next_time = arrival.client.try_unsubscribe(filter);
                     }
                 }
             },
-            None => tracing::debug!("a message came without a subscription identifier"),
+            None => {
+                let context = "it came without a subscription identifier, which tells who it is for";
+                self.0.link.malformed(&error(ErrorKind::InvalidMessage, "receive").context(context));
+            }
         }
     }
 }
