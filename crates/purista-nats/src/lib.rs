@@ -22,6 +22,8 @@ mod limits;
 mod merge;
 mod options;
 mod pull_consumer;
+mod pull_deliveries;
+mod pull_requests;
 mod pull_state;
 mod pull_status;
 mod reader;
