@@ -44,6 +44,8 @@ const NEIGHBOURS: &str = "each message goes to the sidecar as a request of its o
 const OWN_EVENTS: &str = "the component delivers only what its own sidecar publishes";
 const ONE_BY_ONE: &str = "the component delivers the events of a topic one after the other";
 const NO_SESSION: &str = "what is kept is kept behind the sidecar, which does not tell when that is gone";
+const WAITING: &str =
+    "each message that waits has a request of its sidecar, which makes 1,024 at once at the most";
 const NO_QUEUE: &str = "the component has no queue to look into";
 
 impl DaprProfile {
@@ -85,6 +87,7 @@ impl DaprProfile {
         is_durable: true,
         not_applicable: &[
             ("SEC-6", ANSWERS),
+            ("ACK-14", WAITING),
             ("HLT-2", CONSUMERS),
             ("ISO-1", NEIGHBOURS),
             ("NET-7", CONSUMERS),
