@@ -47,5 +47,4 @@ async fn many_that_wait_in_all_instances_together_do_not_stop_others() {
     for bridge in &bridges {
         assert!(bridge.shutdown(PATIENCE).await.is_clean());
     }
-    assert_eq!(bridges.iter().map(|bridge| bridge.stats().released).sum::<u64>(), POISON as u64);
 }
