@@ -238,7 +238,13 @@ async fn the_bridge_stamps(stage: Stage) -> Outcome {
         near.invoke_command(call, &InvokeOptions::default()).await?;
     }
     // Events, the hop and what it was relayed as, commands and responses.
-    watch.at_least(10_000 + 2 + 2 * 100).await?;
+    watch.at_least(10_000 + 2 + 2 * 100).await.with_context(|| {
+        let of = |is: fn(MessageType) -> bool| {
+            watch.messages().iter().filter(|message| is(message.message_type())).count()
+        };
+        let (commands, responses) = (of(|it| it == MessageType::Command), of(MessageType::is_response));
+        format!("{commands} commands and {responses} responses came; {:?} {:?}", near.stats(), far.stats())
+    })?;
 
     let ended = unix_millis()?;
     let (mut ids, mut correlation_ids) = (HashSet::new(), HashSet::new());
