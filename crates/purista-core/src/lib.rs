@@ -66,6 +66,9 @@ mod causes;
 mod error;
 mod events;
 mod forward;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grant;
 mod handler;
 mod health;

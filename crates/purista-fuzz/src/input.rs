@@ -9,7 +9,7 @@ const MAX_LEN: usize = 1 << 17;
 /// The longest field: none of the limits on them is higher, and longer ones only take longer.
 const MAX_FIELD: usize = 1 << 12;
 
-const SEPARATOR: u8 = 0xff;
+pub(crate) const SEPARATOR: u8 = 0xff;
 const REPEAT: u8 = 0xfe;
 const REPEAT_LONG: u8 = 0xfd;
 
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(expand(b"a\xfe\x03bc\xfe\x01"), b"abbbc\xfe\x01");
         assert_eq!(expand(b"\xfd\x02x").len(), 512);
         assert!(expand(&b"\xfd\xffx".repeat(9)).len() <= MAX_LEN);
-        assert_eq!(texts(b"\xfd\xffx").map(|text| text.len()).collect::<Vec<_>>(), [MAX_FIELD]);
+        assert_eq!(texts(b"\xfd\x20x").map(|text| text.len()).collect::<Vec<_>>(), [MAX_FIELD]);
         assert_eq!(texts(b"a\xff\xff\xfe\x02b").collect::<Vec<_>>(), ["a", "", "bb"]);
         assert_eq!((text(b"\xfe\x02a"), text(b"\xc0")), (Some("aa".to_owned()), None));
     }

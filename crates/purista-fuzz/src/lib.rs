@@ -75,4 +75,5 @@ targets![
     refusals,
     servers,
     trace_context,
+    unread,
 ];

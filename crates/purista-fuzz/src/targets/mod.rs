@@ -22,3 +22,4 @@ pub mod payload;
 pub mod refusals;
 pub mod servers;
 pub mod trace_context;
+pub mod unread;
