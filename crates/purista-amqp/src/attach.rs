@@ -29,7 +29,7 @@ use crate::{
 const TRIES: usize = 8;
 
 /// How long a try may take at first, and at the most. RabbitMQ leaves who consumes from a quorum queue without a leader
-/// waiting, maybe for ever.
+/// waiting, maybe for ever; other queues have no leader.
 const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -62,11 +62,16 @@ pub(crate) async fn attach(session: &Arc<Session>, plans: &[Plan], is_restored: 
     };
     // What others have declared for who may not.
     let mut given = Vec::new();
-    let (mut tries, mut patience) = (0, PATIENCE);
+    let may_lack_leader = plans.iter().any(|plan| plan.durable);
+    let (mut tries, mut patience) = (0, if may_lack_leader { PATIENCE } else { MAX_PATIENCE });
     loop {
         let channel = session.channel().await?;
         let closed = ClosedUnlessKept(Some(channel.clone()));
         let Ok(attached) = timeout(patience, attach_on(&channel, &plans, &given)).await else {
+            tracing::debug!(?patience, "the broker takes long to attach a consumer: it is tried again");
+            // What was asked for is not undone beside the next try: a queue that lasts as long as its consumers would be
+            // deleted under it.
+            let _late = timeout(patience, closed.close()).await;
             patience = MAX_PATIENCE.min(2 * patience);
             continue;
         };
@@ -100,19 +105,27 @@ impl ClosedUnlessKept {
     fn keep(mut self) {
         self.0 = None;
     }
+
+    async fn close(self) {
+        if let Some(channel) = &self.0 {
+            give_up(channel).await;
+        }
+    }
 }
 
 impl Drop for ClosedUnlessKept {
     fn drop(&mut self) {
         if let (Some(channel), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(async move {
-                if channel.status().connected()
-                    && let Err(error) = channel.close(200, "given up".into()).await
-                {
-                    tracing::trace!(%error, "channel");
-                }
-            });
+            runtime.spawn(async move { give_up(&channel).await });
         }
+    }
+}
+
+async fn give_up(channel: &OpenChannel) {
+    if channel.status().connected()
+        && let Err(error) = channel.close(200, "given up".into()).await
+    {
+        tracing::trace!(%error, "channel");
     }
 }
 
