@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use purista_amqp::AmqpBridge;
-use purista_conformance::{Collector, Latch, on_event};
+use purista_conformance::{Collector, Latch};
 use purista_core::{
     EmitOptions, ErrorKind, EventBridge as _, EventBridgeExt as _, EventDraft, Filter, Payload,
     ServiceAddress, Subscription,
@@ -11,7 +11,7 @@ use purista_core::{
 use purista_integration_tests::rabbitmq::RabbitConfig;
 use tokio::time::Instant;
 
-use crate::support::{PATIENCE, Place, durable, eventually, started};
+use crate::support::{PATIENCE, Place, durable, eventually, held, started};
 
 const QUEUED: usize = 50;
 
@@ -36,15 +36,7 @@ async fn nothing_is_lost_in_an_alarm(is_typescript: bool) {
     let builder = || if is_typescript { place.typescript() } else { place.builder() };
     let (bridge, emitter) = (started(builder()).await, started(builder()).await);
     let (seen, latch) = (Collector::new(), Latch::new());
-    let (log, gate) = (Arc::clone(&seen), Arc::clone(&latch));
-    let handler = on_event(move |context| {
-        let (log, gate) = (Arc::clone(&log), Arc::clone(&gate));
-        async move {
-            gate.pass().await;
-            log.record(&context);
-            Ok(())
-        }
-    });
+    let handler = held(&seen, &latch);
     let subscription = Subscription::new(("Watcher", "1", "reader"), Filter::event("happened"));
     bridge.register_subscription(subscription.with_options(durable()), handler).await.unwrap();
     for number in 0..QUEUED {

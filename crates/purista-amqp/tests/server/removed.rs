@@ -16,7 +16,7 @@ use purista_core::{
 use purista_integration_tests::rabbitmq::Management;
 use tokio::time::Instant;
 
-use crate::support::{PATIENCE, Place, durable, echo, eventually, invoke, serve, started, watch};
+use crate::support::{PATIENCE, Place, durable, echo, eventually, held, invoke, serve, started, watch};
 
 const OFTEN: Duration = Duration::from_millis(200);
 
@@ -227,15 +227,7 @@ async fn a_queue_that_does_not_answer_for_a_while_keeps_what_waits_in_it() {
     const EVENTS: usize = 10;
     let pair = Pair::begin(false).await;
     let (latch, seen) = (Latch::new(), Collector::new());
-    let (held, taken) = (Arc::clone(&latch), Arc::clone(&seen));
-    let holds = on_event(move |context| {
-        let (held, taken) = (Arc::clone(&held), Arc::clone(&taken));
-        async move {
-            held.pass().await;
-            taken.record(&context);
-            Ok(())
-        }
-    });
+    let holds = held(&seen, &latch);
     let subscription = Subscription::new(("Watcher", "1", "holds"), Filter::event("happened"));
     let options = SubscriptionOptions::default().with_max_concurrency(1);
     pair.service.register_subscription(subscription.with_options(options), holds).await.unwrap();

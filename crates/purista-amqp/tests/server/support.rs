@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt as _;
 use lapin::{Channel, ConnectionProperties, Consumer, message::Delivery};
 use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
-use purista_conformance::{Collector, on_command};
+use purista_conformance::{Collector, Latch, on_command, on_event};
 use purista_core::{
     Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, InvokeError,
-    InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionOptions,
+    InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionHandler,
+    SubscriptionOptions,
 };
 use purista_integration_tests::rabbitmq::{Binding, Connection, Exchange, Queue, RabbitConfig, RabbitServer};
 use tokio::time::{Instant, interval, timeout};
@@ -134,6 +135,19 @@ pub(crate) async fn invoke(bridge: &AmqpBridge, draft: CommandDraft) -> Result<A
 /// Returns the input as the result.
 pub(crate) fn echo() -> Arc<dyn CommandHandler> {
     on_command(|context| async move { Ok(context.message().payload().cloned()) })
+}
+
+/// Handles an event once it is let through.
+pub(crate) fn held(seen: &Arc<Collector>, latch: &Arc<Latch>) -> Arc<dyn SubscriptionHandler> {
+    let (seen, latch) = (Arc::clone(seen), Arc::clone(latch));
+    on_event(move |context| {
+        let (seen, latch) = (Arc::clone(&seen), Arc::clone(&latch));
+        async move {
+            latch.pass().await;
+            seen.record(&context);
+            Ok(())
+        }
+    })
 }
 
 /// Makes a subscription that collects what it gets.
