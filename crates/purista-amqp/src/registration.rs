@@ -124,7 +124,8 @@ impl Registration {
         if silent >= GONE_AFTER {
             self.is_gone(why);
         } else if silent >= DOWN_AFTER {
-            tracing::warn!(why, "a registration may not consume");
+            // Each look comes by here: what is told once is the event.
+            tracing::debug!(why, "a registration may not consume");
             self.intake.consumer_down();
         }
     }
