@@ -22,9 +22,9 @@ pub(super) struct WaitingRoom {
     bytes: Arc<Semaphore>,
 }
 
-/// Room for one message; dropping it leaves.
+/// The place of one message; dropping it leaves.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct WaitingPermit {
     _message: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
@@ -39,12 +39,12 @@ impl WaitingRoom {
 
     /// Waits for room for a message of so many bytes; at once if there is some. One that is larger than the whole room
     /// waits until it is alone.
-    pub(super) async fn enter(&self, bytes: usize) -> Option<Room> {
+    pub(super) async fn enter(&self, bytes: usize) -> Option<WaitingPermit> {
         let bytes = u32::try_from(bytes).map_or(MAX_BYTES, |bytes| bytes.min(MAX_BYTES));
         // Nothing closes them.
         let message = Arc::clone(&self.messages).acquire_owned().await.ok()?;
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok()?;
-        Some(Room { _message: message, _bytes: bytes })
+        Some(WaitingPermit { _message: message, _bytes: bytes })
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    fn enter(room: &WaitingRoom, bytes: usize) -> Option<Room> {
+    fn enter(room: &WaitingRoom, bytes: usize) -> Option<WaitingPermit> {
         room.enter(bytes).now_or_never().flatten()
     }
 
