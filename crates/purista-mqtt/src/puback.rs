@@ -3,7 +3,11 @@
 //! Mosquitto refuses a message that is too large for it with the reason of a packet that is too large, which a PUBACK
 //! must not have. The client gives up the connection when it reads one, and with it all that is under way.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    io,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 
@@ -22,14 +26,33 @@ const INSTEAD: u8 = 128;
 /// The reason of a packet that is too large.
 pub(crate) const PACKET_TOO_LARGE: u8 = 0x95;
 
-/// The reasons that the client does not know, by packet identifier.
+/// How many reasons of one packet identifier are kept: those of publishes that were given up are never taken.
+const KEPT: usize = 8;
+
+/// The reasons that the client does not know, by packet identifier, the oldest first. The client uses an identifier
+/// again as soon as it has read its acknowledgement, so another one may come before the first reason is taken.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OddReasons(Arc<Mutex<HashMap<u16, u8>>>);
+pub(crate) struct OddReasons(Arc<Mutex<HashMap<u16, VecDeque<u8>>>>);
 
 impl OddReasons {
+    fn keep(&self, packet_id: u16, reason: u8) {
+        let mut all = self.0.lock();
+        let kept = all.entry(packet_id).or_default();
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(reason);
+    }
+
     /// Takes the reason of an acknowledgement that the client has read as an unspecified error.
     pub(crate) fn take(&self, packet_id: u16) -> Option<u8> {
-        self.0.lock().remove(&packet_id)
+        let mut all = self.0.lock();
+        let Entry::Occupied(mut kept) = all.entry(packet_id) else { return None };
+        let reason = kept.get_mut().pop_front();
+        if kept.get().is_empty() {
+            kept.remove();
+        }
+        reason
     }
 }
 
@@ -101,7 +124,7 @@ impl Scan {
                 }
                 Self::Reason { id, left } => {
                     if !KNOWN.contains(&byte) {
-                        odd.0.lock().insert(id, byte);
+                        odd.keep(id, byte);
                         *first = INSTEAD;
                     }
                     Self::rest(left - 1)
@@ -138,7 +161,7 @@ mod tests {
     #[test]
     fn odd_reasons_are_replaced_and_all_else_stays() {
         let long = [&[0x32, 0x80, 0x02][..], &[0x40; 256]].concat();
-        let packets: [&[u8]; 8] = [
+        let packets: [&[u8]; 9] = [
             &[0x20, 3, 0, 0, 0],
             &[0x40, 2, 0x12, 0x34],
             &long,
@@ -146,6 +169,7 @@ mod tests {
             &[0x40, 4, 0x01, 0x02, 0x95, 0],
             &[0xd0, 0],
             &[0x40, 3, 0xff, 0xff, 0x95],
+            &[0x40, 3, 0x01, 0x02, 0xa1],
             &[0x40, 0],
         ];
         let came = packets.concat();
@@ -153,12 +177,14 @@ mod tests {
         let at = |needle: &[u8]| came.windows(needle.len()).position(|window| window == needle).unwrap();
         expected[at(&[0x01, 0x02, 0x95]) + 2] = INSTEAD;
         expected[at(&[0xff, 0xff, 0x95]) + 2] = INSTEAD;
+        expected[at(&[0x01, 0x02, 0xa1]) + 2] = INSTEAD;
         for step in [1, 2, 3, 5, 7, came.len()] {
             let (odd, mut scan, mut read) = (OddReasons::default(), Scan::Type, came.clone());
             read.chunks_mut(step).for_each(|bytes| scan.read(bytes, &odd));
             assert_eq!((read, scan), (expected.clone(), Scan::Type), "in steps of {step}");
-            let taken = [0x0102, 0xffff, 0x1234, 0x0102].map(|id| odd.take(id));
-            assert_eq!(taken, [Some(PACKET_TOO_LARGE), Some(PACKET_TOO_LARGE), None, None]);
+            let taken = [0x0102, 0xffff, 0x1234, 0x0102, 0x0102].map(|id| odd.take(id));
+            assert_eq!(taken, [Some(PACKET_TOO_LARGE), Some(PACKET_TOO_LARGE), None, Some(0xa1), None]);
+            assert!(odd.0.lock().is_empty());
         }
     }
 }

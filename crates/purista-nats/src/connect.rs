@@ -13,6 +13,7 @@ use crate::{
     config::{Config, address},
     error::{error, from_connect},
     options::{options, reconnect_delay},
+    replies::Replies,
 };
 
 /// Connects to one of the servers, in an order by chance, which spreads clients over a cluster. Each is tried by itself, as
@@ -21,6 +22,7 @@ pub(crate) async fn connect(
     config: &Config,
     link: &Link,
     events: &mpsc::Sender<Event>,
+    replies: &Arc<Replies>,
     was_connected: &Arc<AtomicBool>,
     closing: &CancellationToken,
 ) -> Result<Client> {
@@ -29,7 +31,7 @@ pub(crate) async fn connect(
     let mut failed = Vec::<(usize, &ServerUrl, Error)>::new();
     for (place, server) in servers {
         let delay = reconnect_delay(config, Arc::clone(was_connected), closing.clone());
-        let options = options(config, link, events.clone()).await?.reconnect_delay_callback(delay);
+        let options = options(config, link, events.clone(), Arc::clone(replies)).await?.reconnect_delay_callback(delay);
         match options.connect(address(server)?).await {
             Ok(client) => {
                 know_all(&client, config).await?;

@@ -99,12 +99,12 @@ impl Connection {
         let closing = CancellationToken::new();
         let (events, told) = mpsc::channel(128);
         let was_connected = Arc::new(AtomicBool::new(false));
-        let client = connect(config, &link, &events, &was_connected, &closing).await?;
+        let replies = Arc::new(Replies::default());
+        let client = connect(config, &link, &events, &replies, &was_connected, &closing).await?;
         drop(events);
         was_connected.store(true, Ordering::Release);
         let inbox = format!("{}.{}.", config.inbox_prefix, Id::random());
         let subscriber = client.subscribe(format!("{inbox}*")).await.map_err(from_subscribe)?;
-        let replies = Arc::new(Replies::default());
         let routes = Arc::new(Routes::default());
         let inbox_route = routes.add(format!("{inbox}*"), None, None);
         let connection = Arc::new(Self {
@@ -332,10 +332,6 @@ impl Connection {
 
     pub(crate) fn server_info(&self) -> async_nats::ServerInfo {
         self.client.server_info()
-    }
-
-    pub(crate) fn forbid_replies_to(&self, subject: &str) {
-        self.replies.forbid(subject);
     }
 
     /// Gives up what has the longest subject, as the server ends the connection for it.

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, Credentials},
-    error::error,
+    error::{Violation, error, violation},
+    replies::Replies,
+    supervisor::text,
 };
 
 /// How many messages the client keeps for each of its subscriptions.
@@ -28,6 +30,7 @@ pub(crate) async fn options(
     config: &Config,
     link: &Link,
     events: mpsc::Sender<Event>,
+    replies: Arc<Replies>,
 ) -> Result<ConnectOptions> {
     let name = link.instance_id().to_string();
     let mut options = ConnectOptions::new()
@@ -43,6 +46,12 @@ pub(crate) async fn options(
         .skip_subject_validation(true)
         .require_tls(config.requires_tls())
         .event_callback(move |event| {
+            // At once: who published counts on it after a round trip, which comes another way.
+            if let Event::ServerError(error) = &event
+                && let Some(Violation::Publish(subject)) = violation(&text(error))
+            {
+                replies.forbid(&subject);
+            }
             let events = events.clone();
             async move {
                 // Nobody listens any more once the connection is closing.

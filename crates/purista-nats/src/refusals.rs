@@ -86,7 +86,6 @@ impl Connection {
     }
 
     fn publish_refused(&self, subject: &str, text: &str) {
-        self.forbid_replies_to(subject);
         let publishers: Vec<_> = self.refusals.publishers.lock().iter().filter_map(Weak::upgrade).collect();
         publishers.iter().for_each(|publisher| publisher.publish_refused(subject, text));
         if self.is_inbox_of_somebody(subject) {

@@ -53,7 +53,7 @@ pub(crate) async fn supervise(
         let Some(connection) = connection.upgrade() else { return };
         let mut is_expected = event.is_none();
         match event {
-            Some(Event::ServerError(error)) => is_expected = connection.refused_by_server(&text(error)),
+            Some(Event::ServerError(error)) => is_expected = connection.refused_by_server(&text(&error)),
             Some(Event::ClientError(error)) => tracing::debug!(%error, "the client reports"),
             Some(Event::Disconnected) => {
                 restoring = None;
@@ -75,9 +75,10 @@ pub(crate) async fn supervise(
     }
 }
 
-fn text(error: ServerError) -> String {
+/// Returns what the server said.
+pub(crate) fn text(error: &ServerError) -> String {
     match error {
-        ServerError::Other(text) => text,
+        ServerError::Other(text) => text.clone(),
         other => other.to_string(),
     }
 }
