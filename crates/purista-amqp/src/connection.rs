@@ -88,7 +88,7 @@ impl Connection {
             uses_dead_letters: AtomicBool::new(false),
         });
         let session = connection.session();
-        tokio::spawn(keep_connected(Arc::downgrade(&connection), session));
+        tokio::spawn(keep_connected(Arc::downgrade(&connection), session, config.max_reconnect_delay));
         tokio::spawn(keep_whole(Arc::downgrade(&connection)));
         Ok(connection)
     }
@@ -276,10 +276,6 @@ impl Connection {
 impl Reconnect for Connection {
     type Session = Session;
 
-    fn max_reconnect_delay(&self) -> Duration {
-        self.config.max_reconnect_delay
-    }
-
     async fn restore(&self) -> Result<Arc<Session>> {
         let live = match Live::open(&self.config, &self.topology, self.link()).await {
             Ok(live) => live,
@@ -306,10 +302,6 @@ impl Reconnect for Connection {
     async fn lost(session: &Session) -> String {
         session.lost().await;
         "the connection to the broker was lost".to_owned()
-    }
-
-    fn is_lost(session: &Session) -> bool {
-        session.is_lost()
     }
 }
 

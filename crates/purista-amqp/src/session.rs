@@ -7,10 +7,7 @@ use lapin::{
     protocol::AMQPSoftError,
     types::{FieldTable, ShortString},
 };
-use purista_core::{
-    ErrorKind, Id, Result,
-    adapter::{Attempts, ServerUrl},
-};
+use purista_core::{ErrorKind, Id, Result, adapter::ServerUrl};
 use tokio::time::timeout;
 
 use crate::{
@@ -45,14 +42,7 @@ impl Deref for Session {
 impl Session {
     /// Connects to the first server that answers, and declares what everything is bound to.
     pub(crate) async fn open(config: &Config, topology: &Topology, instance_id: &Id) -> Result<Self> {
-        let mut attempts = Attempts::default();
-        for server in &config.servers {
-            match Self::open_at(config, server, topology, instance_id).await {
-                Ok(session) => return Ok(session),
-                Err(error) => attempts.failed(server, error),
-            }
-        }
-        Err(attempts.into_error())
+        config.servers.first_that_takes(|server| Self::open_at(config, server, topology, instance_id)).await
     }
 
     async fn open_at(

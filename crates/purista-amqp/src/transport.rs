@@ -2,8 +2,10 @@ use std::{sync::Arc, time::Duration};
 
 use lapin::types::ShortString;
 use purista_core::{
-    Capabilities, Capability, Command, ErrorKind, Granted, Id, Message, Result, Subscription,
-    adapter::{Backoff, DeadLetter, Intake, Link, Live, Publish, Transport},
+    Capabilities, Capability, Command, ErrorKind, Id, Message, Result, Subscription,
+    adapter::{
+        ACKNOWLEDGING, Backoff, CONNECTION, DeadLetter, Intake, Link, Live, Publish, ROUTING, Transport,
+    },
 };
 use tokio::time::{Instant, sleep};
 
@@ -23,28 +25,15 @@ use crate::{
 pub(crate) const NAME: &str = "amqp";
 
 /// What both topologies give.
-const GIVEN: Capabilities = Capabilities::NONE
+const GIVEN: Capabilities = ROUTING
+    .with_all(ACKNOWLEDGING)
+    .with_all(CONNECTION)
     .with(Capability::DurableSubscriptions)
     .with(Capability::SurvivesBrokerKill)
-    .with(Capability::BrokerConfirm)
-    .with(Capability::TransientSubscriptions)
-    .with(Capability::SharedSubscriptions)
-    .with(Capability::BroadcastSubscriptions)
     .with(Capability::GroupHandover)
-    .with(Capability::ManualAcknowledgement)
-    .with(Capability::BoundedRetry)
-    .with(Capability::DelayedRetry)
     .with(Capability::DeadLetter)
     .with(Capability::MustRoute)
-    .with(Capability::NoResponder)
-    .with(Capability::MessageExpiry)
-    .with(Capability::AtLeastOnceCommands)
-    .with(Capability::SenderOrder)
-    .with(Capability::RegisterAfterStart)
-    .with(Capability::Unregister)
-    .with(Capability::Reconnect)
-    .with(Capability::Tls)
-    .with(Capability::Authentication);
+    .with(Capability::AtLeastOnceCommands);
 
 /// How long a response waits for the broker to take it.
 const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
@@ -145,25 +134,20 @@ impl Transport for AmqpTransport {
         self.send_response(&refusal, &Reply { deadline: None, refuses: true, ..reply_to }).await
     }
 
-    async fn consume_command(
-        &self,
-        command: &Command,
-        granted: &Granted,
-        intake: Intake<Self>,
-    ) -> Result<AmqpConsumer> {
+    async fn consume_command(&self, command: &Command, intake: Intake<Self>) -> Result<AmqpConsumer> {
         let connection = self.live.connection()?;
-        let plans = connection.topology.command(command, granted, instance_id(&connection));
+        let plans = connection.topology.command(command, &intake.granted(), instance_id(&connection));
         QueueConsumer::open(connection, plans, intake).await.map(AmqpConsumer)
     }
 
     async fn consume_subscription(
         &self,
         subscription: &Subscription,
-        granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<AmqpConsumer> {
         let connection = self.live.connection()?;
-        let plan = connection.topology.subscription(subscription, granted, instance_id(&connection));
+        let granted = intake.granted();
+        let plan = connection.topology.subscription(subscription, &granted, instance_id(&connection));
         if granted.dead_letter || granted.durable {
             connection.declare_dead_letters(&connection.session()).await?;
         }

@@ -131,6 +131,13 @@ impl Capabilities {
         self
     }
 
+    /// Adds all capabilities of another set.
+    #[must_use]
+    pub const fn with_all(mut self, others: Self) -> Self {
+        self.given |= others.given;
+        self
+    }
+
     /// Takes a capability away.
     #[must_use]
     pub const fn without(mut self, capability: Capability) -> Self {

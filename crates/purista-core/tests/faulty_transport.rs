@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use purista_core::{
     Capabilities, Capability, Command, CommandDraft, CommandOptions, Context, Error, ErrorKind, EventBridge,
-    EventBridgeExt as _, EventDraft, Filter, Granted, Id, Message, Payload, Registration, Result, Service,
+    EventBridgeExt as _, EventDraft, Filter, Id, Message, Payload, Registration, Result, Service,
     ServiceAddress, Subscription,
     adapter::{
         Acknowledgement, Busy, Consumer, DeadLetter, Delivery, Engine, EngineConfig, Intake, Link, Publish,
@@ -127,16 +127,11 @@ impl Transport for Faulty {
         Ok(())
     }
 
-    async fn consume_command(&self, _: &Command, _: &Granted, intake: Intake<Self>) -> Result<Consuming> {
+    async fn consume_command(&self, _: &Command, intake: Intake<Self>) -> Result<Consuming> {
         self.consume(intake).await
     }
 
-    async fn consume_subscription(
-        &self,
-        _: &Subscription,
-        _: &Granted,
-        intake: Intake<Self>,
-    ) -> Result<Consuming> {
+    async fn consume_subscription(&self, _: &Subscription, intake: Intake<Self>) -> Result<Consuming> {
         self.consume(intake).await
     }
 

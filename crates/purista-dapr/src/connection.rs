@@ -118,7 +118,8 @@ impl Connection {
     }
 
     fn watch(self: &Arc<Self>) {
-        tokio::spawn(keep_connected(Arc::downgrade(self), Arc::new(self.watched())));
+        let session = Arc::new(self.watched());
+        tokio::spawn(keep_connected(Arc::downgrade(self), session, self.config.max_reconnect_delay));
     }
 
     fn watched(&self) -> Session {
@@ -327,10 +328,6 @@ async fn found(config: &Config, sidecar: &Sidecar) -> Result<Metadata> {
 impl Reconnect for Connection {
     type Session = Session;
 
-    fn max_reconnect_delay(&self) -> Duration {
-        self.config.max_reconnect_delay
-    }
-
     async fn restore(&self) -> Result<Arc<Session>> {
         self.sidecar.connect_again()?;
         let session = self.session().await.map_err(|failure| failure.into_error("start"))?;
@@ -340,9 +337,5 @@ impl Reconnect for Connection {
 
     async fn lost(session: &Session) -> String {
         session.lost().await
-    }
-
-    fn is_lost(_session: &Session) -> bool {
-        false
     }
 }

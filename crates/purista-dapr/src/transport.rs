@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use purista_core::{
-    Capabilities, Command, Error, ErrorKind, Granted, Message, Result, Subscription,
+    Capabilities, Command, Error, ErrorKind, Message, Result, Subscription,
     adapter::{DeadLetter, Intake, Link, Live, Publish, Transport, milliseconds_left},
 };
 use tokio::time::Instant;
@@ -152,12 +152,7 @@ impl Transport for DaprTransport {
         Ok(())
     }
 
-    async fn consume_command(
-        &self,
-        command: &Command,
-        _granted: &Granted,
-        intake: Intake<Self>,
-    ) -> Result<DaprConsumer> {
+    async fn consume_command(&self, command: &Command, intake: Intake<Self>) -> Result<DaprConsumer> {
         let connection = self.live.connection()?;
         let app_id = self.config.app_ids.find(&command.address);
         if app_id != connection.app_id {
@@ -172,7 +167,6 @@ impl Transport for DaprTransport {
     async fn consume_subscription(
         &self,
         subscription: &Subscription,
-        _granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<DaprConsumer> {
         let connection = self.live.connection()?;

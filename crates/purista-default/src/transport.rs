@@ -2,30 +2,19 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use purista_core::{
-    Capabilities, Capability, Command, Error, ErrorKind, Granted, Id, Message, Result, ServiceAddress,
-    Sharing, Subscription,
-    adapter::{Consumer, DeadLetter, Intake, Link, Publish, Stop, Transport},
+    Capabilities, Capability, Command, Error, ErrorKind, Id, Message, Result, ServiceAddress, Sharing,
+    Subscription,
+    adapter::{ACKNOWLEDGING, Consumer, DeadLetter, Intake, Link, Publish, ROUTING, Stop, Transport},
 };
 use tokio::time::Instant;
 
 use crate::{Hub, hub::WeakHub, routes::SubscriberKey};
 
-const GIVEN: Capabilities = Capabilities::NONE
-    .with(Capability::BrokerConfirm)
-    .with(Capability::TransientSubscriptions)
-    .with(Capability::SharedSubscriptions)
-    .with(Capability::BroadcastSubscriptions)
-    .with(Capability::ManualAcknowledgement)
-    .with(Capability::BoundedRetry)
-    .with(Capability::DelayedRetry)
+const GIVEN: Capabilities = ROUTING
+    .with_all(ACKNOWLEDGING)
     .with(Capability::DeadLetter)
     .with(Capability::LongHandlers)
-    .with(Capability::MustRoute)
-    .with(Capability::NoResponder)
-    .with(Capability::MessageExpiry)
-    .with(Capability::SenderOrder)
-    .with(Capability::RegisterAfterStart)
-    .with(Capability::Unregister);
+    .with(Capability::MustRoute);
 
 /// The mapping onto a [`Hub`].
 #[derive(Debug)]
@@ -84,12 +73,7 @@ impl Transport for InProcess {
         Ok(())
     }
 
-    async fn consume_command(
-        &self,
-        command: &Command,
-        _granted: &Granted,
-        intake: Intake<Self>,
-    ) -> Result<Membership> {
+    async fn consume_command(&self, command: &Command, intake: Intake<Self>) -> Result<Membership> {
         let instance_id = self.link()?.instance_id().clone();
         let address = command.address.clone();
         let capacity = self.hub.config().queue_capacity;
@@ -100,13 +84,12 @@ impl Transport for InProcess {
     async fn consume_subscription(
         &self,
         subscription: &Subscription,
-        granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<Membership> {
         let instance_id = self.link()?.instance_id().clone();
         let key = SubscriberKey {
             address: subscription.subscriber.clone(),
-            instance_id: (granted.sharing == Sharing::Broadcast).then(|| instance_id.clone()),
+            instance_id: (intake.granted().sharing == Sharing::Broadcast).then(|| instance_id.clone()),
         };
         let capacity = self.hub.config().queue_capacity;
         let (filter, member) = (&subscription.filter, instance_id.clone());

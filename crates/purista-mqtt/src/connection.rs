@@ -70,7 +70,9 @@ impl Connection {
             settles: Mutex::new(Instant::now()),
             next_check: Mutex::new(Instant::now()),
         });
-        tokio::spawn(keep_connected(Arc::downgrade(&connection), Arc::clone(&session)));
+        let kept =
+            keep_connected(Arc::downgrade(&connection), Arc::clone(&session), config.max_reconnect_delay);
+        tokio::spawn(kept);
         match connection.subscribe_all(&session).await {
             Err(_) if session.is_lost() => connection.is_restored(&session).await?,
             subscribed => subscribed?,
@@ -151,10 +153,6 @@ impl Connection {
 impl Reconnect for Connection {
     type Session = Session;
 
-    fn max_reconnect_delay(&self) -> Duration {
-        self.config.max_reconnect_delay
-    }
-
     fn steady_after(&self) -> Duration {
         self.config.max_reconnect_delay
     }
@@ -171,10 +169,6 @@ impl Reconnect for Connection {
     async fn lost(session: &Session) -> String {
         session.lost().await;
         session.reason()
-    }
-
-    fn is_lost(session: &Session) -> bool {
-        session.is_lost()
     }
 }
 

@@ -5,10 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use purista_core::{
-    Capability, Error, ErrorKind, Result,
-    adapter::{Attempts, ServerUrl},
-};
+use purista_core::{Capability, Error, ErrorKind, Result, adapter::ServerUrl};
 use rumqttc::{
     AsyncClient, DisconnectProperties, DisconnectReasonCode, Event, Packet, PubAck, PubAckReason, Publish,
     PublishNoticeError, PublishResult, QoS, RetainForwardRule, SubscribeFilterInput, SubscribeProperties,
@@ -114,14 +111,7 @@ impl Failed {
 impl Session {
     /// Connects to one server after the other until one takes it.
     pub(crate) async fn open(config: &Config, spec: &SessionSpec, inbox: impl Inbox) -> Result<Self> {
-        let mut attempts = Attempts::default();
-        for server in &config.servers {
-            match Self::connect(config, server, spec, inbox.clone()).await {
-                Ok(session) => return Ok(session),
-                Err(error) => attempts.failed(server, error),
-            }
-        }
-        Err(attempts.into_error())
+        config.servers.first_that_takes(|server| Self::connect(config, server, spec, inbox.clone())).await
     }
 
     async fn connect(

@@ -10,7 +10,7 @@ use std::{
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use purista_core::{
-    Granted, Message, Result, Subscription,
+    Message, Result, Subscription,
     adapter::{Backoff, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
 };
 use rumqttc::Publish;
@@ -102,10 +102,10 @@ impl SubscriptionConsumer {
     pub(crate) async fn open(
         connection: Arc<Connection>,
         subscription: &Subscription,
-        granted: &Granted,
         intake: Intake<MqttTransport>,
     ) -> Result<Self> {
-        let attachment = Arc::new(Attachment::new(Arc::clone(&connection), subscription, granted));
+        let granted = intake.granted();
+        let attachment = Arc::new(Attachment::new(Arc::clone(&connection), subscription, &granted));
         attachment.agree().await?;
         let mut attached = attachment.attach().await?;
         let (to, questions) = mpsc::channel(QUESTIONS_CAPACITY);

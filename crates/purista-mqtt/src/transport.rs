@@ -1,8 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use purista_core::{
-    Capabilities, Capability, Command, ErrorKind, Granted, Message, Result, Subscription,
-    adapter::{DeadLetter, Intake, Link, Live, Publish, Transport},
+    Capabilities, Capability, Command, ErrorKind, Message, Result, Subscription,
+    adapter::{ACKNOWLEDGING, CONNECTION, DeadLetter, Intake, Link, Live, Publish, ROUTING, Transport},
 };
 use rumqttc::PubAckReason;
 use tokio::time::Instant;
@@ -21,25 +21,12 @@ use crate::{
 pub(crate) const NAME: &str = "mqtt";
 
 /// What MQTT 5 gives.
-const GIVEN: Capabilities = Capabilities::NONE
-    .with(Capability::BrokerConfirm)
-    .with(Capability::TransientSubscriptions)
-    .with(Capability::SharedSubscriptions)
-    .with(Capability::BroadcastSubscriptions)
-    .with(Capability::ManualAcknowledgement)
-    .with(Capability::BoundedRetry)
-    .with(Capability::DelayedRetry)
+const GIVEN: Capabilities = ROUTING
+    .with_all(ACKNOWLEDGING)
+    .with_all(CONNECTION)
     .with(Capability::LongHandlers)
     .with(Capability::MustRoute)
-    .with(Capability::NoResponder)
-    .with(Capability::MessageExpiry)
-    .with(Capability::SenderOrder)
-    .with(Capability::RegisterAfterStart)
-    .with(Capability::Unregister)
-    .with(Capability::Reconnect)
     .with(Capability::WireCompatible)
-    .with(Capability::Tls)
-    .with(Capability::Authentication)
     .with_expiry_granularity(Duration::from_secs(1));
 
 /// The mapping onto MQTT.
@@ -125,12 +112,7 @@ impl Transport for MqttTransport {
         sent.map_err(|failed| failed.into_error("respond"))
     }
 
-    async fn consume_command(
-        &self,
-        command: &Command,
-        _granted: &Granted,
-        intake: Intake<Self>,
-    ) -> Result<MqttConsumer> {
+    async fn consume_command(&self, command: &Command, intake: Intake<Self>) -> Result<MqttConsumer> {
         CommandConsumer::open(self.live.connection()?, &command.address, intake)
             .await
             .map(MqttConsumer::Command)
@@ -139,10 +121,9 @@ impl Transport for MqttTransport {
     async fn consume_subscription(
         &self,
         subscription: &Subscription,
-        granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<MqttConsumer> {
-        let consumer = SubscriptionConsumer::open(self.live.connection()?, subscription, granted, intake);
+        let consumer = SubscriptionConsumer::open(self.live.connection()?, subscription, intake);
         consumer.await.map(MqttConsumer::Subscription)
     }
 

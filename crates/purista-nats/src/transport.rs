@@ -2,8 +2,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use async_nats::Subject;
 use purista_core::{
-    Capabilities, Capability, Command, Filter, Granted, Message, MessageType, Result, Sharing, Subscription,
-    adapter::{DeadLetter, Intake, Link, Live, Publish, Transport},
+    Capabilities, Capability, Command, Filter, Message, MessageType, Result, Sharing, Subscription,
+    adapter::{ACKNOWLEDGING, CONNECTION, DeadLetter, Intake, Link, Live, Publish, ROUTING, Transport},
 };
 use tokio::time::Instant;
 
@@ -25,30 +25,15 @@ use crate::{
 pub(crate) const NAME: &str = "nats";
 
 /// What core NATS gives.
-const CORE: Capabilities = Capabilities::NONE
-    .with(Capability::TransientSubscriptions)
-    .with(Capability::SharedSubscriptions)
-    .with(Capability::BroadcastSubscriptions)
-    .with(Capability::NoResponder)
-    .with(Capability::MessageExpiry)
-    .with(Capability::SenderOrder)
-    .with(Capability::RegisterAfterStart)
-    .with(Capability::Unregister)
-    .with(Capability::Reconnect)
-    .with(Capability::WireCompatible)
-    .with(Capability::Tls)
-    .with(Capability::Authentication);
+const CORE: Capabilities = ROUTING.with_all(CONNECTION).with(Capability::WireCompatible);
 
 /// What JetStream adds. It cannot tell whether a subscription wants what it keeps.
 const JETSTREAM: Capabilities = CORE
+    .with_all(ACKNOWLEDGING)
     .with(Capability::DurableSubscriptions)
     .with(Capability::SurvivesBrokerKill)
-    .with(Capability::BrokerConfirm)
     .with(Capability::GroupHandover)
-    .with(Capability::ManualAcknowledgement)
     .with(Capability::RedeliveryCount)
-    .with(Capability::BoundedRetry)
-    .with(Capability::DelayedRetry)
     .with(Capability::DeadLetter)
     .with(Capability::LongHandlers);
 
@@ -183,12 +168,7 @@ impl Transport for NatsTransport {
         self.live.connection()?.publish(reply_to, None, Some(refusal_headers()), refusal.encode()).await
     }
 
-    async fn consume_command(
-        &self,
-        command: &Command,
-        _granted: &Granted,
-        intake: Intake<Self>,
-    ) -> Result<NatsConsumer> {
+    async fn consume_command(&self, command: &Command, intake: Intake<Self>) -> Result<NatsConsumer> {
         let connection = self.live.connection()?;
         if command.options.success_event.is_some() {
             ensure_with_limits(&connection, StreamKind::EventsAndResponses, self.until()).await?;
@@ -209,10 +189,9 @@ impl Transport for NatsTransport {
     async fn consume_subscription(
         &self,
         subscription: &Subscription,
-        granted: &Granted,
         intake: Intake<Self>,
     ) -> Result<NatsConsumer> {
-        let connection = self.live.connection()?;
+        let (connection, granted) = (self.live.connection()?, intake.granted());
         let instance_id = connection.link().instance_id().to_string();
         let own_instance = (granted.sharing == Sharing::Broadcast).then_some(instance_id.as_str());
         let name = consumer_name(&subscription.subscriber, own_instance);

@@ -9,7 +9,7 @@ use super::{
     Delivery, Link, Pass, Transport, dispatch,
     registered::{Endpoint, Registered},
 };
-use crate::{error::Error, message::Message};
+use crate::{error::Error, grant::Granted, message::Message};
 
 /// Where a transport hands over the deliveries of one registration.
 ///
@@ -36,6 +36,12 @@ pub enum Busy {
 }
 
 impl<T: Transport> Intake<T> {
+    /// Returns what the registration got of what it asked for.
+    #[must_use]
+    pub fn granted(&self) -> Granted {
+        self.0.granted()
+    }
+
     /// Returns how many handlers may run at once.
     #[must_use]
     pub fn max_concurrency(&self) -> usize {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Backoff, Connectivity, Throttle};
@@ -18,9 +19,6 @@ pub trait Reconnect: Deref<Target = Connectivity> + Send + Sync + 'static {
     /// One connection of the client, which never comes back.
     type Session: Send + Sync + 'static;
 
-    /// Returns the longest pause between two attempts to connect; they start at 100 ms.
-    fn max_reconnect_delay(&self) -> Duration;
-
     /// Returns how long a connection has to last for the pauses to start anew; they do after each by default. Two clients
     /// that throw each other out, as a broker does whose clients have the same id, do so less and less often with it.
     fn steady_after(&self) -> Duration {
@@ -30,15 +28,21 @@ pub trait Reconnect: Deref<Target = Connectivity> + Send + Sync + 'static {
     /// Connects again, and restores everything.
     fn restore(&self) -> impl Future<Output = Result<Arc<Self::Session>>> + Send;
 
-    /// Waits until a connection is lost. Returns why.
+    /// Waits until a connection is lost. Returns why, and at once if it is lost already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     fn lost(session: &Self::Session) -> impl Future<Output = String> + Send;
-
-    /// Returns whether a connection is lost.
-    fn is_lost(session: &Self::Session) -> bool;
 }
 
-/// Connects again whenever the connection is lost, until it is dropped or [closing](Connectivity::closing).
-pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<C::Session>) {
+/// Connects again whenever the connection is lost, until it is dropped or [closing](Connectivity::closing). The pauses between
+/// two attempts grow from 100 ms to `max_delay`.
+pub async fn keep_connected<C: Reconnect>(
+    connection: Weak<C>,
+    mut session: Arc<C::Session>,
+    max_delay: Duration,
+) {
     let Some(closing) = connection.upgrade().map(|current| current.closing().clone()) else {
         return;
     };
@@ -56,7 +60,7 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
         }
         current.went_down(&reason);
         if since.is_none_or(|since: Instant| since.elapsed() >= current.steady_after()) {
-            backoff = Backoff::new(Duration::from_millis(100), current.max_reconnect_delay());
+            backoff = Backoff::new(Duration::from_millis(100), max_delay);
         }
         drop(current);
         session = loop {
@@ -71,7 +75,7 @@ pub async fn keep_connected<C: Reconnect>(connection: Weak<C>, mut session: Arc<
                 restored = timeout(RESTORE_TIMEOUT, current.restore()) => restored,
             };
             match restored {
-                Ok(Ok(session)) if !C::is_lost(&session) => {
+                Ok(Ok(session)) if C::lost(&session).now_or_never().is_none() => {
                     current.came_up();
                     since = Some(Instant::now());
                     break session;

@@ -55,15 +55,12 @@ impl<T: Transport> Engine<T> {
 
     pub(super) async fn open(&self, registered: &Arc<Registered<T>>) -> Result<()> {
         let intake = Intake(Arc::clone(registered));
-        let granted = &registered.granted();
         let consumer = self
             .within_operation_timeout("register", async {
                 match &registered.endpoint {
-                    Endpoint::Command(command, _) => {
-                        self.transport.consume_command(command, granted, intake).await
-                    }
+                    Endpoint::Command(command, _) => self.transport.consume_command(command, intake).await,
                     Endpoint::Subscription(subscription, _) => {
-                        self.transport.consume_subscription(subscription, granted, intake).await
+                        self.transport.consume_subscription(subscription, intake).await
                     }
                 }
             })

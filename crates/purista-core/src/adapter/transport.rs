@@ -8,7 +8,6 @@ use super::{DeadLetter, Intake, Link};
 use crate::{
     capability::Capabilities,
     error::Result,
-    grant::Granted,
     message::Message,
     options::{Command, Subscription},
 };
@@ -65,7 +64,6 @@ pub trait Transport: Debug + Send + Sync + Sized + 'static {
     fn consume_command(
         &self,
         command: &Command,
-        granted: &Granted,
         intake: Intake<Self>,
     ) -> impl Future<Output = Result<Self::Consumer>> + Send;
 
@@ -73,7 +71,6 @@ pub trait Transport: Debug + Send + Sync + Sized + 'static {
     fn consume_subscription(
         &self,
         subscription: &Subscription,
-        granted: &Granted,
         intake: Intake<Self>,
     ) -> impl Future<Output = Result<Self::Consumer>> + Send;
 

@@ -7,7 +7,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 use purista_core::{
-    Capabilities, Capability, Command, Error, ErrorKind, Granted, Message, Result, Subscription,
+    Capabilities, Capability, Command, Error, ErrorKind, Message, Result, Subscription,
     adapter::{Consumer, DeadLetter, Engine, EngineConfig, Intake, Link, Publish, Stop, Transport},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -132,16 +132,11 @@ impl Transport for Slow {
         Ok(())
     }
 
-    async fn consume_command(&self, _: &Command, _: &Granted, intake: Intake<Self>) -> Result<Consuming> {
+    async fn consume_command(&self, _: &Command, intake: Intake<Self>) -> Result<Consuming> {
         self.consume(intake).await
     }
 
-    async fn consume_subscription(
-        &self,
-        _: &Subscription,
-        _: &Granted,
-        intake: Intake<Self>,
-    ) -> Result<Consuming> {
+    async fn consume_subscription(&self, _: &Subscription, intake: Intake<Self>) -> Result<Consuming> {
         self.consume(intake).await
     }
 

@@ -64,6 +64,25 @@ mod tests {
         attempts.into_error().to_string()
     }
 
+    #[tokio::test]
+    async fn the_first_server_that_takes_the_connection_is_the_last_one_that_is_tried() {
+        let list = ServerList::parse("amqp://one,amqp://two,amqp://three", SCHEMES).unwrap();
+        let tried = parking_lot::Mutex::new(Vec::new());
+        let connect = async |server: &ServerUrl, taker: &str| {
+            tried.lock().push(server.to_string());
+            if server.to_string() == taker {
+                Ok(())
+            } else {
+                Err(Error::new(ErrorKind::Unavailable, "start"))
+            }
+        };
+        list.first_that_takes(|server| connect(server, "amqp://two:5672")).await.unwrap();
+        assert_eq!(*tried.lock(), ["amqp://one:5672", "amqp://two:5672"]);
+        let none = list.first_that_takes(|server| connect(server, "amqp://four:5672")).await.unwrap_err();
+        assert_eq!(none.kind(), ErrorKind::Unavailable);
+        assert_eq!(tried.lock().len(), 5);
+    }
+
     #[test]
     fn the_attempt_that_came_furthest_tells() {
         use ErrorKind::{Forbidden, InvalidConfig, Tls, Unauthenticated, Unavailable, Unexpected};

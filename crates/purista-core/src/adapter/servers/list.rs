@@ -1,7 +1,7 @@
 use std::slice;
 
 use super::{
-    COMMA, ServerUrl, UrlScheme, UserInfo, refused,
+    Attempts, COMMA, ServerUrl, UrlScheme, UserInfo, refused,
     url::{beginning_with, trimmed},
 };
 use crate::error::Result;
@@ -82,6 +82,29 @@ impl ServerList {
     /// Returns the servers, in their order; there is at least one.
     pub fn iter(&self) -> slice::Iter<'_, ServerUrl> {
         self.servers.iter()
+    }
+
+    /// Connects to one server after the other until one takes the connection.
+    ///
+    /// # Errors
+    ///
+    /// That of the attempt that came furthest, as [`Attempts`] returns it.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as an attempt is.
+    pub async fn first_that_takes<'s, T, F: Future<Output = Result<T>>>(
+        &'s self,
+        connect: impl Fn(&'s ServerUrl) -> F,
+    ) -> Result<T> {
+        let mut attempts = Attempts::default();
+        for server in self {
+            match connect(server).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => attempts.failed(server, error),
+            }
+        }
+        Err(attempts.into_error())
     }
 
     /// Returns user and password.
