@@ -31,7 +31,8 @@ pub(crate) async fn connect(
     let mut failed = Vec::<(usize, &ServerUrl, Error)>::new();
     for (place, server) in servers {
         let delay = reconnect_delay(config, Arc::clone(was_connected), closing.clone());
-        let options = options(config, link, events.clone(), Arc::clone(replies)).await?.reconnect_delay_callback(delay);
+        let options =
+            options(config, link, events.clone(), Arc::clone(replies)).await?.reconnect_delay_callback(delay);
         match options.connect(address(server)?).await {
             Ok(client) => {
                 know_all(&client, config).await?;
