@@ -2,14 +2,13 @@ use std::time::Duration;
 
 use purista_core::{
     Result,
-    adapter::{Engine, EngineConfig, PairSetter, Variables},
+    adapter::{EngineConfig, Variables},
 };
 
 use crate::{
     AmqpBridge, QueueType,
-    address::MAX_SHORT_STRING,
-    config::{Config, Credentials, invalid},
-    transport::{AmqpTransport, NAME},
+    config::{Config, Credentials},
+    transport::AmqpTransport,
 };
 
 /// Configures an [`AmqpBridge`].
@@ -22,38 +21,18 @@ pub struct AmqpBridgeBuilder {
 
 impl AmqpBridgeBuilder {
     purista_core::builder_start! {
+        Config, AmqpTransport => AmqpBridge;
         /// | `PURISTA_AMQP_URL` | the servers, needed |
-        /// | `PURISTA_AMQP_USER`, `PURISTA_AMQP_PASSWORD` | [`user_and_password`](Self::user_and_password) |
-        /// | `PURISTA_AMQP_VHOST` | [`vhost`](Self::vhost) |
-        /// | `PURISTA_AMQP_CA` | [`root_certificates`](Self::root_certificates) |
-        /// | `PURISTA_AMQP_CERTIFICATE`, `PURISTA_AMQP_KEY` | [`client_certificate`](Self::client_certificate) |
-        /// | `PURISTA_AMQP_PREFIX` | [`prefix`](Self::prefix) |
-        /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
-        Config, NAME
+        "PURISTA_AMQP_USER" and "PURISTA_AMQP_PASSWORD" => user_and_password;
+        "PURISTA_AMQP_VHOST" => vhost;
+        "PURISTA_AMQP_CA" => root_certificates;
+        "PURISTA_AMQP_CERTIFICATE" and "PURISTA_AMQP_KEY" => client_certificate;
+        "PURISTA_AMQP_PREFIX" => prefix;
+        "PURISTA_INSTANCE_ID" => instance_id;
     }
 
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
-        let builder = Self::new(variables.required("PURISTA_AMQP_URL")?);
-        let pairs: &[PairSetter<'_, Self>] = &[
-            ("PURISTA_AMQP_USER", "PURISTA_AMQP_PASSWORD", Self::user_and_password),
-            ("PURISTA_AMQP_CERTIFICATE", "PURISTA_AMQP_KEY", Self::client_certificate),
-        ];
-        let builder = variables.apply_pairs(builder, pairs)?;
-        variables.apply(
-            builder,
-            &[
-                ("PURISTA_AMQP_VHOST", Self::vhost),
-                ("PURISTA_AMQP_CA", Self::root_certificates),
-                ("PURISTA_AMQP_PREFIX", Self::prefix),
-                ("PURISTA_INSTANCE_ID", Self::instance_id),
-            ],
-        )
-    }
-
-    /// Authenticates with user name and password.
-    pub fn user_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        let credentials = Credentials::UserAndPassword(user.into(), password.into().into());
-        self.set(|config| config.credentials = credentials)
+        Self::new(variables.required("PURISTA_AMQP_URL")?).with_variables(variables)
     }
 
     /// Authenticates as the subject of the [`client_certificate`](Self::client_certificate) (SASL `EXTERNAL`).
@@ -66,15 +45,20 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.vhost = vhost.into())
     }
 
-    purista_core::server_setters!("`amqps://`");
+    purista_core::server_setters! {
+        "`amqps://`";
+        /// Sets what all exchanges and queues begin with, to separate systems that share a virtual host; `purista` by
+        /// default, as with the TypeScript original. At most 64 bytes.
+        prefix;
+        /// Sets within which time client and broker show a sign of life, the `heartbeat` of AMQP, in whole seconds; 10 s by
+        /// default. After twice that without one the connection counts as lost.
+        keep_alive;
+        /// Limits payload and parameter together, in bytes; by default the 16 MiB that RabbitMQ 4 takes, less room for the
+        /// envelope. If the broker's `max_message_size` is lower, the bridge learns it from the first message that it refuses.
+        max_payload;
+    }
 
     purista_core::engine_setters!(engine);
-
-    /// Sets what all exchanges and queues begin with, to separate systems that share a virtual host; `purista` by
-    /// default, as with the TypeScript original. At most 64 bytes.
-    pub fn prefix(self, prefix: impl Into<String>) -> Self {
-        self.set(|config| config.prefix = prefix.into())
-    }
 
     /// Uses the exchange and the queues of the TypeScript original, to share commands and subscriptions with it. RabbitMQ
     /// compares each message with every binding of that exchange, so each further binding makes it slower.
@@ -106,12 +90,6 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.max_dead_letters = letters)
     }
 
-    /// Sets within which time client and broker show a sign of life, in whole seconds; 10 s by default. After twice that
-    /// without one the connection counts as lost.
-    pub fn heartbeat(self, heartbeat: Duration) -> Self {
-        self.set(|config| config.heartbeat = heartbeat)
-    }
-
     /// Sets how often the bridge checks its exchanges, bindings and consumers, because RabbitMQ does not tell clients when
     /// somebody deletes them; 2 s by default. The bridge restores what is missing. It checks at most 25 registrations per
     /// second.
@@ -119,31 +97,10 @@ impl AmqpBridgeBuilder {
         self.set(|config| config.check_interval = interval)
     }
 
-    /// Limits payload and parameter together, in bytes; by default the 16 MiB that RabbitMQ 4 takes, less room for the
-    /// envelope. If the broker's `max_message_size` is lower, the bridge learns it from the first message that it refuses.
-    pub fn max_payload(self, bytes: usize) -> Self {
-        self.set(|config| config.max_payload = bytes)
-    }
-
     /// Limits how many bytes are on their way to the broker without its confirm; 64 MiB by default. What is sent beyond
     /// that waits.
     pub fn max_unconfirmed_bytes(self, bytes: usize) -> Self {
         self.set(|config| config.max_unconfirmed_bytes = bytes)
-    }
-
-    /// Creates the bridge, which connects at its start.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value is invalid,
-    /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
-    pub fn build(self) -> Result<AmqpBridge> {
-        let config = self.config?;
-        config.validate()?;
-        if self.engine.max_identity_len > MAX_SHORT_STRING {
-            return Err(invalid("AMQP has no names and ids of more than 255 bytes"));
-        }
-        Ok(AmqpBridge { engine: Engine::new(AmqpTransport::new(config), self.engine)? })
     }
 }
 
@@ -165,16 +122,9 @@ mod tests {
             ("PURISTA_AMQP_PREFIX", "acme"),
         ]);
         let config = builder.unwrap().config.unwrap();
-        assert!(matches!(&config.credentials, Credentials::UserAndPassword(user, _) if user == "ada"));
-        assert_eq!((config.prefix.as_str(), config.vhost.as_str()), ("acme", "sales"));
+        assert!(matches!(&config.credentials, Credentials::Login(login) if login.user == "ada"));
+        assert_eq!((config.connection.prefix.as_str(), config.vhost.as_str()), ("acme", "sales"));
         assert!(!format!("{config:?}").contains("hidden"));
-    }
-
-    #[test]
-    fn half_of_a_pair_is_refused() {
-        assert!(from(&[]).is_err());
-        assert!(from(&[("PURISTA_AMQP_URL", "amqp://host"), ("PURISTA_AMQP_USER", "ada")]).is_err());
-        assert!(from(&[("PURISTA_AMQP_URL", "amqp://host"), ("PURISTA_AMQP_KEY", "key.pem")]).is_err());
     }
 
     #[test]
@@ -189,8 +139,8 @@ mod tests {
             AmqpBridge::builder("http://host"),
             builder().prefix(""),
             builder().connect_timeout(Duration::ZERO),
-            builder().heartbeat(Duration::from_millis(999)),
-            builder().heartbeat(Duration::from_secs(65_536)),
+            builder().keep_alive(Duration::from_millis(999)),
+            builder().keep_alive(Duration::from_secs(65_536)),
             builder().max_queue_length(0),
             builder().exchange_name("acme"),
             builder().typescript_topology().exchange_name(""),

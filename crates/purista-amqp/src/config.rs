@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use purista_core::{
-    Error, ErrorKind, Result,
-    adapter::{Parameters, ServerList, ServerUrl, TlsFiles, UrlScheme},
+    Error, Result,
+    adapter::{ConnectionConfig, Parameters, ServerList, ServerUrl, UrlScheme, UserInfo},
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use crate::address::MAX_SHORT_STRING;
 
@@ -22,29 +22,22 @@ pub enum QueueType {
 /// All that is configured about the connection and the mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) servers: ServerList,
+    pub(crate) connection: ConnectionConfig,
     pub(crate) vhost: String,
     pub(crate) credentials: Credentials,
-    pub(crate) tls: TlsFiles,
-    pub(crate) prefix: String,
     pub(crate) is_typescript: bool,
     pub(crate) exchange_name: Option<String>,
     pub(crate) queue_type: QueueType,
     pub(crate) max_queue_length: Option<u32>,
     pub(crate) max_dead_letters: u32,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) heartbeat: Duration,
-    pub(crate) max_reconnect_delay: Duration,
     pub(crate) check_interval: Duration,
-    pub(crate) max_payload: usize,
     pub(crate) max_unconfirmed_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Credentials {
-    UserAndPassword(String, SecretString),
-    /// What a URL says without a password, for somebody else to complete.
-    User,
+    /// A user; without a password if a URL says none, for somebody else to complete.
+    Login(UserInfo),
     /// The certificate that is shown says who it is.
     External,
 }
@@ -68,42 +61,34 @@ impl Config {
         let parameters = parameters.unwrap_or_default();
         let seconds = parameters.number("heartbeat")?.unwrap_or(10);
         let milliseconds = parameters.number("connection_timeout")?.unwrap_or(5_000);
+        let mut connection = ConnectionConfig::new(servers);
+        connection.connect_timeout = Duration::from_millis(milliseconds);
+        connection.keep_alive = Duration::from_secs(seconds);
+        connection.max_payload = MAX_MESSAGE - ENVELOPE;
         Ok(Self {
-            credentials: Credentials::of(&servers, &parameters)?,
-            servers,
+            credentials: Credentials::of(&connection.servers, &parameters)?,
+            connection,
             vhost: vhost.unwrap_or_else(|| "/".to_owned()),
-            tls: TlsFiles::default(),
-            prefix: "purista".to_owned(),
             is_typescript: false,
             exchange_name: None,
             queue_type: QueueType::default(),
             max_queue_length: None,
             max_dead_letters: 100_000,
-            connect_timeout: Duration::from_millis(milliseconds),
-            heartbeat: Duration::from_secs(seconds),
-            max_reconnect_delay: Duration::from_secs(2),
             check_interval: Duration::from_secs(2),
-            max_payload: MAX_MESSAGE - ENVELOPE,
             max_unconfirmed_bytes: 64 << 20,
         })
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        let times = [self.connect_timeout, self.heartbeat, self.max_reconnect_delay, self.check_interval];
-        let limits = [self.max_payload, self.max_unconfirmed_bytes];
+        self.connection.validate()?;
+        self.connection.keep_alive_seconds()?;
         let lengths = [self.max_queue_length.unwrap_or(1), self.max_dead_letters];
-        if times.iter().any(Duration::is_zero) || limits.contains(&0) || lengths.contains(&0) {
-            return Err(invalid("limits and times must be greater than zero"));
-        }
-        if self.heartbeat.as_secs() == 0 || u16::try_from(self.heartbeat.as_secs()).is_err() {
-            return Err(invalid("the heartbeat is 1 to 65,535 whole seconds"));
-        }
-        if self.prefix.is_empty() || self.prefix.len() > 64 || self.prefix.chars().any(char::is_control) {
-            return Err(invalid("the prefix has 1 to 64 bytes and no control characters"));
+        if self.check_interval.is_zero() || self.max_unconfirmed_bytes == 0 || lengths.contains(&0) {
+            return Err(Error::invalid_config("limits and times must be greater than zero"));
         }
         if let Some(name) = &self.exchange_name {
             if !self.is_typescript {
-                return Err(invalid(
+                return Err(Error::invalid_config(
                     "the exchange has a name of its own in the topology of the original only",
                 ));
             }
@@ -113,17 +98,23 @@ impl Config {
                 || name.chars().any(char::is_control)
                 || is_reserved
             {
-                return Err(invalid(
+                return Err(Error::invalid_config(
                     "an exchange's name has 1 to 200 bytes, no control characters, and no `amq.` first",
                 ));
             }
         }
         if self.vhost.is_empty() || self.vhost.len() > MAX_SHORT_STRING {
-            return Err(invalid("a virtual host has 1 to 255 bytes; `/` is %2F in a URL, or no path at all"));
+            return Err(Error::invalid_config(
+                "a virtual host has 1 to 255 bytes; `/` is %2F in a URL, or no path at all",
+            ));
         }
-        let checked = self.servers.check_tls_settings(self.tls.are_given());
-        checked.map_err(|error| error.bridge(crate::transport::NAME))?;
-        self.credentials.validate(self.tls.client_certificate.is_some())
+        self.credentials.validate(self.connection.tls.client_certificate.is_some())
+    }
+}
+
+impl From<UserInfo> for Credentials {
+    fn from(login: UserInfo) -> Self {
+        Self::Login(login)
     }
 }
 
@@ -133,29 +124,28 @@ impl Credentials {
         match (mechanism.as_deref(), servers.user_info()) {
             (Some("external"), None) => Ok(Self::External),
             (Some("external"), Some(_)) => {
-                Err(invalid("with auth_mechanism=external, the certificate names the user"))
+                Err(Error::invalid_config("with auth_mechanism=external, the certificate names the user"))
             }
-            (None | Some("plain"), None) => Ok(Self::UserAndPassword(GUEST.to_owned(), GUEST.into())),
-            (None | Some("plain"), Some(who)) => Ok(match &who.password {
-                Some(password) => Self::UserAndPassword(who.user.clone(), password.clone()),
-                None => Self::User,
-            }),
-            (Some(_), _) => Err(invalid("the auth_mechanism in a URL is plain or external")),
+            (None | Some("plain"), None) => Ok(Self::Login(UserInfo::new(GUEST, GUEST))),
+            (None | Some("plain"), Some(who)) => Ok(Self::Login(who.clone())),
+            (Some(_), _) => Err(Error::invalid_config("the auth_mechanism in a URL is plain or external")),
         }
     }
 
     fn validate(&self, has_certificate: bool) -> Result<()> {
         match self {
-            Self::UserAndPassword(user, password)
+            Self::Login(UserInfo { user, password: Some(password), .. })
                 if [user, password.expose_secret()].iter().any(|text| text.contains('\0')) =>
             {
-                Err(invalid("user and password have no NUL characters"))
+                Err(Error::invalid_config("user and password have no NUL characters"))
             }
-            Self::User => Err(invalid("a URL has a user without password; an empty one is written `user:@`")),
+            Self::Login(UserInfo { password: None, .. }) => Err(Error::invalid_config(
+                "a URL has a user without password; an empty one is written `user:@`",
+            )),
             Self::External if !has_certificate => {
-                Err(invalid("external credentials need a client certificate"))
+                Err(Error::invalid_config("external credentials need a client certificate"))
             }
-            Self::UserAndPassword(..) | Self::External => Ok(()),
+            Self::Login(_) | Self::External => Ok(()),
         }
     }
 }
@@ -169,12 +159,10 @@ const MAX_MESSAGE: usize = 16 << 20;
 /// What an envelope needs beside the payload at the most.
 const ENVELOPE: usize = 64 * 1_024;
 
-pub(crate) fn invalid(context: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, "configure").bridge(crate::transport::NAME).context(context)
-}
-
 #[cfg(test)]
 mod tests {
+    use purista_core::ErrorKind;
+
     use super::*;
 
     fn config(servers: &str) -> Config {
@@ -184,7 +172,8 @@ mod tests {
     }
 
     fn login(servers: &str) -> (String, String) {
-        let Credentials::UserAndPassword(user, password) = config(servers).credentials else {
+        let Credentials::Login(UserInfo { user, password: Some(password), .. }) = config(servers).credentials
+        else {
             panic!("{servers}")
         };
         (user, password.expose_secret().to_owned())
@@ -194,7 +183,7 @@ mod tests {
     fn the_first_url_says_who_and_where() {
         let config =
             config("amqps://ada:p%40ss@one:5673/%2fsales, amqps://two,amqps://ada:p%40ss@[::1]/%2Fsales");
-        let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+        let servers: Vec<_> = config.connection.servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["amqps://one:5673", "amqps://two:5671", "amqps://[::1]:5671"]);
         assert_eq!(config.vhost, "/sales");
         assert!(!format!("{config:?}").contains("p@ss"), "{config:?}");
@@ -236,7 +225,7 @@ mod tests {
     fn parameters_are_met_or_refused() {
         let set = config("amqp://one?heartbeat=30&connection_timeout=1500,amqp://two");
         assert_eq!(
-            (set.heartbeat, set.connect_timeout),
+            (set.connection.keep_alive, set.connection.connect_timeout),
             (Duration::from_secs(30), Duration::from_millis(1_500))
         );
         assert!(matches!(

@@ -51,7 +51,7 @@ pub(crate) async fn connect(
         }
         Ok(connected)
     };
-    match timeout(config.connect_timeout, connected).await {
+    match timeout(config.connection.connect_timeout, connected).await {
         Ok(connected) => {
             connected.map_err(|cause: lapin::Error| from_connect(cause, server.scheme().is_encrypted()))
         }

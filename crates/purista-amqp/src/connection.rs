@@ -88,7 +88,11 @@ impl Connection {
             uses_dead_letters: AtomicBool::new(false),
         });
         let session = connection.session();
-        tokio::spawn(keep_connected(Arc::downgrade(&connection), session, config.max_reconnect_delay));
+        tokio::spawn(keep_connected(
+            Arc::downgrade(&connection),
+            session,
+            config.connection.max_reconnect_delay,
+        ));
         tokio::spawn(keep_whole(Arc::downgrade(&connection)));
         Ok(connection)
     }

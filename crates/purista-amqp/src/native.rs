@@ -25,7 +25,7 @@ pub(crate) struct Native {
 impl Native {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            names: Names::new(&config.prefix),
+            names: Names::new(&config.connection.prefix),
             queue_type: config.queue_type,
             max_queue_length: config.max_queue_length,
         }

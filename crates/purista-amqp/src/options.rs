@@ -28,8 +28,8 @@ pub(crate) fn uri(config: &Config, server: &ServerUrl) -> AMQPUri {
         },
         vhost: config.vhost.clone(),
         query: AMQPQueryString {
-            heartbeat: u16::try_from(config.heartbeat.as_secs()).ok(),
-            connection_timeout: u64::try_from(config.connect_timeout.as_millis()).ok(),
+            heartbeat: config.connection.keep_alive_seconds().ok(),
+            connection_timeout: u64::try_from(config.connection.connect_timeout.as_millis()).ok(),
             ..AMQPQueryString::default()
         },
     }
@@ -40,22 +40,20 @@ pub(crate) fn properties(config: &Config, instance_id: &Id, role: &str) -> Conne
     let name = format!("{} {role}", instance_id.to_string().escape_debug());
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     match &config.credentials {
-        Credentials::UserAndPassword(user, password) => {
-            properties.with_auth_provider(Plain(user.clone(), password.clone()))
-        }
+        // Nobody gets here without a password, and nothing is shown in its place.
+        Credentials::Login(login) => properties
+            .with_auth_provider(Plain(login.user.clone(), login.password.clone().unwrap_or_default())),
         Credentials::External => properties.with_auth_provider(External),
-        // Nobody gets here with it, and nothing is shown in its place.
-        Credentials::User => properties.with_auth_provider(Plain(String::new(), SecretString::default())),
     }
 }
 
 /// Reads the certificates.
 pub(crate) async fn tls(config: &Config) -> Result<OwnedTLSConfig> {
-    let cert_chain = match &config.tls.root_certificates {
+    let cert_chain = match &config.connection.tls.root_certificates {
         Some(path) => Some(String::from_utf8_lossy(&read(path).await?).into_owned()),
         None => None,
     };
-    let identity = match &config.tls.client_certificate {
+    let identity = match &config.connection.tls.client_certificate {
         Some((certificate, key)) => {
             Some(OwnedIdentity::PKCS8 { pem: read(certificate).await?, key: read(key).await? })
         }

@@ -42,7 +42,11 @@ impl Deref for Session {
 impl Session {
     /// Connects to the first server that answers, and declares what everything is bound to.
     pub(crate) async fn open(config: &Config, topology: &Topology, instance_id: &Id) -> Result<Self> {
-        config.servers.first_that_takes(|server| Self::open_at(config, server, topology, instance_id)).await
+        config
+            .connection
+            .servers
+            .first_that_takes(|server| Self::open_at(config, server, topology, instance_id))
+            .await
     }
 
     async fn open_at(

@@ -2,14 +2,16 @@ use std::{sync::Arc, time::Duration};
 
 use lapin::types::ShortString;
 use purista_core::{
-    Capabilities, Capability, Command, ErrorKind, Id, Message, Result, Subscription,
+    Capabilities, Capability, Command, Error, ErrorKind, Id, Message, Result, Subscription,
     adapter::{
-        ACKNOWLEDGING, Backoff, CONNECTION, DeadLetter, Intake, Link, Live, Publish, ROUTING, Transport,
+        ACKNOWLEDGING, Backoff, CONNECTION, DeadLetter, EngineConfig, Intake, Link, Live, Publish, ROUTING,
+        Transport,
     },
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    address::MAX_SHORT_STRING,
     codec::{Reply, dead_letter, size_of},
     config::{Config, QueueType},
     connection::Connection,
@@ -46,8 +48,12 @@ pub(crate) struct AmqpTransport {
 }
 
 impl AmqpTransport {
-    pub(crate) fn new(config: Config) -> Self {
-        Self { config, live: Live::new(NAME) }
+    pub(crate) fn new(config: Config, engine: &EngineConfig) -> Result<Self> {
+        config.validate()?;
+        if engine.max_identity_len > MAX_SHORT_STRING {
+            return Err(Error::invalid_config("AMQP has no names and ids of more than 255 bytes"));
+        }
+        Ok(Self { config, live: Live::new(NAME) })
     }
 
     async fn send_response(&self, response: &Message, reply: &Reply) -> Result<()> {
@@ -72,7 +78,7 @@ impl Transport for AmqpTransport {
     const NAME: &'static str = NAME;
 
     fn capabilities(&self) -> Capabilities {
-        let given = GIVEN.with_max_payload(self.config.max_payload);
+        let given = GIVEN.with_max_payload(self.config.connection.max_payload);
         match (self.config.is_typescript, self.config.queue_type) {
             (true, _) => given.with(Capability::WireCompatible).with(Capability::NativeHeaders),
             (false, QueueType::Classic) => given.with(Capability::DurableCommands),

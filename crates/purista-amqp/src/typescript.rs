@@ -28,8 +28,8 @@ pub(crate) struct TypeScript {
 impl TypeScript {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            names: Names::new(&config.prefix),
-            exchange: config.exchange_name.clone().unwrap_or_else(|| config.prefix.clone()),
+            names: Names::new(&config.connection.prefix),
+            exchange: config.exchange_name.clone().unwrap_or_else(|| config.connection.prefix.clone()),
             max_queue_length: config.max_queue_length,
         }
     }

@@ -133,7 +133,9 @@ impl Error {
         Self::new(ErrorKind::InvalidMessage, "message").context(context)
     }
 
-    pub(crate) fn invalid_config(context: impl Into<String>) -> Self {
+    /// Creates an error of an invalid configuration.
+    #[must_use]
+    pub fn invalid_config(context: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidConfig, "configure").context(context)
     }
 

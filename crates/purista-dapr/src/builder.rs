@@ -2,13 +2,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use purista_core::{
     Capability, Result, ServiceAddress,
-    adapter::{Engine, EngineConfig, Variables},
+    adapter::{EngineConfig, Variables},
 };
 
 use crate::{
     DaprBridge,
     config::{AppIds, Config, HealthTopic},
-    transport::{DaprTransport, NAME},
+    transport::DaprTransport,
 };
 
 /// Configures a [`DaprBridge`].
@@ -21,17 +21,17 @@ pub struct DaprBridgeBuilder {
 
 impl DaprBridgeBuilder {
     purista_core::builder_start! {
+        Config, DaprTransport => DaprBridge;
         /// | `DAPR_HTTP_PORT` | the port of the sidecar on this host; 3500 without it |
         /// | `APP_PORT` | [`app_address`](Self::app_address), a port on `127.0.0.1` |
-        /// | `APP_ID` | [`app_id`](Self::app_id) |
-        /// | `DAPR_API_TOKEN` | [`api_token`](Self::api_token) |
-        /// | `APP_API_TOKEN` | [`app_token`](Self::app_token) |
-        /// | `PURISTA_DAPR_PUBSUB` | [`pubsub_name`](Self::pubsub_name) |
-        /// | `PURISTA_DAPR_ALL_MESSAGES_TOPIC` | [`all_messages_topic`](Self::all_messages_topic) |
-        /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
+        "APP_ID" => app_id;
+        "DAPR_API_TOKEN" => api_token;
+        "APP_API_TOKEN" => app_token;
+        "PURISTA_DAPR_PUBSUB" => pubsub_name;
+        "PURISTA_DAPR_ALL_MESSAGES_TOPIC" => all_messages_topic;
+        "PURISTA_INSTANCE_ID" => instance_id;
         ///
         /// The names that begin with `DAPR` and `APP` are those of Dapr.
-        Config, NAME
     }
 
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
@@ -39,21 +39,11 @@ impl DaprBridgeBuilder {
             Some(port) => format!("dapr://127.0.0.1:{port}"),
             None => "dapr://127.0.0.1".to_owned(),
         };
-        let mut builder = Self::new(&sidecar);
-        if let Some(port) = variables.number::<u16>("APP_PORT")? {
-            builder = builder.app_address(([127, 0, 0, 1], port));
-        }
-        variables.apply(
-            builder,
-            &[
-                ("APP_ID", Self::app_id),
-                ("DAPR_API_TOKEN", Self::api_token),
-                ("APP_API_TOKEN", Self::app_token),
-                ("PURISTA_DAPR_PUBSUB", Self::pubsub_name),
-                ("PURISTA_DAPR_ALL_MESSAGES_TOPIC", Self::all_messages_topic),
-                ("PURISTA_INSTANCE_ID", Self::instance_id),
-            ],
-        )
+        let builder = Self::new(&sidecar).with_variables(variables)?;
+        Ok(match variables.number::<u16>("APP_PORT")? {
+            Some(port) => builder.app_address(([127, 0, 0, 1], port)),
+            None => builder,
+        })
     }
 
     /// Listens to the sidecar at this address; by default at the port of `127.0.0.1` that the sidecar says it calls (its
@@ -161,18 +151,6 @@ impl DaprBridgeBuilder {
     /// message, 4 MiB by default (`--max-body-size`).
     pub fn max_payload(self, bytes: usize) -> Self {
         self.set(|config| config.max_payload = bytes)
-    }
-
-    /// Creates the bridge, which connects at its start.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if the URL is malformed or a value is invalid,
-    /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
-    pub fn build(self) -> Result<DaprBridge> {
-        let config = self.config?;
-        config.validate()?;
-        Ok(DaprBridge { engine: Engine::new(DaprTransport::new(config)?, self.engine)? })
     }
 }
 

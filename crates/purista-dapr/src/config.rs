@@ -1,7 +1,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use purista_core::{
-    Capability, Error, ErrorKind, Result, ServiceAddress,
+    Capability, Error, Result, ServiceAddress,
     adapter::{ServerUrl, UrlScheme},
 };
 use secrecy::SecretString;
@@ -100,13 +100,13 @@ impl Config {
     pub(crate) fn validate(&self) -> Result<()> {
         let times = [self.connect_timeout, self.keep_alive, self.max_reconnect_delay, self.header_timeout];
         if times.iter().any(Duration::is_zero) || self.max_payload == 0 {
-            return Err(invalid("limits and times must be greater than zero"));
+            return Err(Error::invalid_config("limits and times must be greater than zero"));
         }
         if self.max_payload > usize::MAX / 4 {
-            return Err(invalid("payloads of that size do not fit into this machine's memory"));
+            return Err(Error::invalid_config("payloads of that size do not fit into this machine's memory"));
         }
         if self.pubsub_name.is_empty() || self.app_id.as_ref().is_some_and(String::is_empty) {
-            return Err(invalid("the names of a component and of an app are not empty"));
+            return Err(Error::invalid_config("the names of a component and of an app are not empty"));
         }
         let health_topic = match &self.health_topic {
             HealthTopic::Named(topic) => Some(topic),
@@ -114,14 +114,16 @@ impl Config {
         };
         let topics = self.all_messages_topic.iter().chain([&self.dead_letter_topic]).chain(health_topic);
         if !topics.into_iter().all(|topic| is_topic(topic)) {
-            return Err(invalid("a topic has up to 127 letters, digits, dots, dashes and underscores"));
+            return Err(Error::invalid_config(
+                "a topic has up to 127 letters, digits, dots, dashes and underscores",
+            ));
         }
         let [all, dead] = [self.all_messages_topic.as_ref(), Some(&self.dead_letter_topic)];
         if all == dead || (health_topic.is_some() && [all, dead].contains(&health_topic)) {
-            return Err(invalid("dead letters, all messages and health need a topic each"));
+            return Err(Error::invalid_config("dead letters, all messages and health need a topic each"));
         }
         if !self.component_gives.iter().copied().all(component::is_configurable) {
-            return Err(invalid("a component gives something that does not depend on it"));
+            return Err(Error::invalid_config("a component gives something that does not depend on it"));
         }
         Ok(())
     }
@@ -158,20 +160,18 @@ fn sidecar_url(url: &str) -> Result<Url> {
     server.without_path()?;
     server.without_query()?;
     if server.user_info().is_some() {
-        return Err(invalid("a sidecar is shown a token, not a user and a password"));
+        return Err(Error::invalid_config("a sidecar is shown a token, not a user and a password"));
     }
-    let not_http = || invalid("the host of the sidecar's URL is not one of HTTP");
+    let not_http = || Error::invalid_config("the host of the sidecar's URL is not one of HTTP");
     let host = server.authority_with_port();
     let http = Url::parse(&format!("http://{host}/")).map_err(|_| not_http())?;
     Ok(http)
 }
 
-pub(crate) fn invalid(context: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, "configure").bridge(crate::transport::NAME).context(context)
-}
-
 #[cfg(test)]
 mod tests {
+    use purista_core::ErrorKind;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use purista_core::{
     Capabilities, Command, Error, ErrorKind, Message, Result, Subscription,
-    adapter::{DeadLetter, Intake, Link, Live, Publish, Transport, milliseconds_left},
+    adapter::{DeadLetter, EngineConfig, Intake, Link, Live, Publish, Transport, milliseconds_left},
 };
 use tokio::time::Instant;
 
@@ -35,7 +35,8 @@ pub(crate) struct DaprTransport {
 }
 
 impl DaprTransport {
-    pub(crate) fn new(config: Config) -> Result<Self> {
+    pub(crate) fn new(config: Config, _engine: &EngineConfig) -> Result<Self> {
+        config.validate()?;
         Ok(Self { sidecar: Sidecar::new(&config)?, config, live: Live::new(NAME) })
     }
 

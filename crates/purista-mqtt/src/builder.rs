@@ -2,14 +2,10 @@ use std::time::Duration;
 
 use purista_core::{
     Result,
-    adapter::{Engine, EngineConfig, PairSetter, Variables},
+    adapter::{EngineConfig, Variables},
 };
 
-use crate::{
-    MqttBridge,
-    config::{Config, Login},
-    transport::{MqttTransport, NAME},
-};
+use crate::{MqttBridge, config::Config, transport::MqttTransport};
 
 /// Configures an [`MqttBridge`].
 #[derive(Clone, Debug)]
@@ -21,51 +17,38 @@ pub struct MqttBridgeBuilder {
 
 impl MqttBridgeBuilder {
     purista_core::builder_start! {
+        Config, MqttTransport => MqttBridge;
         /// | `PURISTA_MQTT_URL` | the servers, needed |
-        /// | `PURISTA_MQTT_USER`, `PURISTA_MQTT_PASSWORD` | [`username_and_password`](Self::username_and_password) |
-        /// | `PURISTA_MQTT_CA` | [`root_certificates`](Self::root_certificates) |
-        /// | `PURISTA_MQTT_CERTIFICATE`, `PURISTA_MQTT_KEY` | [`client_certificate`](Self::client_certificate) |
-        /// | `PURISTA_MQTT_PREFIX` | [`prefix`](Self::prefix) |
         /// | `PURISTA_MQTT_SESSION_EXPIRY` | [`persistent_sessions`](Self::persistent_sessions), in seconds |
-        /// | `PURISTA_INSTANCE_ID` | [`instance_id`](Self::instance_id) |
-        Config, NAME
+        "PURISTA_MQTT_USER" and "PURISTA_MQTT_PASSWORD" => user_and_password;
+        "PURISTA_MQTT_CA" => root_certificates;
+        "PURISTA_MQTT_CERTIFICATE" and "PURISTA_MQTT_KEY" => client_certificate;
+        "PURISTA_MQTT_PREFIX" => prefix;
+        "PURISTA_INSTANCE_ID" => instance_id;
     }
 
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
-        let builder = Self::new(variables.required("PURISTA_MQTT_URL")?);
-        let pairs: &[PairSetter<'_, Self>] = &[
-            ("PURISTA_MQTT_USER", "PURISTA_MQTT_PASSWORD", Self::username_and_password),
-            ("PURISTA_MQTT_CERTIFICATE", "PURISTA_MQTT_KEY", Self::client_certificate),
-        ];
-        let mut builder = variables.apply_pairs(builder, pairs)?;
-        if let Some(seconds) = variables.number("PURISTA_MQTT_SESSION_EXPIRY")? {
-            builder = builder.persistent_sessions(Duration::from_secs(seconds));
-        }
-        variables.apply(
-            builder,
-            &[
-                ("PURISTA_MQTT_CA", Self::root_certificates),
-                ("PURISTA_MQTT_PREFIX", Self::prefix),
-                ("PURISTA_INSTANCE_ID", Self::instance_id),
-            ],
-        )
+        let builder = Self::new(variables.required("PURISTA_MQTT_URL")?).with_variables(variables)?;
+        Ok(match variables.number("PURISTA_MQTT_SESSION_EXPIRY")? {
+            Some(seconds) => builder.persistent_sessions(Duration::from_secs(seconds)),
+            None => builder,
+        })
     }
 
-    /// Authenticates with user name and password.
-    pub fn username_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        let credentials = Some(Login { user: user.into(), password: Some(password.into().into()) });
-        self.set(|config| config.credentials = credentials)
+    purista_core::server_setters! {
+        "`mqtts://` and `wss://`";
+        /// Sets the first level of all topics, to separate systems that share a broker; `purista` by default, as with the
+        /// TypeScript original. At most 64 bytes.
+        prefix;
+        /// Sets after how long without traffic the bridge pings the broker, in whole seconds; 10 s by default. The connection
+        /// counts as lost after one and a half times that without an answer.
+        keep_alive;
+        /// Limits payload and parameter together, in bytes; 1 MiB by default, or what the broker takes less room for the
+        /// envelope if that is less. Larger messages of others do not come: the broker drops them.
+        max_payload;
     }
-
-    purista_core::server_setters!("`mqtts://` and `wss://`");
 
     purista_core::engine_setters!(engine);
-
-    /// Sets the first level of all topics, to separate systems that share a broker; `purista` by default, as with the
-    /// TypeScript original. At most 64 bytes.
-    pub fn prefix(self, prefix: impl Into<String>) -> Self {
-        self.set(|config| config.prefix = prefix.into())
-    }
 
     /// Sets the group whose members share commands, the `shareTopicName` of the TypeScript original; `sharedpurista` by
     /// default, as there. Instances of both languages need the same group: otherwise each language executes each command.
@@ -105,31 +88,6 @@ impl MqttBridgeBuilder {
     pub fn pending_limits(self, messages: usize, bytes: usize) -> Self {
         self.set(|config| (config.pending_messages, config.pending_bytes) = (messages, bytes))
     }
-
-    /// Sets after how long without traffic the bridge pings the broker, in whole seconds; 10 s by default. The connection
-    /// counts as lost after one and a half times that without an answer.
-    pub fn keep_alive(self, time: Duration) -> Self {
-        self.set(|config| config.keep_alive = time)
-    }
-
-    /// Limits payload and parameter together, in bytes; 1 MiB by default, or what the broker takes less room for the
-    /// envelope if that is less. Larger messages of others do not come: the broker drops them.
-    pub fn max_payload(self, bytes: usize) -> Self {
-        self.set(|config| config.max_payload = bytes)
-    }
-
-    /// Creates the bridge, which connects at its start.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if a URL is malformed or a value is invalid,
-    /// [`InvalidMessage`](purista_core::ErrorKind::InvalidMessage) if the instance id is empty or too long.
-    pub fn build(self) -> Result<MqttBridge> {
-        let config = self.config?;
-        config.validate()?;
-        let has_stable_id = self.engine.instance_id.is_some();
-        Ok(MqttBridge { engine: Engine::new(MqttTransport::new(config, has_stable_id), self.engine)? })
-    }
 }
 
 #[cfg(test)]
@@ -152,17 +110,16 @@ mod tests {
         let config = builder.unwrap().config.unwrap();
         assert!(config.credentials.as_ref().is_some_and(|login| login.user == "ada"));
         assert_eq!(config.session_expiry, Some(Duration::from_secs(60)));
-        assert_eq!(config.prefix, "acme");
+        assert_eq!(config.connection.prefix, "acme");
         assert!(!format!("{config:?}").contains("hidden"));
     }
 
     #[test]
-    fn half_of_a_pair_is_refused() {
-        assert!(from(&[]).is_err());
-        assert!(from(&[("PURISTA_MQTT_URL", "mqtt://host"), ("PURISTA_MQTT_USER", "ada")]).is_err());
-        assert!(from(&[("PURISTA_MQTT_URL", "mqtt://host"), ("PURISTA_MQTT_KEY", "key.pem")]).is_err());
-        let odd = [("PURISTA_MQTT_URL", "mqtt://host"), ("PURISTA_MQTT_SESSION_EXPIRY", "long")];
-        assert!(from(&odd).is_err());
+    fn sessions_expire_after_seconds() {
+        let expiring =
+            |expiry| from(&[("PURISTA_MQTT_URL", "mqtt://host"), ("PURISTA_MQTT_SESSION_EXPIRY", expiry)]);
+        assert!(expiring("60").is_ok());
+        assert!(expiring("long").is_err());
     }
 
     #[test]
@@ -186,8 +143,8 @@ mod tests {
             builder().max_payload(usize::MAX),
             builder().client_certificate("certificate.pem", "key.pem"),
             builder().root_certificates("ca.pem"),
-            builder().username_and_password("a\0b", ""),
-            builder().username_and_password("ada", "x".repeat(65_536)),
+            builder().user_and_password("a\0b", ""),
+            builder().user_and_password("ada", "x".repeat(65_536)),
             builder().max_pending_calls(0),
         ];
         assert!(broken.into_iter().all(|builder| builder.build().is_err()));

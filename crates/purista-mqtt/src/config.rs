@@ -1,47 +1,28 @@
 use std::time::Duration;
 
 use purista_core::{
-    Error, ErrorKind, Result,
-    adapter::{ServerList, ServerUrl, TlsFiles, UrlScheme, UserInfo},
+    Error, Result,
+    adapter::{ConnectionConfig, ServerList, ServerUrl, UrlScheme, UserInfo},
 };
 use rumqttc::Broker;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     address::{Names, Shares},
-    transport::NAME,
     web_socket,
 };
 
 /// All that is configured about the connections and the mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) servers: ServerList,
-    pub(crate) credentials: Option<Login>,
-    pub(crate) tls: TlsFiles,
-    pub(crate) prefix: String,
+    pub(crate) connection: ConnectionConfig,
+    /// Who connects. MQTT has user names without a password, too.
+    pub(crate) credentials: Option<UserInfo>,
     pub(crate) shares: Shares,
     pub(crate) session_expiry: Option<Duration>,
     pub(crate) receive_maximum: u16,
     pub(crate) pending_messages: usize,
     pub(crate) pending_bytes: usize,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) keep_alive: Duration,
-    pub(crate) max_reconnect_delay: Duration,
-    pub(crate) max_payload: usize,
-}
-
-/// Who connects. MQTT has user names without a password, too.
-#[derive(Clone, Debug)]
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: Option<SecretString>,
-}
-
-impl From<&UserInfo> for Login {
-    fn from(who: &UserInfo) -> Self {
-        Self { user: who.user.clone(), password: who.password.clone() }
-    }
 }
 
 const SCHEMES: &[UrlScheme] = &[
@@ -66,73 +47,63 @@ impl Config {
         for server in &servers {
             if is_websocket(server) {
                 let broker = Broker::websocket(web_socket::url_for_client(server));
-                broker.map_err(|_| invalid("the client does not know the host of a server's URL"))?;
+                broker.map_err(|_| {
+                    Error::invalid_config("the client does not know the host of a server's URL")
+                })?;
             } else {
                 server.without_path()?;
                 server.without_query()?;
             }
         }
+        let mut connection = ConnectionConfig::new(servers);
+        connection.max_payload = 1 << 20;
         Ok(Self {
-            credentials: servers.user_info().map(Login::from),
-            servers,
-            tls: TlsFiles::default(),
-            prefix: "purista".to_owned(),
+            credentials: connection.servers.user_info().cloned(),
+            connection,
             shares: Shares::default(),
             session_expiry: None,
             receive_maximum: 1_024,
             pending_messages: 65_536,
             pending_bytes: 64 << 20,
-            connect_timeout: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(10),
-            max_reconnect_delay: Duration::from_secs(2),
-            max_payload: 1 << 20,
         })
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        let times = [self.connect_timeout, self.keep_alive, self.max_reconnect_delay];
-        let limits =
-            [self.max_payload, self.pending_messages, self.pending_bytes, self.receive_maximum.into()];
-        if times.iter().any(Duration::is_zero) || limits.contains(&0) {
-            return Err(invalid("limits and times must be greater than zero"));
-        }
-        if self.keep_alive.as_secs() == 0 || u16::try_from(self.keep_alive.as_secs()).is_err() {
-            return Err(invalid("the keep alive is 1 to 65,535 seconds"));
+        self.connection.validate()?;
+        self.connection.keep_alive_seconds()?;
+        let limits = [self.pending_messages, self.pending_bytes, self.receive_maximum.into()];
+        if limits.contains(&0) {
+            return Err(Error::invalid_config("limits and times must be greater than zero"));
         }
         let expiry = self.session_expiry.map_or(1, |expiry| expiry.as_secs());
         if expiry == 0 || u32::try_from(expiry).is_err() {
-            return Err(invalid("a session expires after 1 to 4,294,967,295 seconds"));
+            return Err(Error::invalid_config("a session expires after 1 to 4,294,967,295 seconds"));
         }
-        if self.max_payload > MAX_PACKET - ENVELOPE {
-            return Err(invalid("MQTT has no messages of 256 MiB"));
+        if self.connection.max_payload > MAX_PACKET - ENVELOPE {
+            return Err(Error::invalid_config("MQTT has no messages of 256 MiB"));
         }
-        if self.prefix.is_empty() || self.prefix.len() > 64 || self.prefix.chars().any(char::is_control) {
-            return Err(invalid("the prefix has 1 to 64 bytes and no control characters"));
-        }
-        if self.prefix.starts_with('$') {
-            return Err(invalid("topics that begin with a dollar sign are the broker's"));
+        if self.connection.prefix.starts_with('$') {
+            return Err(Error::invalid_config("topics that begin with a dollar sign are the broker's"));
         }
         if !self.shares.are_levels() {
-            return Err(invalid("the prefix and the name of shares are levels of 1 to 64 bytes each"));
+            return Err(Error::invalid_config(
+                "the prefix and the name of shares are levels of 1 to 64 bytes each",
+            ));
         }
-        Names::new(&self.prefix, &self.shares).map_err(|error| error.bridge(NAME))?;
-        let checked = self.servers.check_tls_settings(self.tls.are_given());
-        checked.map_err(|error| error.bridge(NAME))?;
-        self.credentials.as_ref().map_or(Ok(()), Login::validate)
+        Names::new(&self.connection.prefix, &self.shares)?;
+        self.credentials.as_ref().map_or(Ok(()), check_login)
     }
 }
 
-impl Login {
-    fn validate(&self) -> Result<()> {
-        let password = self.password.as_ref().map_or("", SecretString::expose_secret);
-        if self.user.contains('\0') {
-            return Err(invalid("a user has no NUL characters"));
-        }
-        if self.user.len() > MAX_TEXT || password.len() > MAX_TEXT {
-            return Err(invalid("user and password have up to 65,535 bytes each"));
-        }
-        Ok(())
+fn check_login(login: &UserInfo) -> Result<()> {
+    let password = login.password.as_ref().map_or("", SecretString::expose_secret);
+    if login.user.contains('\0') {
+        return Err(Error::invalid_config("a user has no NUL characters"));
     }
+    if login.user.len() > MAX_TEXT || password.len() > MAX_TEXT {
+        return Err(Error::invalid_config("user and password have up to 65,535 bytes each"));
+    }
+    Ok(())
 }
 
 /// The largest packet that MQTT has.
@@ -141,12 +112,10 @@ const MAX_PACKET: usize = 268_435_455;
 /// What an envelope, or what a dead letter tells beside it, needs beside the payload at the most.
 pub(crate) const ENVELOPE: usize = 64 * 1_024;
 
-pub(crate) fn invalid(context: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, "configure").bridge(NAME).context(context)
-}
-
 #[cfg(test)]
 mod tests {
+    use purista_core::ErrorKind;
+
     use super::*;
 
     fn config(servers: &str) -> Config {
@@ -158,7 +127,7 @@ mod tests {
     #[test]
     fn the_first_url_says_who() {
         let config = config("mqtt://ada:p%40s+s@one:5673, mqtt://two, ws://[::1]");
-        let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+        let servers: Vec<_> = config.connection.servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["mqtt://one:5673", "mqtt://two:1883", "ws://[::1]:80"]);
         assert!(!format!("{config:?}").contains("p@s"), "{config:?}");
     }
@@ -188,7 +157,7 @@ mod tests {
     fn a_websocket_is_asked_for_what_is_written() {
         let url = |url: &str| {
             let config = config(url);
-            let server = config.servers.iter().next().unwrap();
+            let server = config.connection.servers.iter().next().unwrap();
             let client = web_socket::url_for_client(server);
             let authority = client.strip_prefix("ws://").and_then(|rest| rest.strip_suffix("/-")).unwrap();
             format!("{}://{authority}{}", server.scheme().name(), web_socket::target(server))

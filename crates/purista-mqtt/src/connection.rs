@@ -47,7 +47,7 @@ impl Deref for Connection {
 
 impl Connection {
     pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
-        let names = Names::new(&config.prefix, &config.shares)?;
+        let names = Names::new(&config.connection.prefix, &config.shares)?;
         let spec = SessionSpec {
             client_id: names.client(link.instance_id()),
             // What waited for a dead instance would be lost to the others.
@@ -70,8 +70,11 @@ impl Connection {
             settles: Mutex::new(Instant::now()),
             next_check: Mutex::new(Instant::now()),
         });
-        let kept =
-            keep_connected(Arc::downgrade(&connection), Arc::clone(&session), config.max_reconnect_delay);
+        let kept = keep_connected(
+            Arc::downgrade(&connection),
+            Arc::clone(&session),
+            config.connection.max_reconnect_delay,
+        );
         tokio::spawn(kept);
         match connection.subscribe_all(&session).await {
             Err(_) if session.is_lost() => connection.is_restored(&session).await?,
@@ -154,7 +157,7 @@ impl Reconnect for Connection {
     type Session = Session;
 
     fn steady_after(&self) -> Duration {
-        self.config.max_reconnect_delay
+        self.config.connection.max_reconnect_delay
     }
 
     async fn restore(&self) -> Result<Arc<Session>> {

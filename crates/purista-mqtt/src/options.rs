@@ -3,7 +3,10 @@
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use purista_core::{Error, ErrorKind, Result, adapter::ServerUrl};
+use purista_core::{
+    Error, ErrorKind, Result,
+    adapter::{ServerUrl, UserInfo},
+};
 use rumqttc::{
     AckMode, Broker, ConnectProperties, IncomingPacketSizeLimit, MqttOptions, NetworkOptions,
     PersistedAckMode, PersistedSession, SessionStore, SessionStoreError, SessionStoreKey, Transport,
@@ -20,7 +23,7 @@ use secrecy::ExposeSecret as _;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    config::{Config, ENVELOPE, Login, is_websocket},
+    config::{Config, ENVELOPE, is_websocket},
     error::error,
     packet_size::RefusedSizes,
     puback::{KnownReasons, OddReasons},
@@ -64,10 +67,10 @@ pub(crate) async fn options(
     };
     match &config.credentials {
         None => {}
-        Some(Login { user, password: None }) => {
+        Some(UserInfo { user, password: None, .. }) => {
             options.set_username(user.clone());
         }
-        Some(Login { user, password: Some(password) }) => {
+        Some(UserInfo { user, password: Some(password), .. }) => {
             options.set_credentials(user.clone(), password.expose_secret().to_owned());
         }
     }
@@ -75,15 +78,15 @@ pub(crate) async fn options(
     properties.session_expiry_interval = Some(spec.expiry.map_or(0, seconds));
     properties.receive_maximum = Some(spec.receive_maximum);
     options.set_connect_properties(properties);
-    let largest = u32::try_from(config.max_payload + ENVELOPE).unwrap_or(u32::MAX);
-    let keep_alive = u16::try_from(config.keep_alive.as_secs()).unwrap_or(u16::MAX);
+    let largest = u32::try_from(config.connection.max_payload + ENVELOPE).unwrap_or(u32::MAX);
+    let keep_alive = config.connection.keep_alive_seconds().unwrap_or(u16::MAX);
     // A peer that is there answers a ping, or acknowledges.
     let silence = Duration::from_secs(keep_alive.into()).mul_f32(1.5);
     options
         .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(largest))
         .set_outgoing_inflight_upper_limit(spec.max_inflight)
         .set_keep_alive(keep_alive)
-        .set_connect_timeout(config.connect_timeout)
+        .set_connect_timeout(config.connection.connect_timeout)
         .set_ack_mode(spec.ack_mode)
         .set_clean_start(spec.expiry.is_none())
         .set_max_request_batch(MAX_REQUEST_BATCH)
@@ -172,7 +175,8 @@ async fn connector(
 
 /// Reads the certificates.
 async fn tls(config: &Config) -> Result<Arc<ClientConfig>> {
-    let (roots, client) = (config.tls.root_certificates.clone(), config.tls.client_certificate.clone());
+    let (roots, client) =
+        (config.connection.tls.root_certificates.clone(), config.connection.tls.client_certificate.clone());
     let read = spawn_blocking(move || {
         let mut authorities = RootCertStore::empty();
         // Those of the system that cannot be read are those of nobody.

@@ -111,7 +111,11 @@ impl Failed {
 impl Session {
     /// Connects to one server after the other until one takes it.
     pub(crate) async fn open(config: &Config, spec: &SessionSpec, inbox: impl Inbox) -> Result<Self> {
-        config.servers.first_that_takes(|server| Self::connect(config, server, spec, inbox.clone())).await
+        config
+            .connection
+            .servers
+            .first_that_takes(|server| Self::connect(config, server, spec, inbox.clone()))
+            .await
     }
 
     async fn connect(
@@ -126,7 +130,7 @@ impl Session {
             .capacity(REQUEST_CAPACITY)
             .try_build()
             .map_err(|cause| error(ErrorKind::InvalidConfig, "start").source(cause))?;
-        let answer = timeout(config.connect_timeout, events.poll()).await;
+        let answer = timeout(config.connection.connect_timeout, events.poll()).await;
         let answer = answer.map_err(|_| error(ErrorKind::Unavailable, "start").context("no answer"))?;
         let failed = |cause| from_connect(cause, server.scheme().is_encrypted(), &spec.client_id);
         let connack = match answer.map_err(failed)? {
@@ -140,7 +144,8 @@ impl Session {
         // To save what is in flight each time would only cost.
         events.options.clear_session_store();
         events.options.set_keep_alive(
-            u16::try_from(events.options.keep_alive().min(config.keep_alive).as_secs()).unwrap_or(u16::MAX),
+            u16::try_from(events.options.keep_alive().min(config.connection.keep_alive).as_secs())
+                .unwrap_or(u16::MAX),
         );
         let (client, lost, end) = (Arc::new(client), CancellationToken::new(), CancellationToken::new());
         let (loss, sizes) = (Arc::new(OnceLock::new()), Arc::new(Sizes::default()));

@@ -128,7 +128,7 @@ impl SubscriptionConsumer {
             connection,
         });
         let closing = shared.connection.closing().clone();
-        let max_delay = shared.connection.config.max_reconnect_delay;
+        let max_delay = shared.connection.config.connection.max_reconnect_delay;
         let standing = Standing::new(intake.clone());
         let watch = Watch {
             listening: SubscriptionListening {
@@ -304,7 +304,7 @@ impl Task {
     }
 
     async fn attach_again(&mut self) {
-        let max_delay = self.shared.connection.config.max_reconnect_delay;
+        let max_delay = self.shared.connection.config.connection.max_reconnect_delay;
         // Two clients with the same id throw each other out: less and less often.
         if self.attached_at.elapsed() >= max_delay {
             self.backoff = Backoff::new(Duration::from_millis(100), max_delay);

@@ -2,7 +2,9 @@ use std::{sync::Arc, time::Duration};
 
 use purista_core::{
     Capabilities, Capability, Command, ErrorKind, Message, Result, Subscription,
-    adapter::{ACKNOWLEDGING, CONNECTION, DeadLetter, Intake, Link, Live, Publish, ROUTING, Transport},
+    adapter::{
+        ACKNOWLEDGING, CONNECTION, DeadLetter, EngineConfig, Intake, Link, Live, Publish, ROUTING, Transport,
+    },
 };
 use rumqttc::PubAckReason;
 use tokio::time::Instant;
@@ -39,8 +41,9 @@ pub(crate) struct MqttTransport {
 }
 
 impl MqttTransport {
-    pub(crate) fn new(config: Config, has_stable_id: bool) -> Self {
-        Self { config, has_stable_id, live: Live::new(NAME) }
+    pub(crate) fn new(config: Config, engine: &EngineConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { config, has_stable_id: engine.instance_id.is_some(), live: Live::new(NAME) })
     }
 }
 
@@ -55,7 +58,7 @@ impl Transport for MqttTransport {
         let (max_packet, retains) =
             limits.map_or((usize::MAX, true), |limits| (limits.max_packet, limits.retains));
         let room = max_packet - ENVELOPE.min(max_packet / 2);
-        let mut given = GIVEN.with_max_payload(room.min(self.config.max_payload));
+        let mut given = GIVEN.with_max_payload(room.min(self.config.connection.max_payload));
         if retains {
             given = given.with(Capability::DeadLetter);
             // What a session listens to is kept as well.

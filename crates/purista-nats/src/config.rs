@@ -2,12 +2,12 @@ use std::{path::PathBuf, time::Duration};
 
 use async_nats::ServerAddr;
 use purista_core::{
-    Error, ErrorKind, Result,
-    adapter::{ServerList, ServerUrl, TlsFiles, UrlScheme},
+    Error, Result,
+    adapter::{ConnectionConfig, ServerList, ServerUrl, UrlScheme, UserInfo},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{address::Names, transport::NAME};
+use crate::address::Names;
 
 /// What a bridge keeps in JetStream, and how.
 ///
@@ -124,14 +124,14 @@ impl JetStreamConfig {
         let times = [self.max_age.unwrap_or(Duration::MAX), self.duplicate_window(), self.ack_wait()];
         // A larger number has no form in the server's configuration.
         if limits.iter().any(|limit| *limit == 0 || i64::try_from(*limit).is_err()) {
-            return Err(invalid("limits of JetStream must be greater than zero"));
+            return Err(Error::invalid_config("limits of JetStream must be greater than zero"));
         }
         // The server counts in steps of 100 ms.
         if times.iter().any(|time| *time < Duration::from_millis(100)) {
-            return Err(invalid("times of JetStream must be at least 100 ms"));
+            return Err(Error::invalid_config("times of JetStream must be at least 100 ms"));
         }
         if !(1..=5).contains(&self.replicas()) {
-            return Err(invalid("JetStream has 1 to 5 replicas"));
+            return Err(Error::invalid_config("JetStream has 1 to 5 replicas"));
         }
         Ok(())
     }
@@ -140,19 +140,12 @@ impl JetStreamConfig {
 /// All that is configured about the connection and the mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) servers: ServerList,
+    pub(crate) connection: ConnectionConfig,
     pub(crate) credentials: Credentials,
-    pub(crate) tls_required: bool,
-    pub(crate) tls: TlsFiles,
-    pub(crate) prefix: String,
     pub(crate) empty_part: Option<String>,
     pub(crate) inbox_prefix: String,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) ping_interval: Duration,
-    pub(crate) max_reconnect_delay: Duration,
     pub(crate) pending_messages: usize,
     pub(crate) pending_bytes: usize,
-    pub(crate) max_payload: usize,
     pub(crate) jetstream: Option<JetStreamConfig>,
     /// How long the engine waits for an operation.
     pub(crate) operation_timeout: Duration,
@@ -162,10 +155,20 @@ pub(crate) struct Config {
 pub(crate) enum Credentials {
     #[default]
     None,
-    UserAndPassword(String, SecretString),
+    Login(UserInfo),
     Token(SecretString),
     NKey(SecretString),
     File(PathBuf),
+}
+
+/// A user without a password is a token.
+impl From<UserInfo> for Credentials {
+    fn from(login: UserInfo) -> Self {
+        match login.password {
+            Some(_) => Self::Login(login),
+            None => Self::Token(login.user.into()),
+        }
+    }
 }
 
 /// The schemes of servers. Without `tls://` it is for the server to say whether a connection gets encrypted.
@@ -180,39 +183,24 @@ impl Config {
             server.without_query()?;
             address(server)?;
         }
-        let credentials = servers.user_info().map_or(Credentials::None, |who| match &who.password {
-            Some(password) => Credentials::UserAndPassword(who.user.clone(), password.clone()),
-            None => Credentials::Token(who.user.clone().into()),
-        });
+        let mut connection = ConnectionConfig::new(servers);
+        connection.keep_alive = Duration::from_secs(5);
         Ok(Self {
-            servers,
-            credentials,
-            tls_required: false,
-            tls: TlsFiles::default(),
-            prefix: "purista".to_owned(),
+            credentials: connection.servers.user_info().cloned().map_or(Credentials::None, Credentials::from),
+            connection,
             empty_part: None,
             inbox_prefix: "_INBOX".to_owned(),
-            connect_timeout: Duration::from_secs(5),
-            ping_interval: Duration::from_secs(5),
-            max_reconnect_delay: Duration::from_secs(2),
             pending_messages: 65_536,
             pending_bytes: 64 << 20,
-            max_payload: usize::MAX,
             jetstream: Some(JetStreamConfig::default()),
             operation_timeout: Duration::from_secs(10),
         })
     }
 
-    /// Returns whether connections that are not encrypted are refused.
-    pub(crate) fn requires_tls(&self) -> bool {
-        self.tls_required || self.servers.is_encrypted()
-    }
-
     pub(crate) fn validate(&self) -> Result<()> {
-        let limits = [self.pending_messages, self.pending_bytes, self.max_payload];
-        let times = [self.connect_timeout, self.ping_interval, self.max_reconnect_delay];
-        if limits.contains(&0) || times.iter().any(Duration::is_zero) {
-            return Err(invalid("limits and times must be greater than zero"));
+        self.connection.validate()?;
+        if self.pending_messages == 0 || self.pending_bytes == 0 {
+            return Err(Error::invalid_config("limits and times must be greater than zero"));
         }
         let is_subject = |text: &str| {
             let token = |token: &str| {
@@ -222,44 +210,38 @@ impl Config {
             text.len() <= 64 && text.split('.').all(token)
         };
         if !is_subject(&self.inbox_prefix) {
-            return Err(invalid("the inbox prefix is no subject of up to 64 characters"));
-        }
-        if self.prefix.is_empty() || self.prefix.len() > 64 {
-            return Err(invalid("the prefix has 1 to 64 characters"));
+            return Err(Error::invalid_config("the inbox prefix is no subject of up to 64 characters"));
         }
         if matches!(&self.credentials, Credentials::Token(token) if token.expose_secret().is_empty()) {
-            return Err(invalid("the token is empty"));
+            return Err(Error::invalid_config("the token is empty"));
         }
-        if !self.tls_required {
-            let checked = self.servers.check_tls_settings(self.tls.are_given());
-            checked.map_err(|error| error.bridge(NAME))?;
-        }
-        Names::new(&self.prefix, self.empty_part.as_deref()).map_err(|error| error.bridge(NAME))?;
+        Names::new(&self.connection.prefix, self.empty_part.as_deref())?;
         self.jetstream.as_ref().map_or(Ok(()), JetStreamConfig::validate)
     }
 }
 
 /// Returns the address of a server, as the client wants it.
 pub(crate) fn address(server: &ServerUrl) -> Result<ServerAddr> {
-    server.to_string().parse().map_err(|_| invalid("the client does not know the host of a server's URL"))
-}
-
-pub(crate) fn invalid(context: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, "configure").bridge(NAME).context(context)
+    server
+        .to_string()
+        .parse()
+        .map_err(|_| Error::invalid_config("the client does not know the host of a server's URL"))
 }
 
 #[cfg(test)]
 mod tests {
+    use purista_core::ErrorKind;
+
     use super::*;
 
     #[test]
     fn credentials_leave_the_url() {
         let config = Config::new("tls://ada:p%40ss@one:4223, two").unwrap();
-        let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+        let servers: Vec<_> = config.connection.servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["tls://one:4223", "tls://two:4222"]);
-        assert!(config.requires_tls());
-        let Credentials::UserAndPassword(user, password) = &config.credentials else { panic!("{config:?}") };
-        assert_eq!((user.as_str(), password.expose_secret()), ("ada", "p@ss"));
+        assert!(config.connection.is_encrypted());
+        let Credentials::Login(login) = &config.credentials else { panic!("{config:?}") };
+        assert_eq!(*login, UserInfo::new("ada", "p@ss"));
         assert!(!format!("{config:?}").contains("p@ss"), "{config:?}");
         let Credentials::Token(token) = Config::new("nats://t%2Fk@one").unwrap().credentials else {
             panic!()
@@ -289,7 +271,7 @@ mod tests {
             ("HOST_a.example.", "HOST_a.example.", 4_222),
         ] {
             let config = Config::new(url).unwrap();
-            let address = address(config.servers.iter().next().unwrap()).unwrap();
+            let address = address(config.connection.servers.iter().next().unwrap()).unwrap();
             assert_eq!((address.host(), address.port()), (host, port), "{url}");
             assert!(!address.has_user_pass());
         }

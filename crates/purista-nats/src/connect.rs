@@ -26,7 +26,7 @@ pub(crate) async fn connect(
     was_connected: &Arc<AtomicBool>,
     closing: &CancellationToken,
 ) -> Result<Client> {
-    let mut servers: Vec<_> = config.servers.iter().enumerate().collect();
+    let mut servers: Vec<_> = config.connection.servers.iter().enumerate().collect();
     servers.shuffle(&mut rand::rng());
     let mut failed = Vec::<(usize, &ServerUrl, Error)>::new();
     for (place, server) in servers {
@@ -38,7 +38,7 @@ pub(crate) async fn connect(
                 know_all(&client, config).await?;
                 return Ok(client);
             }
-            Err(cause) => failed.push((place, server, from_connect(cause, config.requires_tls()))),
+            Err(cause) => failed.push((place, server, from_connect(cause, config.connection.is_encrypted()))),
         }
     }
     failed.sort_by_key(|(place, ..)| *place);
@@ -51,10 +51,10 @@ pub(crate) async fn connect(
 
 /// Tells a client of the other servers, beside those that the first one told it of.
 async fn know_all(client: &Client, config: &Config) -> Result<()> {
-    if config.servers.iter().len() == 1 {
+    if config.connection.servers.iter().len() == 1 {
         return Ok(());
     }
-    let mut pool = config.servers.iter().map(address).collect::<Result<Vec<ServerAddr>>>()?;
+    let mut pool = config.connection.servers.iter().map(address).collect::<Result<Vec<ServerAddr>>>()?;
     let lost = |cause| error(ErrorKind::Unavailable, "start").source(cause);
     let known = client.server_pool().await.map_err(lost)?;
     let told: Vec<_> =

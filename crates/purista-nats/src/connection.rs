@@ -110,7 +110,7 @@ impl Connection {
         let connection = Arc::new(Self {
             client,
             jetstream: OnceLock::new(),
-            names: Names::new(&config.prefix, config.empty_part.as_deref())?,
+            names: Names::new(&config.connection.prefix, config.empty_part.as_deref())?,
             inbox,
             replies: Arc::clone(&replies),
             connectivity: Connectivity::new(NAME, link.clone(), closing.clone()),

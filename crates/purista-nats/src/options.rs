@@ -11,7 +11,7 @@ use purista_core::{
     ErrorKind, Result,
     adapter::{Backoff, Link},
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -36,15 +36,15 @@ pub(crate) async fn options(
     let mut options = ConnectOptions::new()
         // A name with control characters would break the handshake's log lines at the server.
         .name(name.escape_debug().to_string())
-        .connection_timeout(config.connect_timeout)
-        .ping_interval(config.ping_interval)
+        .connection_timeout(config.connection.connect_timeout)
+        .ping_interval(config.connection.keep_alive)
         // Beyond it the client drops messages unseen; what comes is taken over at once.
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
-        .request_timeout(Some(config.connect_timeout))
+        .request_timeout(Some(config.connection.connect_timeout))
         .custom_inbox_prefix(&config.inbox_prefix)
         // All our subjects are escaped.
         .skip_subject_validation(true)
-        .require_tls(config.requires_tls())
+        .require_tls(config.connection.is_encrypted())
         .event_callback(move |event| {
             // At once: who published counts on it after a round trip, which comes another way.
             if let Event::ServerError(error) = &event
@@ -58,16 +58,17 @@ pub(crate) async fn options(
                 let _closing = events.send(event).await;
             }
         });
-    if let Some(path) = &config.tls.root_certificates {
+    if let Some(path) = &config.connection.tls.root_certificates {
         options = options.add_root_certificates(path.clone());
     }
-    if let Some((certificate, key)) = &config.tls.client_certificate {
+    if let Some((certificate, key)) = &config.connection.tls.client_certificate {
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     Ok(match &config.credentials {
         Credentials::None => options,
-        Credentials::UserAndPassword(user, password) => {
-            options.user_and_password(user.clone(), password.expose_secret().to_owned())
+        Credentials::Login(login) => {
+            let password = login.password.as_ref().map_or("", SecretString::expose_secret);
+            options.user_and_password(login.user.clone(), password.to_owned())
         }
         Credentials::Token(token) => options.token(token.expose_secret().to_owned()),
         Credentials::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
@@ -85,7 +86,7 @@ pub(crate) fn reconnect_delay(
     was_connected: Arc<AtomicBool>,
     closing: CancellationToken,
 ) -> impl Fn(usize) -> Duration + use<> {
-    let backoff = Backoff::new(Duration::from_millis(100), config.max_reconnect_delay);
+    let backoff = Backoff::new(Duration::from_millis(100), config.connection.max_reconnect_delay);
     move |attempt| {
         if closing.is_cancelled() {
             stop_client();

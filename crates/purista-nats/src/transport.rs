@@ -3,7 +3,9 @@ use std::sync::{Arc, atomic::Ordering};
 use async_nats::Subject;
 use purista_core::{
     Capabilities, Capability, Command, Filter, Message, MessageType, Result, Sharing, Subscription,
-    adapter::{ACKNOWLEDGING, CONNECTION, DeadLetter, Intake, Link, Live, Publish, ROUTING, Transport},
+    adapter::{
+        ACKNOWLEDGING, CONNECTION, DeadLetter, EngineConfig, Intake, Link, Live, Publish, ROUTING, Transport,
+    },
 };
 use tokio::time::Instant;
 
@@ -51,8 +53,10 @@ pub(crate) struct NatsTransport {
 }
 
 impl NatsTransport {
-    pub(crate) fn new(config: Config) -> Self {
-        Self { config, live: Live::new(NAME) }
+    pub(crate) fn new(config: Config, engine: &EngineConfig) -> Result<Self> {
+        config.validate()?;
+        let config = Config { operation_timeout: engine.operation_timeout, ..config };
+        Ok(Self { config, live: Live::new(NAME) })
     }
 
     async fn open_core(
@@ -102,7 +106,7 @@ impl Transport for NatsTransport {
         let given = if has_jetstream { JETSTREAM } else { CORE.with(Capability::MustRoute) };
         let given = if keeps_commands { given.without(Capability::NoResponder) } else { given };
         let room = max_message - ENVELOPE.min(max_message / 2);
-        given.with_max_payload(room.min(self.config.max_payload))
+        given.with_max_payload(room.min(self.config.connection.max_payload))
     }
 
     async fn connect(&self, link: Link) -> Result<()> {

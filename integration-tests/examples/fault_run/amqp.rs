@@ -47,7 +47,7 @@ impl Site for Amqp {
     }
 
     fn bridge(&self, address: SocketAddr) -> purista_core::Result<Arc<dyn EventBridge>> {
-        let bridge = AmqpBridge::builder(format!("amqp://{address}")).heartbeat(HEARTBEAT);
+        let bridge = AmqpBridge::builder(format!("amqp://{address}")).keep_alive(HEARTBEAT);
         let bridge = if self.is_typescript { bridge.typescript_topology() } else { bridge };
         Ok(Arc::new(bridge.build()?))
     }

@@ -48,7 +48,7 @@ impl Site for Nats {
 
     fn bridge(&self, address: SocketAddr) -> purista_core::Result<Arc<dyn EventBridge>> {
         let bridge = NatsBridge::builder(format!("nats://{address}"))
-            .ping_interval(PING)
+            .keep_alive(PING)
             .jetstream(JetStreamConfig::default().with_ack_wait(self.ack_wait));
         Ok(Arc::new(bridge.build()?))
     }

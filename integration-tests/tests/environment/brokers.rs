@@ -149,8 +149,8 @@ pub(crate) fn bridge(url: &str, files: Option<&Files>) -> anyhow::Result<Arc<dyn
     }
     let (scheme, _) = url.split_once("://").context("no URL")?;
     Ok(match scheme {
-        "nats" | "tls" => secured!(NatsBridge::builder(url).ping_interval(SILENCE)),
-        "amqp" | "amqps" => secured!(AmqpBridge::builder(url).heartbeat(SILENCE)),
+        "nats" | "tls" => secured!(NatsBridge::builder(url).keep_alive(SILENCE)),
+        "amqp" | "amqps" => secured!(AmqpBridge::builder(url).keep_alive(SILENCE)),
         "mqtt" | "mqtts" => {
             let builder = MqttBridge::builder(url).persistent_sessions(Duration::from_secs(600));
             secured!(builder.keep_alive(SILENCE))

@@ -104,7 +104,7 @@ impl Place {
             builder = builder.max_payload(bytes);
         }
         if let Some(keep_alive) = self.keep_alive {
-            builder = builder.heartbeat(keep_alive.max(Duration::from_secs(1)));
+            builder = builder.keep_alive(keep_alive.max(Duration::from_secs(1)));
         }
         builder
     }

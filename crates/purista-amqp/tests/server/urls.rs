@@ -127,7 +127,7 @@ async fn path_and_parameters_reach_the_broker() {
     }
     // What the builder is told counts.
     let builder =
-        AmqpBridge::builder(url("/a?heartbeat=30")).vhost("b").heartbeat(std::time::Duration::from_secs(9));
+        AmqpBridge::builder(url("/a?heartbeat=30")).vhost("b").keep_alive(std::time::Duration::from_secs(9));
     let opening = opening(&witness, builder.user_and_password("bob", "")).await.unwrap();
     assert_eq!((opening.vhost.as_str(), opening.heartbeat), ("b", 9));
     assert_eq!(opening.response, b"\0bob\0");

@@ -40,27 +40,75 @@ macro_rules! engine_setters {
     };
 }
 
-/// Gives the builder of an adapter what it starts with: its defaults, and its configuration by the environment.
+/// Defines the public type of an adapter, which wraps an [`Engine`](crate::adapter::Engine) in its field `engine`.
+///
+/// `$builder` is defined with [`builder_start!`](crate::builder_start). The second doc comment is that of the function which
+/// starts to configure a bridge by its URL.
+#[macro_export]
+macro_rules! adapter_bridge {
+    (
+        $(#[$about:meta])*
+        pub struct $bridge:ident($transport:ty);
+
+        $(#[$urls:meta])*
+        pub fn builder() -> $builder:ident;
+    ) => {
+        $(#[$about])*
+        #[derive(Debug)]
+        pub struct $bridge {
+            pub(crate) engine: ::std::sync::Arc<$crate::adapter::Engine<$transport>>,
+        }
+
+        impl $bridge {
+            $(#[$urls])*
+            pub fn builder(url: impl AsRef<str>) -> $builder {
+                $builder::new(url.as_ref())
+            }
+
+            #[doc = concat!("Starts to configure a bridge by what the environment says, see [`", stringify!($builder), "::from_env`].")]
+            ///
+            /// # Errors
+            ///
+            #[doc = concat!("As [`", stringify!($builder), "::from_env`].")]
+            pub fn from_env() -> $crate::Result<$builder> {
+                $builder::from_env()
+            }
+        }
+
+        $crate::forward_event_bridge!(impl EventBridge for $bridge { |bridge| bridge.engine });
+    };
+}
+
+/// Gives the builder of an adapter its begin and its end: its defaults, its configuration by the environment, and `build`.
 ///
 /// The builder has two fields, `config`, which is a [`Result`](crate::Result) of the configuration, and `engine`, an
-/// [`EngineConfig`](crate::adapter::EngineConfig). The configuration has a function `new` that takes the URL, and the builder
-/// one that is called `from_variables`. The doc comments are the rows of the table of variables.
+/// [`EngineConfig`](crate::adapter::EngineConfig). The configuration has a function `new` that takes the URL, and the transport
+/// one that takes the configuration and the `EngineConfig`, checks both, and is not connected. The builder has a function
+/// `from_variables`, which calls `with_variables`: that hands each variable of the table, or two that belong together, to a
+/// setter. The doc comments before the table are the rows of variables that are read in another way.
 #[macro_export]
 macro_rules! builder_start {
-    ($(#[$variable:meta])* $config:ty, $bridge:expr) => {
+    (
+        $config:ty, $transport:ty => $bridge:ident;
+        $(#[$row:meta])*
+        $($variable:literal $(and $other:literal)? => $setter:ident $(, $unit:literal)?;)+
+        $(#[$note:meta])*
+    ) => {
         /// Starts with the defaults.
         pub(crate) fn new(url: &str) -> Self {
-            Self {
-                config: <$config>::new(url).map_err(|error| error.bridge($bridge)),
-                engine: $crate::adapter::EngineConfig::default(),
-            }
+            Self { config: <$config>::new(url).map_err(Self::named), engine: $crate::adapter::EngineConfig::default() }
         }
 
         /// Starts with the settings of the environment:
         ///
         /// | variable | as |
         /// |---|---|
-        $(#[$variable])*
+        $(#[$row])*
+        $(#[doc = concat!(
+            "| `", $variable, $("`, `", $other,)? "` | [`", stringify!($setter), "`](Self::", stringify!($setter), ")",
+            $(", ", $unit,)? " |"
+        )])+
+        $(#[$note])*
         ///
         /// # Errors
         ///
@@ -70,27 +118,67 @@ macro_rules! builder_start {
             Self::from_variables(&$crate::adapter::Variables::of_process())
         }
 
+        fn with_variables(self, variables: &$crate::adapter::Variables) -> $crate::Result<Self> {
+            let builder = self;
+            $(let builder = $crate::builder_start!(@apply variables, builder, $variable $(and $other)?, $setter);)+
+            Ok(builder)
+        }
+
         fn set(mut self, set: impl FnOnce(&mut $config)) -> Self {
             if let Ok(config) = &mut self.config {
                 set(config);
             }
             self
         }
+
+        /// Creates the bridge, which connects at its start.
+        ///
+        /// # Errors
+        ///
+        /// [`InvalidConfig`]($crate::ErrorKind::InvalidConfig) if a URL is malformed or a value is invalid,
+        /// [`InvalidMessage`]($crate::ErrorKind::InvalidMessage) if the instance id is empty or too long.
+        pub fn build(self) -> $crate::Result<$bridge> {
+            let transport = <$transport>::new(self.config?, &self.engine).map_err(Self::named)?;
+            Ok($bridge { engine: $crate::adapter::Engine::new(transport, self.engine)? })
+        }
+
+        fn named(error: $crate::Error) -> $crate::Error {
+            error.bridge(<$transport as $crate::adapter::Transport>::NAME)
+        }
+    };
+    (@apply $variables:ident, $builder:ident, $variable:literal, $setter:ident) => {
+        $variables.apply($builder, $variable, Self::$setter)?
+    };
+    (@apply $variables:ident, $builder:ident, $variable:literal and $other:literal, $setter:ident) => {
+        $variables.apply_pair($builder, $variable, $other, Self::$setter)?
     };
 }
 
-/// Gives the builder of an adapter that connects to a [`ServerList`](crate::adapter::ServerList) the setters of the connection.
+/// Gives the builder of an adapter the setters of the [`ConnectionConfig`](crate::adapter::ConnectionConfig) in the field
+/// `connection` of its configuration, and of user and password in the field `credentials`, which takes a
+/// [`UserInfo`](crate::adapter::UserInfo).
 ///
-/// Its configuration has the fields `tls`, which are [`TlsFiles`](crate::adapter::TlsFiles), `connect_timeout` and
-/// `max_reconnect_delay`. The text says which connections the certificates are for.
+/// The text says which connections the certificates are for; the doc comments are those of the setters whose meaning depends
+/// on the broker.
 #[macro_export]
 macro_rules! server_setters {
-    ($encrypted:literal) => {
+    (
+        $encrypted:literal;
+        $(#[$about_prefix:meta])* prefix;
+        $(#[$about_keep_alive:meta])* keep_alive;
+        $(#[$about_max_payload:meta])* max_payload;
+    ) => {
+        /// Authenticates with user name and password.
+        pub fn user_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
+            let credentials = $crate::adapter::UserInfo::new(user, password).into();
+            self.set(|config| config.credentials = credentials)
+        }
+
         #[doc = concat!("Trusts the authorities in a PEM file beside those of the system, for ", $encrypted, ".")]
         ///
         /// The file is read at the start.
         pub fn root_certificates(self, path: impl Into<::std::path::PathBuf>) -> Self {
-            self.set(|config| config.tls.root_certificates = Some(path.into()))
+            self.set(|config| config.connection.tls.root_certificates = Some(path.into()))
         }
 
         #[doc = concat!("Authenticates with a certificate and its key, for ", $encrypted, ".")]
@@ -101,17 +189,32 @@ macro_rules! server_setters {
             certificate: impl Into<::std::path::PathBuf>,
             key: impl Into<::std::path::PathBuf>,
         ) -> Self {
-            self.set(|config| config.tls.client_certificate = Some((certificate.into(), key.into())))
+            self.set(|config| config.connection.tls.client_certificate = Some((certificate.into(), key.into())))
+        }
+
+        $(#[$about_prefix])*
+        pub fn prefix(self, prefix: impl Into<String>) -> Self {
+            self.set(|config| config.connection.prefix = prefix.into())
         }
 
         /// Limits how long one attempt to connect to a server takes; 5 s by default.
         pub fn connect_timeout(self, timeout: ::std::time::Duration) -> Self {
-            self.set(|config| config.connect_timeout = timeout)
+            self.set(|config| config.connection.connect_timeout = timeout)
+        }
+
+        $(#[$about_keep_alive])*
+        pub fn keep_alive(self, time: ::std::time::Duration) -> Self {
+            self.set(|config| config.connection.keep_alive = time)
         }
 
         /// Limits the pause between two attempts to connect again, which starts at 100 ms; 2 s by default.
         pub fn max_reconnect_delay(self, delay: ::std::time::Duration) -> Self {
-            self.set(|config| config.max_reconnect_delay = delay)
+            self.set(|config| config.connection.max_reconnect_delay = delay)
+        }
+
+        $(#[$about_max_payload])*
+        pub fn max_payload(self, bytes: usize) -> Self {
+            self.set(|config| config.connection.max_payload = bytes)
         }
     };
 }

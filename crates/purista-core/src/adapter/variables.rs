@@ -2,12 +2,6 @@ use std::{collections::HashMap, env, fmt};
 
 use crate::error::{Error, Result};
 
-/// The name of a variable, and what a builder does with it.
-pub type Setter<'n, B> = (&'n str, fn(B, String) -> B);
-
-/// The names of two variables that belong together, and what a builder does with them.
-pub type PairSetter<'n, B> = (&'n str, &'n str, fn(B, String, String) -> B);
-
 /// The environment variables that configure a bridge. One that is empty counts as not set; one that is not Unicode is
 /// refused where it is asked for.
 #[derive(Clone, Default)]
@@ -73,31 +67,33 @@ impl Variables {
         }
     }
 
-    /// Hands each variable that is set to its setter.
+    /// Hands a variable to a setter, if it is set.
     ///
     /// # Errors
     ///
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if one is not Unicode.
-    pub fn apply<B>(&self, builder: B, setters: &[Setter<'_, B>]) -> Result<B> {
-        setters.iter().try_fold(builder, |builder, (name, set)| {
-            Ok(match self.get(name)? {
-                Some(value) => set(builder, value.to_owned()),
-                None => builder,
-            })
+    pub fn apply<B>(&self, builder: B, name: &str, set: fn(B, String) -> B) -> Result<B> {
+        Ok(match self.get(name)? {
+            Some(value) => set(builder, value.to_owned()),
+            None => builder,
         })
     }
 
-    /// Hands each two variables that belong together and are set to their setter.
+    /// Hands two variables that belong together to a setter, if they are set.
     ///
     /// # Errors
     ///
     /// As with [`pair`](Self::pair).
-    pub fn apply_pairs<B>(&self, builder: B, setters: &[PairSetter<'_, B>]) -> Result<B> {
-        setters.iter().try_fold(builder, |builder, (one, other, set)| {
-            Ok(match self.pair(one, other)? {
-                Some((one, other)) => set(builder, one.to_owned(), other.to_owned()),
-                None => builder,
-            })
+    pub fn apply_pair<B>(
+        &self,
+        builder: B,
+        one: &str,
+        other: &str,
+        set: fn(B, String, String) -> B,
+    ) -> Result<B> {
+        Ok(match self.pair(one, other)? {
+            Some((one, other)) => set(builder, one.to_owned(), other.to_owned()),
+            None => builder,
         })
     }
 
@@ -147,16 +143,15 @@ mod tests {
         assert_eq!(variables.pair("ONE", "TEXT").unwrap(), Some(("1", "text")));
         assert_eq!(variables.pair("EMPTY", "NONE").unwrap(), None);
         variables.pair("ONE", "EMPTY").unwrap_err();
-        let set: [Setter<'_, String>; 2] =
-            [("TEXT", |builder, value| builder + &value), ("EMPTY", |builder, _| builder + "empty")];
-        assert_eq!(variables.apply("set: ".to_owned(), &set).unwrap(), "set: text");
-        let both: [PairSetter<'_, String>; 2] = [
-            ("ONE", "TEXT", |builder, one, other| builder + &one + &other),
-            ("EMPTY", "NONE", |builder, _, _| builder + "empty"),
-        ];
-        assert_eq!(variables.apply_pairs("set: ".to_owned(), &both).unwrap(), "set: 1text");
-        let half: [PairSetter<'_, String>; 1] = [("ONE", "EMPTY", |builder, _, _| builder)];
-        variables.apply_pairs(String::new(), &half).unwrap_err();
+        let (one, both) = (
+            |set: String, value: String| set + &value,
+            |set: String, one: String, other: String| set + &one + &other,
+        );
+        assert_eq!(variables.apply("set: ".to_owned(), "TEXT", one).unwrap(), "set: text");
+        assert_eq!(variables.apply("set: ".to_owned(), "EMPTY", one).unwrap(), "set: ");
+        assert_eq!(variables.apply_pair("set: ".to_owned(), "ONE", "TEXT", both).unwrap(), "set: 1text");
+        assert_eq!(variables.apply_pair("set: ".to_owned(), "EMPTY", "NONE", both).unwrap(), "set: ");
+        variables.apply_pair(String::new(), "ONE", "EMPTY", both).unwrap_err();
         variables.at_most_one(&["ONE", "EMPTY", "NONE"]).unwrap();
         variables.at_most_one(&["ONE", "TEXT"]).unwrap_err();
         assert!(!format!("{variables:?}").contains("text"), "{variables:?}");
@@ -165,13 +160,12 @@ mod tests {
     #[test]
     fn what_is_not_unicode_is_not_left_out() {
         let variables = Variables(HashMap::from([("ODD".to_owned(), None)]));
-        let set: [Setter<'_, String>; 1] = [("ODD", |builder, value| builder + &value)];
         for refused in [
             variables.get("ODD").map(drop),
             variables.required("ODD").map(drop),
             variables.number::<u16>("ODD").map(drop),
             variables.pair("ODD", "NONE").map(drop),
-            variables.apply(String::new(), &set).map(drop),
+            variables.apply(String::new(), "ODD", |set, value| set + &value).map(drop),
         ] {
             assert_eq!(refused.unwrap_err().kind(), crate::ErrorKind::InvalidConfig);
         }

@@ -60,8 +60,8 @@ impl Secured {
                     None => builder,
                 }
             }
-            Self::Login(_, true) => builder.username_and_password(USER, password()),
-            Self::Login(_, false) => builder.username_and_password(USER, format!("{}, wrong", password())),
+            Self::Login(_, true) => builder.user_and_password(USER, password()),
+            Self::Login(_, false) => builder.user_and_password(USER, format!("{}, wrong", password())),
         }
     }
 

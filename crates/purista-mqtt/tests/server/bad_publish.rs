@@ -183,7 +183,7 @@ const DENIED: &str =
 async fn what_is_forbidden_fails_alone() {
     for config in [MosquittoConfig::stock(), MosquittoConfig::tuned()] {
         let place = Place::on(config.with_user("ada", "pass").with_acl(DENIED)).await;
-        let bridge = greeter(place.builder().username_and_password("ada", "pass")).await;
+        let bridge = greeter(place.builder().user_and_password("ada", "pass")).await;
         let mut events = bridge.events();
         let emitter = Arc::clone(&bridge);
         let event = async move {

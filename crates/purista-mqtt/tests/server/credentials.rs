@@ -25,13 +25,13 @@ async fn is_refused(builder: MqttBridgeBuilder) {
 #[tokio::test(flavor = "multi_thread")]
 async fn user_and_password_are_shown() {
     let place = Place::on(MosquittoConfig::stock().with_user("ada", SECRET)).await;
-    started(place.builder().username_and_password("ada", SECRET)).await;
+    started(place.builder().user_and_password("ada", SECRET)).await;
     let url = |login: &str| place.server.url().replace("//", &format!("//{login}@"));
     started(MqttBridge::builder(url("ada:s3cret%20p%40ss%2F%25"))).await;
     // What the builder is told later counts.
-    started(MqttBridge::builder(url("ada:wrong")).username_and_password("ada", SECRET)).await;
-    is_refused(place.builder().username_and_password("ada", "s3cret of another")).await;
-    is_refused(place.builder().username_and_password("bob", SECRET)).await;
+    started(MqttBridge::builder(url("ada:wrong")).user_and_password("ada", SECRET)).await;
+    is_refused(place.builder().user_and_password("ada", "s3cret of another")).await;
+    is_refused(place.builder().user_and_password("bob", SECRET)).await;
     is_refused(place.builder()).await;
 }
 
@@ -41,7 +41,7 @@ async fn what_the_access_list_denies_is_forbidden() {
                topic deny purista/command/+/+/+/+/+/+/+/+/vault/#\n";
     let config = MosquittoConfig::stock().with_user("ada", SECRET).with_acl(acl);
     let place = Place::on(config).await;
-    let builder = || place.builder().username_and_password("ada", SECRET);
+    let builder = || place.builder().user_and_password("ada", SECRET);
     let (bridge, service) = (started(builder()).await, started(builder()).await);
     let seen = watch(&bridge, "reader", Filter::any(), in_order()).await.unwrap();
     serve(&service, ("Vault", "1", "open"), echo()).await;

@@ -117,7 +117,7 @@ async fn a_connection_that_is_closed_without_an_answer_names_the_likely_setting(
 async fn client_ids_that_the_broker_replaces_are_told() {
     let config = MosquittoConfig::stock().with_user("ada", "a").with_lines("use_username_as_clientid true");
     let place = Place::on(config).await;
-    let bridge = started(place.builder().username_and_password("ada", "a")).await;
+    let bridge = started(place.builder().user_and_password("ada", "a")).await;
     serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
     let subscription = Subscription::new(("Watcher", "1", "reader"), Filter::event("happened"));
     let handler = purista_conformance::Collector::new().handler();

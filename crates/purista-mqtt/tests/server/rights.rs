@@ -38,8 +38,8 @@ impl Service {
     async fn begin() -> Self {
         let config = MosquittoConfig::stock().with_user("ada", "a").with_user("bob", "b").with_acl(ALL);
         let place = Place::on(config).await;
-        let service = started(place.builder().username_and_password("ada", "a")).await;
-        let caller = started(place.builder().username_and_password("bob", "b")).await;
+        let service = started(place.builder().user_and_password("ada", "a")).await;
+        let caller = started(place.builder().user_and_password("bob", "b")).await;
         serve(&service, GREET, echo()).await;
         let seen = watch(&service, "reader", Filter::event("happened"), in_order()).await.unwrap();
         let service = Self { place, service, caller, seen };

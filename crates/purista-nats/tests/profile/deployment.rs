@@ -99,7 +99,7 @@ impl Place {
         }
         if let Some(keep_alive) = self.keep_alive {
             // The third ping without an answer is one too many.
-            builder = builder.ping_interval(keep_alive / 2);
+            builder = builder.keep_alive(keep_alive / 2);
         }
         builder
     }

@@ -57,6 +57,11 @@ pub struct UserInfo {
 }
 
 impl UserInfo {
+    /// Creates those of somebody who has a password.
+    pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
+        Self { user: user.into(), password: Some(password.into().into()) }
+    }
+
     fn read<E: Encoder>(written: &EStr<E>) -> Result<Self> {
         if written.as_str().contains(',') {
             return Err(refused(COMMA));
