@@ -1,57 +1,35 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+//! What the sidecar calls.
+
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path, Request, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE},
-    middleware::{self, Next},
+    extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use purista_cloudevents::{Answer, Malformed, Server, Settled, json, received, status, with_token};
 use purista_core::{
     ErrorKind, Message, MessageType, Result,
-    adapter::{Backoff, Link, deadline_after},
+    adapter::{Link, deadline_after},
 };
-use secrecy::{ExposeSecret as _, SecretString};
-use subtle::ConstantTimeEq as _;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::Instant,
-};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio::time::Instant;
 
 use crate::{
-    cloud_event::{self, Malformed},
     codec::TIME_LIMIT,
-    command_consumer::Answer,
     config::Config,
     error::error,
     routes::Routes,
     sidecar::{REACH, TOKEN},
-    subscription_consumer::Settled,
+    transport::NAME,
 };
 
 const HEALTHZ: &str = "/healthz";
 
-/// The longest head of a request, in bytes.
-const MAX_HEAD: usize = 64 * 1_024;
-
-/// The server that the sidecar calls.
-#[derive(Debug)]
-pub(crate) struct AppChannel {
-    closing: CancellationToken,
-    server: AbortOnDropHandle<()>,
-}
-
-/// What its handlers need.
+/// What the requests of a sidecar need.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) routes: Arc<Routes>,
@@ -59,70 +37,18 @@ pub(crate) struct App {
     pub(crate) config: Config,
 }
 
-impl AppChannel {
-    /// Opens it.
-    pub(crate) async fn open(address: SocketAddr, app: App) -> Result<Self> {
-        let listener = TcpListener::bind(address).await.map_err(|cause| {
-            error(ErrorKind::Unavailable, "start")
-                .context(format!("cannot listen to {address}"))
-                .source(cause)
-        })?;
-        let header_timeout = app.config.header_timeout;
-        let service = TowerToHyperService::new(router(Arc::new(app)));
-        let closing = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, service, header_timeout, closing.clone()));
-        Ok(Self { closing, server: AbortOnDropHandle::new(server) })
+impl App {
+    /// Opens the server that the sidecar calls.
+    pub(crate) async fn open(self, address: SocketAddr) -> Result<Server> {
+        let header_timeout = self.config.header_timeout;
+        let opened = Server::open(address, router(Arc::new(self)), header_timeout).await;
+        opened.map_err(|error| error.bridge(NAME))
     }
-
-    /// Takes no more requests, and waits for those that run.
-    pub(crate) async fn close(self) {
-        self.closing.cancel();
-        let _ended = self.server.await;
-    }
-}
-
-async fn serve(
-    listener: TcpListener,
-    service: TowerToHyperService<Router>,
-    header_timeout: Duration,
-    closing: CancellationToken,
-) {
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(MAX_HEAD);
-    let graceful = GracefulShutdown::new();
-    // With them, connections end.
-    let mut connections = JoinSet::new();
-    let mut backoff = Backoff::default();
-    loop {
-        let accepted = tokio::select! {
-            () = closing.cancelled() => break,
-            Some(_ended) = connections.join_next() => continue,
-            accepted = accept(&listener) => accepted,
-        };
-        match accepted {
-            Ok(stream) => {
-                backoff.reset();
-                let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-                connections.spawn(graceful.watch(connection));
-            }
-            Err(cause) => {
-                tracing::warn!(%cause, "the sidecar cannot connect");
-                tokio::time::sleep(backoff.next_delay()).await;
-            }
-        }
-    }
-    drop(listener);
-    graceful.shutdown().await;
-}
-
-async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let token = app.config.app_token.clone();
+    let router = Router::new()
         .route("/dapr/config", get(async || json(StatusCode::OK, r#"{"entities":[]}"#)))
         .route("/dapr/subscribe", get(subscriptions))
         .route("/purista/command/{command}", post(command))
@@ -131,22 +57,11 @@ fn router(app: Arc<App>) -> Router {
         .route(HEALTHZ, get(health))
         .fallback(async || status(StatusCode::NOT_FOUND))
         .layer(DefaultBodyLimit::max(app.config.max_body()))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), authenticate))
-        .with_state(app)
-}
-
-/// Lets in who shows the token. Who only asks whether we are well need not: orchestrators know no token.
-async fn authenticate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let shown = request.headers().get(TOKEN);
-    let is_right = |token: &SecretString| {
-        let token = token.expose_secret().as_bytes();
-        shown.is_some_and(|shown| bool::from(shown.as_bytes().ct_eq(token)))
-    };
-    match &app.config.app_token {
-        Some(token) if request.uri().path() != HEALTHZ && !is_right(token) => {
-            status(StatusCode::UNAUTHORIZED)
-        }
-        _ => next.run(request).await,
+        .with_state(app);
+    match token {
+        // Orchestrators, which ask whether we are well, know no token.
+        Some(token) => with_token(router, TOKEN, token, HEALTHZ),
+        None => router,
     }
 }
 
@@ -197,7 +112,7 @@ async fn command(
     };
     let Some(served) = app.routes.served(&name, &command) else { return status(StatusCode::NOT_FOUND) };
     match served.handle(Arc::new(command), deadline).await {
-        Answer { status: StatusCode::OK, body } => json(StatusCode::OK, body),
+        Answer { status: StatusCode::OK, body, .. } => json(StatusCode::OK, body),
         Answer { status: refusal, .. } => status(refusal),
     }
 }
@@ -217,8 +132,8 @@ async fn event(
     if subscribed.is_empty() {
         return status(StatusCode::NOT_FOUND);
     }
-    let received = match body {
-        Ok(body) => cloud_event::received(&headers, &body),
+    let message = match body {
+        Ok(body) => received(&headers, &body),
         Err(rejection) if rejection.status() != StatusCode::PAYLOAD_TOO_LARGE => {
             return status(StatusCode::BAD_REQUEST);
         }
@@ -226,15 +141,15 @@ async fn event(
             Err(Malformed::NoMessage(error(ErrorKind::InvalidMessage, "receive").source(rejection)))
         }
     };
-    let received = match received {
+    let received = match message {
         Ok(received) => received,
         Err(Malformed::NoCloudEvent(error)) => {
-            app.link.malformed(&error);
+            app.link.malformed(&error.bridge(NAME));
             return status(StatusCode::BAD_REQUEST);
         }
         // To deliver it again would not help.
         Err(Malformed::NoMessage(error)) => {
-            app.link.malformed(&error);
+            app.link.malformed(&error.bridge(NAME));
             return acknowledge("DROP");
         }
     };
@@ -252,17 +167,4 @@ async fn event(
 
 fn acknowledge(outcome: &str) -> Response {
     json(StatusCode::OK, format!("{{\"status\":\"{outcome}\"}}"))
-}
-
-/// Answers with a status alone, in the words of the original.
-fn status(status: StatusCode) -> Response {
-    let reason = purista_core::StatusCode::new(status.as_u16()).reason();
-    json(status, serde_json::json!({ "status": status.as_u16(), "message": reason }).to_string())
-}
-
-fn json(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

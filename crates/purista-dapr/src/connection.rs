@@ -2,6 +2,7 @@ use std::{net::Ipv4Addr, ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use purista_cloudevents::Server;
 use purista_core::{
     ErrorKind, Message, Result,
     adapter::{Backoff, Connectivity, Link, Reconnect, Throttle, keep_connected},
@@ -13,7 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app_channel::{App, AppChannel},
+    app_channel::App,
     cloud_event::{self, Destination},
     component_health::ComponentHealth,
     config::Config,
@@ -37,7 +38,7 @@ pub(crate) struct Connection {
     pub(crate) component_type: Option<String>,
     app_port: Option<u16>,
     pub(crate) routes: Arc<Routes>,
-    channel: Mutex<Option<AppChannel>>,
+    channel: Mutex<Option<Server>>,
     /// Asks for a look at the sidecar, as a request got no answer.
     suspicion: Arc<Notify>,
     /// Copies for the topic of all messages that nobody waits for.
@@ -100,7 +101,7 @@ impl Connection {
         let address = self.config.app_address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
         let (routes, link) = (Arc::clone(&self.routes), self.link().clone());
         let app = App { routes, link, config: self.config.clone() };
-        *self.channel.lock() = Some(AppChannel::open(address, app).await?);
+        *self.channel.lock() = Some(app.open(address).await?);
         let end = Instant::now() + self.config.connect_timeout;
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(200));
         loop {

@@ -1,23 +1,31 @@
+use std::sync::Arc;
+
 use purista_core::{
     Result,
     adapter::{Consumer, Stop},
 };
 
-use crate::{command_consumer::CommandConsumer, subscription_consumer::SubscriptionConsumer};
+use crate::transport::DaprTransport;
+
+/// A command that is served.
+pub(crate) type Served = purista_cloudevents::Served<DaprTransport>;
+
+/// A subscription.
+pub(crate) type Subscribed = purista_cloudevents::Subscribed<DaprTransport>;
 
 /// What consumes one registration.
 #[derive(Debug)]
 pub(crate) enum DaprConsumer {
-    Command(CommandConsumer),
-    Subscription(SubscriptionConsumer),
+    Command(Arc<Served>),
+    Subscription(Arc<Subscribed>),
 }
 
 impl Consumer for DaprConsumer {
     /// Requests of the sidecar that come from now on are told to go elsewhere: those of all, as all stop at once.
     async fn stop(&self, _why: Stop) {
         match self {
-            Self::Command(consumer) => consumer.served.stop(),
-            Self::Subscription(consumer) => consumer.subscribed.stop(),
+            Self::Command(served) => served.stop(),
+            Self::Subscription(subscribed) => subscribed.stop(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use purista_cloudevents::Malformed;
 use purista_core::{
     Error, Message, Result, ServiceAddress,
     adapter::{DeadLetter, Variables},
@@ -12,10 +13,9 @@ use tokio::time::Instant;
 
 use crate::{
     DaprBridgeBuilder, address, app_channel,
-    cloud_event::{self, Destination, Malformed},
+    cloud_event::{self, Destination},
     codec,
     error::Refusal,
-    numbers,
     sidecar::Metadata,
 };
 
@@ -25,7 +25,7 @@ use crate::{
 ///
 /// If it is none, or holds no message.
 pub fn received(headers: &HeaderMap, body: &Bytes) -> Result<(Message, Bytes), (bool, Error)> {
-    match cloud_event::received(headers, body) {
+    match purista_cloudevents::received(headers, body) {
         Ok(received) => Ok((received.message, received.original)),
         Err(Malformed::NoCloudEvent(error)) => Err((false, error)),
         Err(Malformed::NoMessage(error)) => Err((true, error)),
@@ -48,7 +48,7 @@ pub fn dead_letter(letter: &DeadLetter, topic: &str) -> Bytes {
 
 #[must_use]
 pub fn are_readable(json: &[u8]) -> bool {
-    numbers::are_readable(json)
+    purista_cloudevents::are_readable(json)
 }
 
 /// Reads the answer to a command.

@@ -7,7 +7,6 @@ mod bridge;
 mod builder;
 mod cloud_event;
 mod codec;
-mod command_consumer;
 mod component;
 mod component_health;
 mod config;
@@ -17,12 +16,9 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod numbers;
-mod recent;
 mod routes;
 mod session;
 mod sidecar;
-mod subscription_consumer;
 mod transport;
 
 pub use bridge::DaprBridge;

@@ -6,7 +6,10 @@ use std::{
 use parking_lot::RwLock;
 use purista_core::Message;
 
-use crate::{address::topic_name, command_consumer::Served, subscription_consumer::Subscribed};
+use crate::{
+    address::topic_name,
+    consumer::{Served, Subscribed},
+};
 
 /// Who gets what the sidecar delivers.
 #[derive(Debug, Default)]
@@ -80,7 +83,7 @@ impl Routes {
         let receiver = command.receiver.as_ref().map(|receiver| &receiver.address);
         let state = self.0.read();
         let served = state.commands.get(name)?;
-        let exact = served.iter().find(|served| Some(&served.address) == receiver);
+        let exact = served.iter().find(|served| Some(served.address()) == receiver);
         exact.or_else(|| served.first()).cloned()
     }
 

@@ -3,6 +3,7 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 use axum::http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
+use purista_cloudevents::STRUCTURED;
 use purista_core::{Error, ErrorKind, Result};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -11,7 +12,6 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::{
-    cloud_event::CLOUD_EVENT,
     config::Config,
     error::{Refusal, error, lost},
 };
@@ -234,7 +234,7 @@ impl Sidecar {
         // Otherwise the sidecar reads it and writes it anew.
         url.set_query(Some("metadata.rawPayload=true"));
         let size = event.len();
-        let request = self.client().post(url).header(CONTENT_TYPE, CLOUD_EVENT).body(event);
+        let request = self.client().post(url).header(CONTENT_TYPE, STRUCTURED).body(event);
         match self.send(request).await? {
             (status, _) if status.is_success() => Ok(()),
             (status, body) => {

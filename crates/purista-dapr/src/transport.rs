@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
+use purista_cloudevents::Reply;
 use purista_core::{
     Capabilities, Command, Error, ErrorKind, Message, Result, Subscription,
     adapter::{DeadLetter, EngineConfig, Intake, Link, Live, Publish, Transport, milliseconds_left},
@@ -13,14 +14,12 @@ use crate::{
     address::{command_name, command_path},
     cloud_event,
     codec::{self, TIME_LIMIT},
-    command_consumer::{CommandConsumer, Reply, Served},
     component,
     config::Config,
     connection::Connection,
-    consumer::DaprConsumer,
+    consumer::{DaprConsumer, Served, Subscribed},
     error::{Refusal, error, lost},
     sidecar::{Failure, Sidecar},
-    subscription_consumer::{Subscribed, SubscriptionConsumer},
 };
 
 /// The name of the adapter.
@@ -162,7 +161,7 @@ impl Transport for DaprTransport {
         }
         let served = Served::new(command.address.clone(), intake);
         connection.routes.serve(command_name(&command.address), Arc::clone(&served));
-        Ok(DaprConsumer::Command(CommandConsumer { served }))
+        Ok(DaprConsumer::Command(served))
     }
 
     async fn consume_subscription(
@@ -183,7 +182,7 @@ impl Transport for DaprTransport {
         };
         let subscribed = Subscribed::new(subscription.filter.clone(), intake);
         connection.routes.subscribe(topic, Arc::clone(&subscribed));
-        Ok(DaprConsumer::Subscription(SubscriptionConsumer { subscribed }))
+        Ok(DaprConsumer::Subscription(subscribed))
     }
 
     async fn opened(&self) -> Result<()> {

@@ -1,3 +1,5 @@
+//! Subscriptions that are delivered by requests.
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -6,27 +8,18 @@ use std::sync::{
 use bytes::Bytes;
 use purista_core::{
     Filter, Id, Message, MessageType, Result,
-    adapter::{Acknowledgement, Delivery, Intake, async_trait},
+    adapter::{Acknowledgement, Delivery, Intake, Transport, async_trait},
 };
 
-use crate::{
-    recent::{Claim, Recent, outcome},
-    transport::DaprTransport,
-};
+use crate::recent::{Claim, Recent, outcome};
 
-/// A subscription. The sidecar delivers its messages as requests.
+/// A subscription whose messages come as requests. Several may share a path: each finishes apart, and handles a message
+/// once when the broker delivers it to all of them again.
 #[derive(Debug)]
-pub(crate) struct SubscriptionConsumer {
-    pub(crate) subscribed: Arc<Subscribed>,
-}
-
-/// What is known of a subscription.
-#[derive(Debug)]
-pub(crate) struct Subscribed {
+pub struct Subscribed<T: Transport> {
     filter: Filter,
-    intake: Intake<DaprTransport>,
+    intake: Intake<T>,
     is_stopped: AtomicBool,
-    /// Those that share a topic finish apart, and the component delivers to all of them again.
     recent: Arc<Recent<Key, Settled>>,
 }
 
@@ -35,25 +28,28 @@ type Key = (MessageType, Id);
 
 /// What became of a message for one subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
+#[non_exhaustive]
+pub enum Settled {
     /// It is done with.
     Accepted,
     /// It is to be delivered again.
     Released,
 }
 
-impl Subscribed {
-    pub(crate) fn new(filter: Filter, intake: Intake<DaprTransport>) -> Arc<Self> {
+impl<T: Transport> Subscribed<T> {
+    /// Creates a subscription with what it asks for and where it is handled.
+    #[must_use]
+    pub fn new(filter: Filter, intake: Intake<T>) -> Arc<Self> {
         Arc::new(Self { filter, intake, is_stopped: AtomicBool::new(false), recent: Recent::new() })
     }
 
     /// Takes no more messages.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
     }
 
-    /// Tells whether the sidecar can deliver to it.
-    pub(crate) fn tell(&self, consumes: bool) {
+    /// Tells whether anything can be delivered to it.
+    pub fn tell(&self, consumes: bool) {
         match consumes {
             true => self.intake.consumer_up(),
             false => self.intake.consumer_down(),
@@ -61,15 +57,19 @@ impl Subscribed {
     }
 
     /// Returns whether it takes no more messages.
-    pub(crate) fn is_stopped(&self) -> bool {
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)
     }
 
-    /// Has a message handled that came on the subscription's topic, once. If the request that brought it ends before, it
-    /// is handled all the same once it has started.
-    pub(crate) async fn handle(&self, message: &Arc<Message>, original: &Bytes, is_for_all: bool) -> Settled {
-        // On a topic of its own, what is not for it did come wrong: that is counted where it is handled.
-        if is_for_all && !self.filter.matches(message) {
+    /// Has a message handled that came on the subscription's path, once, and returns what became of it. Where others
+    /// share the path, what is not for it is accepted at once (`passes_others`); otherwise it counts as misrouted.
+    ///
+    /// # Cancel safety
+    ///
+    /// A handler that has started goes on if the request that brought the message ends; one that has not is given up.
+    pub async fn handle(&self, message: &Arc<Message>, original: &Bytes, passes_others: bool) -> Settled {
+        if passes_others && !self.filter.matches(message) {
             return Settled::Accepted;
         }
         loop {
@@ -82,7 +82,7 @@ impl Subscribed {
                 let Some(slot) = self.intake.slot().await else { return Settled::Released };
                 let delivery = Delivery::new(Arc::clone(message)).with_original(original.clone());
                 self.intake
-                    .deliver(slot, delivery.with_acknowledgement(Box::new(DaprAcknowledgement(claim))));
+                    .deliver(slot, delivery.with_acknowledgement(Box::new(RequestAcknowledgement(claim))));
             }
             match outcome(settled).await {
                 Some(settled) => return settled,
@@ -96,10 +96,10 @@ impl Subscribed {
 
 /// Tells the requests that brought a message what became of it.
 #[derive(Debug)]
-struct DaprAcknowledgement(Claim<Key, Settled>);
+struct RequestAcknowledgement(Claim<Key, Settled>);
 
 #[async_trait]
-impl Acknowledgement for DaprAcknowledgement {
+impl Acknowledgement for RequestAcknowledgement {
     async fn accept(self: Box<Self>) -> Result<()> {
         self.0.settle(Settled::Accepted, 0);
         Ok(())

@@ -1,6 +1,7 @@
-/// Returns whether a sidecar can read the numbers in this JSON: it gives a message with a larger one than its own become
-/// back for ever.
-pub(crate) fn are_readable(json: &[u8]) -> bool {
+/// Returns whether readers with 64-bit floating-point numbers can read the numbers in this JSON: a sidecar of Dapr gives a
+/// message with a larger one back for ever.
+#[must_use]
+pub fn are_readable(json: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
     let mut rest = json;
     while let [first, after @ ..] = rest {

@@ -1,3 +1,5 @@
+//! Commands that are called by requests.
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -7,41 +9,35 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use purista_core::{
     Id, Message, ServiceAddress,
-    adapter::{Delivery, Intake, Slot},
+    adapter::{Delivery, Intake, Slot, Transport},
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{
-    recent::{Claim, Recent, outcome},
-    transport::DaprTransport,
-};
+use crate::recent::{Claim, Recent, outcome};
 
-/// A command that is served. The sidecar delivers it as a request.
+/// A command that is called by requests, and answered in their responses. A call that is repeated, as its answer was
+/// missed, is executed once.
 #[derive(Debug)]
-pub(crate) struct CommandConsumer {
-    pub(crate) served: Arc<Served>,
-}
-
-/// What is known of a command that is served.
-#[derive(Debug)]
-pub(crate) struct Served {
-    pub(crate) address: ServiceAddress,
-    intake: Intake<DaprTransport>,
+pub struct Served<T: Transport<ReplyTo = Reply>> {
+    address: ServiceAddress,
+    intake: Intake<T>,
     is_stopped: AtomicBool,
-    /// The sidecar repeats a call whose answer it missed.
     recent: Arc<Recent<Id, Answer>>,
 }
 
 /// What a request is answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
+#[non_exhaustive]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The message, empty unless the status is [`StatusCode::OK`].
+    pub body: Bytes,
 }
 
 /// Where the answer to a command goes.
 #[derive(Debug)]
-pub(crate) struct Reply(Claim<Id, Answer>);
+pub struct Reply(Claim<Id, Answer>);
 
 impl From<StatusCode> for Answer {
     fn from(status: StatusCode) -> Self {
@@ -51,30 +47,38 @@ impl From<StatusCode> for Answer {
 
 impl Reply {
     /// Answers with a response.
-    pub(crate) fn respond(self, response: &Message) {
+    pub fn respond(self, response: &Message) {
         let body = response.encode();
         let bytes = body.len();
         self.0.settle(Answer { status: StatusCode::OK, body }, bytes);
     }
 
     /// Answers that the command is not served here.
-    pub(crate) fn refuse(self) {
+    pub fn refuse(self) {
         self.0.settle(StatusCode::NOT_FOUND.into(), 0);
     }
 }
 
-impl Served {
-    pub(crate) fn new(address: ServiceAddress, intake: Intake<DaprTransport>) -> Arc<Self> {
+impl<T: Transport<ReplyTo = Reply>> Served<T> {
+    /// Creates a command with where it is handled.
+    #[must_use]
+    pub fn new(address: ServiceAddress, intake: Intake<T>) -> Arc<Self> {
         Arc::new(Self { address, intake, is_stopped: AtomicBool::new(false), recent: Recent::new() })
     }
 
+    /// Returns its address.
+    #[must_use]
+    pub const fn address(&self) -> &ServiceAddress {
+        &self.address
+    }
+
     /// Takes no more commands.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
     }
 
-    /// Tells whether the sidecar can deliver to it.
-    pub(crate) fn tell(&self, consumes: bool) {
+    /// Tells whether anything can be delivered to it.
+    pub fn tell(&self, consumes: bool) {
         match consumes {
             true => self.intake.consumer_up(),
             false => self.intake.consumer_down(),
@@ -82,13 +86,19 @@ impl Served {
     }
 
     /// Returns whether it takes no more commands.
-    pub(crate) fn is_stopped(&self) -> bool {
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)
     }
 
-    /// Has a command handled, once. Dropped when its caller does not wait any more; it is not handled then, unless it has
-    /// started.
-    pub(crate) async fn handle(&self, command: Arc<Message>, deadline: Option<Instant>) -> Answer {
+    /// Has a command handled, once, and returns its answer: 503 if it takes no more, 504 if no handler was free before the
+    /// deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// A handler that has started goes on if this is dropped, as its caller does not wait any more; one that has not is
+    /// given up.
+    pub async fn handle(&self, command: Arc<Message>, deadline: Option<Instant>) -> Answer {
         loop {
             let (claim, answer) = self.recent.claim(command.id.clone());
             let is_mine = claim.is_some();
