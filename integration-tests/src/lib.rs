@@ -10,6 +10,7 @@ mod environment;
 pub mod fault_run;
 mod folder;
 mod http;
+pub mod interop;
 mod launch;
 pub mod mosquitto;
 pub mod nats;

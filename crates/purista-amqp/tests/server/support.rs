@@ -2,15 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
-use lapin::{Channel, ConnectionProperties, Consumer, message::Delivery};
+use lapin::{Channel, ConnectionProperties};
 use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
-use purista_conformance::{Collector, Latch, on_command, on_event};
+use purista_conformance::{Collector, Latch, on_event};
 use purista_core::{
-    Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, InvokeError,
-    InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionHandler,
-    SubscriptionOptions,
+    Command, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, Registration, Result,
+    ServiceAddress, Subscription, SubscriptionHandler, SubscriptionOptions,
 };
+pub(crate) use purista_integration_tests::interop::{echo, invoke};
 use purista_integration_tests::rabbitmq::{Binding, Connection, Exchange, Queue, RabbitConfig, RabbitServer};
 use tokio::time::{Instant, interval, timeout};
 
@@ -127,16 +126,6 @@ pub(crate) async fn serve_with(
     bridge.register_command(Command::new(command).with_options(options), handler).await.unwrap()
 }
 
-/// Invokes a command.
-pub(crate) async fn invoke(bridge: &AmqpBridge, draft: CommandDraft) -> Result<Arc<Message>, InvokeError> {
-    bridge.invoke_command(draft, &InvokeOptions::default().with_timeout(PATIENCE)).await
-}
-
-/// Returns the input as the result.
-pub(crate) fn echo() -> Arc<dyn CommandHandler> {
-    on_command(|context| async move { Ok(context.message().payload().cloned()) })
-}
-
 /// Handles an event once it is let through.
 pub(crate) fn held(seen: &Arc<Collector>, latch: &Arc<Latch>) -> Arc<dyn SubscriptionHandler> {
     let (seen, latch) = (Arc::clone(seen), Arc::clone(latch));
@@ -198,9 +187,4 @@ pub(crate) async fn eventually_is(mut holds: impl AsyncFnMut() -> bool) -> bool 
         poll.tick().await;
     }
     true
-}
-
-/// Returns the next message of a client.
-pub(crate) async fn next(consumer: &mut Consumer) -> Delivery {
-    within("a message", consumer.next()).await.unwrap().unwrap()
 }

@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use purista_conformance::{Collector, on_command};
 use purista_core::{
-    Command, CommandDraft, CommandHandler, CommandOptions, EmitOptions, EventBridge as _, EventDraft, Filter,
-    InvokeError, InvokeOptions, Message, Payload, Registration, Result, ServiceAddress, Subscription,
-    SubscriptionOptions,
+    Command, CommandHandler, CommandOptions, EmitOptions, EventBridge as _, EventDraft, Payload,
+    Registration, Result, ServiceAddress, SubscriptionOptions,
 };
+pub(crate) use purista_integration_tests::interop::{echo, in_order, invoke, invoke_within, watch};
 use purista_integration_tests::mosquitto::{MosquittoConfig, MosquittoServer};
 use purista_mqtt::{MqttBridge, MqttBridgeBuilder};
 use tokio::time::{Instant, interval, timeout};
@@ -101,20 +100,6 @@ pub(crate) async fn serve_with(
     bridge.register_command(Command::new(command).with_options(options), handler).await.unwrap()
 }
 
-/// Invokes a command.
-pub(crate) async fn invoke(bridge: &MqttBridge, draft: CommandDraft) -> Result<Arc<Message>, InvokeError> {
-    invoke_within(bridge, draft, PATIENCE).await
-}
-
-/// Invokes a command with a time limit.
-pub(crate) async fn invoke_within(
-    bridge: &MqttBridge,
-    draft: CommandDraft,
-    limit: Duration,
-) -> Result<Arc<Message>, InvokeError> {
-    bridge.invoke_command(draft, &InvokeOptions::default().with_timeout(limit)).await
-}
-
 /// Emits a number, with a time limit.
 pub(crate) async fn emit_within(
     bridge: &MqttBridge,
@@ -127,32 +112,9 @@ pub(crate) async fn emit_within(
     bridge.emit_message(draft, &EmitOptions::default().with_timeout(limit)).await.map(drop)
 }
 
-/// Returns the input as the result.
-pub(crate) fn echo() -> Arc<dyn CommandHandler> {
-    on_command(|context| async move { Ok(context.message().payload().cloned()) })
-}
-
-/// Makes a subscription that collects what it gets.
-pub(crate) async fn watch(
-    bridge: &MqttBridge,
-    subscriber: &str,
-    filter: Filter,
-    options: SubscriptionOptions,
-) -> Result<Arc<Collector>> {
-    let collector = Collector::new();
-    let subscription = Subscription::new(("Watcher", "1", subscriber), filter).with_options(options);
-    bridge.register_subscription(subscription, collector.handler()).await?;
-    Ok(collector)
-}
-
 /// Asks that messages are kept while the subscriber is away, and keeps their order.
 pub(crate) fn durable() -> SubscriptionOptions {
     in_order().with_durable(true)
-}
-
-/// Keeps the order of messages.
-pub(crate) fn in_order() -> SubscriptionOptions {
-    SubscriptionOptions::default().with_max_concurrency(1)
 }
 
 /// Waits with a limit.

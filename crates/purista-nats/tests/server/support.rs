@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{Client, Subscriber, jetstream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use purista_conformance::{Collector, Latch, on_command};
+use purista_conformance::{Latch, on_command};
 use purista_core::{
-    Command, CommandDraft, CommandHandler, CommandOptions, EventBridge as _, Filter, Health, Id, InvokeError,
-    InvokeOptions, Message, Registration, Result, ServiceAddress, Subscription, SubscriptionOptions,
+    Command, CommandHandler, CommandOptions, EventBridge as _, Health, Id, Registration, ServiceAddress,
+    SubscriptionOptions,
 };
+pub(crate) use purista_integration_tests::interop::{echo, in_order, invoke, watch};
 use purista_integration_tests::nats::{NatsConfig, NatsServer};
 use purista_nats::{JetStreamConfig, NatsBridge, NatsBridgeBuilder};
 use serde_json::Value;
@@ -107,37 +108,9 @@ pub(crate) async fn serve_with(
     bridge.register_command(Command::new(command).with_options(options), handler).await.unwrap()
 }
 
-/// Invokes a command.
-pub(crate) async fn invoke(bridge: &NatsBridge, draft: CommandDraft) -> Result<Arc<Message>, InvokeError> {
-    bridge.invoke_command(draft, &InvokeOptions::default().with_timeout(PATIENCE)).await
-}
-
-/// Returns the input as the result.
-pub(crate) fn echo() -> Arc<dyn CommandHandler> {
-    on_command(|context| async move { Ok(context.message().payload().cloned()) })
-}
-
-/// Makes a subscription that collects what it gets.
-pub(crate) async fn watch(
-    bridge: &NatsBridge,
-    subscriber: &str,
-    filter: Filter,
-    options: SubscriptionOptions,
-) -> Result<Arc<Collector>> {
-    let collector = Collector::new();
-    let subscription = Subscription::new(("Watcher", "1", subscriber), filter).with_options(options);
-    bridge.register_subscription(subscription, collector.handler()).await?;
-    Ok(collector)
-}
-
 /// Asks that messages are kept while the subscriber is away.
 pub(crate) fn durable() -> SubscriptionOptions {
     SubscriptionOptions::default().with_durable(true)
-}
-
-/// Keeps the order of messages.
-pub(crate) fn in_order() -> SubscriptionOptions {
-    SubscriptionOptions::default().with_max_concurrency(1)
 }
 
 /// Waits with a limit.

@@ -1,11 +1,16 @@
 //! Services of ours and of the TypeScript original work together. The peers here behave as the original was seen to.
 
-mod called;
 mod contradictions;
-mod emitted;
-mod peer;
+mod fewest;
 mod properties;
-mod received;
-mod samples;
-mod served;
 mod sharing;
+mod wire;
+
+use wire::Amqp;
+
+purista_integration_tests::interop_tests!(Amqp);
+purista_integration_tests::interop_tests! {
+    Amqp:
+    received::answers_of_the_original_are_seen_by_subscribers,
+    received::what_the_original_emits_waits_for_a_durable_subscriber,
+}

@@ -22,6 +22,7 @@ pub(crate) fn from_json(properties: &Value) -> BasicProperties {
             "messageId" => made.with_message_id(text().into()),
             "timestamp" => made.with_timestamp(number()),
             "type" => made.with_type(text().into()),
+            "expiration" => made.with_expiration(text().into()),
             other => panic!("{other}"),
         };
     }
@@ -36,15 +37,12 @@ fn headers(values: &Value) -> FieldTable {
     headers
 }
 
-/// Writes everything that came.
+/// Writes what came, which is no more than the original sends, and a time limit.
 pub(crate) fn to_json(properties: &BasicProperties) -> Value {
-    let mut all = Map::new();
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            all.insert(name.to_owned(), value);
-        }
-    };
-    let texts = [
+    let mut known = Map::new();
+    let mut put =
+        |name: &str, value: Option<Value>| known.extend(value.map(|value| (name.to_owned(), value)));
+    for (name, text) in [
         ("contentType", properties.content_type()),
         ("contentEncoding", properties.content_encoding()),
         ("correlationId", properties.correlation_id()),
@@ -52,24 +50,19 @@ pub(crate) fn to_json(properties: &BasicProperties) -> Value {
         ("messageId", properties.message_id()),
         ("type", properties.kind()),
         ("expiration", properties.expiration()),
-        ("userId", properties.user_id()),
-        ("appId", properties.app_id()),
-        ("clusterId", properties.cluster_id()),
-    ];
-    for (name, text) in texts {
+    ] {
         put(name, text.as_ref().map(|text| json!(text.as_str())));
     }
     put("deliveryMode", properties.delivery_mode().map(Into::into));
-    put("priority", properties.priority().map(Into::into));
     put("timestamp", properties.timestamp().map(Into::into));
-    let headers = properties.headers().as_ref().map(|headers| {
-        let text = |value: &AMQPValue| match value {
-            AMQPValue::LongString(text) => json!(text.to_string()),
-            other => panic!("the original sends strings only: {other:?}"),
-        };
-        let headers = headers.inner().iter().map(|(name, value)| (name.to_string(), text(value)));
-        Value::Object(headers.collect())
-    });
-    put("headers", headers);
-    Value::Object(all)
+    let text = |value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => json!(text.to_string()),
+        other => panic!("the original sends strings only: {other:?}"),
+    };
+    let headers = properties.headers().as_ref().map(|headers| headers.inner().iter());
+    let headers = headers.map(|all| all.map(|(name, value)| (name.to_string(), text(value))).collect());
+    put("headers", headers.map(Value::Object));
+    let known = Value::Object(known);
+    assert_eq!(*properties, from_json(&known), "more than the original sends");
+    known
 }

@@ -3,9 +3,22 @@
 use std::collections::BTreeSet;
 
 use purista_core::{EventBridge as _, Filter, MessageType, PartyFilter, SubscriptionOptions};
+use purista_integration_tests::samples;
+use serde::Deserialize;
 
-use super::samples::listeners;
 use crate::support::{Place, echo, serve, started, watch};
+
+/// What an instance of the original listens to.
+#[derive(Deserialize)]
+struct Listener {
+    case: String,
+    pattern: String,
+    queue: Option<String>,
+}
+
+fn listeners() -> Vec<Listener> {
+    samples::read(include_str!("../../samples/listeners.jsonl")).unwrap()
+}
 
 /// Returns what a bridge listens to on subjects of messages.
 async fn heard(place: &Place, instance: &str) -> BTreeSet<(String, Option<String>)> {
