@@ -161,8 +161,6 @@ const ENVELOPE: usize = 64 * 1_024;
 
 #[cfg(test)]
 mod tests {
-    use purista_core::ErrorKind;
-
     use super::*;
 
     fn config(servers: &str) -> Config {
@@ -217,7 +215,7 @@ mod tests {
         for path in ["/", "//", "/a/b", "/a/", "/%FF", &long] {
             let config = Config::new(&format!("amqp://host{path}"));
             let error = config.and_then(|config| config.validate()).expect_err(path);
-            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{path}");
+            assert_eq!(error.kind(), purista_core::ErrorKind::InvalidConfig, "{path}");
         }
     }
 
@@ -254,7 +252,7 @@ mod tests {
         for query in broken {
             let config = Config::new(&format!("amqp://host?{query}"));
             let error = config.and_then(|config| config.validate()).expect_err(query);
-            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{query}");
+            assert_eq!(error.kind(), purista_core::ErrorKind::InvalidConfig, "{query}");
         }
         assert!(Config::new("amqps://ada:pw@host?auth_mechanism=external").is_err());
     }
@@ -271,7 +269,7 @@ mod tests {
         ];
         for servers in lists {
             let error = Config::new(servers).expect_err(servers);
-            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{servers}");
+            assert_eq!(error.kind(), purista_core::ErrorKind::InvalidConfig, "{servers}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
     }

@@ -1,5 +1,4 @@
 use std::{
-    ops::Deref,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -62,13 +61,7 @@ struct Live {
     replies: Arc<Replies>,
 }
 
-impl Deref for Connection {
-    type Target = Connectivity;
-
-    fn deref(&self) -> &Connectivity {
-        &self.connectivity
-    }
-}
+purista_core::connected!(Connection);
 
 impl Connection {
     pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
@@ -316,12 +309,6 @@ fn keeps_from_sending(trouble: Option<&Error>) -> bool {
 
 fn is_slow(trouble: &Error) -> bool {
     matches!(trouble.kind(), ErrorKind::Backpressure | ErrorKind::Timeout)
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("connectivity", &self.connectivity).finish_non_exhaustive()
-    }
 }
 
 impl Live {

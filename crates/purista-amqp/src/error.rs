@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, io};
 
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use purista_core::{Capability, Error, ErrorKind};
+use purista_core::{Capability, Error, ErrorKind, adapter::is_closed};
 
 use crate::transport::NAME;
 
@@ -148,8 +148,8 @@ pub(crate) fn soft_error(cause: &lapin::Error) -> Option<AMQPSoftError> {
 /// Everything that goes wrong with a handshake comes as an error of the socket, certificates included. A broker that
 /// refuses our certificate says so, and closes at once: its word may be lost with that.
 fn is_tls(cause: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, UnexpectedEof};
-    matches!(cause.kind(), InvalidData | BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    cause.kind() == io::ErrorKind::InvalidData
+        || is_closed(cause.kind())
         || StdError::source(cause).is_some()
         || cause.get_ref().is_some()
 }

@@ -1,6 +1,6 @@
 //! Errors with what caused them, on one line.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, io, iter};
 
 /// How many causes are told, and how much of each, in bytes.
 const MOST: (usize, usize) = (8, 300);
@@ -34,6 +34,25 @@ pub(crate) fn write_causes(
     Ok(())
 }
 
+/// Returns an error and what caused it, one after the other: also what an [`io::Error`] wraps, which it does not call its
+/// source.
+pub fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    iter::successors(Some(error), |cause| {
+        let cause: &'e (dyn StdError + 'static) = *cause;
+        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        }
+    })
+}
+
+/// Returns whether a failure of a socket says that the peer closed it.
+#[must_use]
+pub const fn is_closed(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,8 +74,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_failure_of_a_socket_wraps_is_a_cause() {
+        let refused = Error::new(ErrorKind::Tls, "start").source(fmt::Error);
+        let wrapped = io::Error::new(io::ErrorKind::InvalidData, refused);
+        let outer = Outer(Error::new(ErrorKind::Unavailable, "connect").source(wrapped));
+        let kinds: Vec<_> =
+            causes(&outer).filter_map(|cause| cause.downcast_ref()).map(Error::kind).collect();
+        assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Tls]);
+        assert!(causes(&outer).last().is_some_and(|cause| cause.is::<fmt::Error>()));
+    }
+
+    #[test]
     fn causes_are_told_once() {
-        let refused = std::io::Error::other("refused");
+        let refused = io::Error::other("refused");
         let inner = Error::new(ErrorKind::Unavailable, "connect").context("2 of 3 servers").source(refused);
         let error = Error::new(ErrorKind::Unavailable, "start").bridge("test").source(inner.clone());
         let cause = "connect: the broker cannot be reached (2 of 3 servers): refused";
@@ -70,7 +100,7 @@ mod tests {
 
     #[test]
     fn long_causes_are_cut() {
-        let long = std::io::Error::other("\u{e9}".repeat(10_000));
+        let long = io::Error::other("\u{e9}".repeat(10_000));
         let told = Error::new(ErrorKind::Unexpected, "emit").source(long).to_string();
         assert!(told.len() < 400, "{} bytes", told.len());
     }

@@ -170,8 +170,6 @@ fn sidecar_url(url: &str) -> Result<Url> {
 
 #[cfg(test)]
 mod tests {
-    use purista_core::ErrorKind;
-
     use super::*;
 
     #[test]
@@ -202,7 +200,7 @@ mod tests {
             "dapr://[::1%25lo]",
         ] {
             let error = Config::new(url).expect_err(url);
-            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+            assert_eq!(error.kind(), purista_core::ErrorKind::InvalidConfig, "{url}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
     }

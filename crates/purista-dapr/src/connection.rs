@@ -1,4 +1,4 @@
-use std::{net::Ipv4Addr, ops::Deref, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use crate::{
     cloud_event::{self, Destination},
     component_health::ComponentHealth,
     config::Config,
-    error::{error, lost},
+    error::error,
     routes::Routes,
     session::Session,
     sidecar::{Failure, Metadata, Reach, Sidecar},
@@ -29,7 +29,6 @@ use crate::{
 const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// The sidecar beside this process, as long as the bridge runs.
-#[derive(Debug)]
 pub(crate) struct Connection {
     connectivity: Connectivity,
     pub(crate) config: Config,
@@ -48,13 +47,7 @@ pub(crate) struct Connection {
     component: Arc<ComponentHealth>,
 }
 
-impl Deref for Connection {
-    type Target = Connectivity;
-
-    fn deref(&self) -> &Connectivity {
-        &self.connectivity
-    }
-}
+purista_core::connected!(Connection);
 
 impl Connection {
     /// Finds the sidecar.
@@ -237,7 +230,7 @@ impl Connection {
                 }
                 Err(Failure::Lost(reason)) => {
                     self.suspect();
-                    lost(operation).context(reason)
+                    error(ErrorKind::Unavailable, operation).context(reason)
                 }
                 // A sidecar that ends closes its components before it stops to answer.
                 Err(Failure::Refused(error))

@@ -1,9 +1,6 @@
 use std::sync::Arc;
 
-use purista_core::{
-    Result,
-    adapter::{Consumer, Stop},
-};
+use purista_core::adapter::{Consumer, Stop};
 
 use crate::transport::DaprTransport;
 
@@ -27,9 +24,5 @@ impl Consumer for DaprConsumer {
             Self::Command(served) => served.stop(),
             Self::Subscription(subscribed) => subscribed.stop(),
         }
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
     }
 }

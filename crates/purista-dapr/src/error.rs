@@ -67,11 +67,6 @@ pub(crate) fn error(kind: ErrorKind, operation: &'static str) -> Error {
     Error::new(kind, operation).bridge(NAME)
 }
 
-/// Says that the connection over which something was sent is lost.
-pub(crate) fn lost(operation: &'static str) -> Error {
-    error(ErrorKind::Unavailable, operation).context("the connection was lost")
-}
-
 /// What a sidecar or an app says when it fails.
 #[derive(Debug)]
 pub(crate) struct Refusal {

@@ -1,5 +1,7 @@
 //! What is private and reads foreign bytes, for the fuzz targets. It is no part of the API.
 
+#![expect(clippy::must_use_candidate, reason = "fuzz targets call it for what it returns")]
+
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
@@ -36,17 +38,14 @@ const fn destination(topic: &str) -> Destination<'_> {
     Destination { source: "app-user-v1", pubsub_name: "pubsub", topic, is_for_all: false }
 }
 
-#[must_use]
 pub fn cloud_event(message: &Message, envelope: &[u8], topic: &str) -> Bytes {
     cloud_event::cloud_event(message, envelope, destination(topic))
 }
 
-#[must_use]
 pub fn dead_letter(letter: &DeadLetter, topic: &str) -> Bytes {
     cloud_event::dead_letter(letter, destination(topic))
 }
 
-#[must_use]
 pub fn are_readable(json: &[u8]) -> bool {
     purista_cloudevents::are_readable(json)
 }
@@ -69,14 +68,12 @@ pub fn failed(command: &Message, status: StatusCode) -> Result<Message> {
     codec::failed(command, status)
 }
 
-#[must_use]
 pub fn time_limit(headers: &HeaderMap) -> Option<Duration> {
     let before = Instant::now();
     app_channel::deadline(headers).map(|deadline| deadline - before)
 }
 
 /// Reads what a sidecar says of itself: its app id, and at which port it calls its app.
-#[must_use]
 pub fn metadata(body: &[u8]) -> Option<(String, Option<u16>)> {
     let metadata: Metadata = serde_json::from_slice(body).ok()?;
     let _either = (metadata.component_type("pubsub"), metadata.is_subscribed("pubsub", "topic"));
@@ -85,28 +82,21 @@ pub fn metadata(body: &[u8]) -> Option<(String, Option<u16>)> {
 }
 
 /// Reads what a sidecar says when it fails.
-#[must_use]
 pub fn sidecar_error(body: &[u8], status: StatusCode) -> Error {
     Refusal::read(status, body).into_error("invoke", body.len(), body.len())
 }
 
 /// Returns the topic of an event, beside one that is taken.
-#[must_use]
 pub fn topic(event_name: &str, reserved: &str) -> String {
     address::topic(event_name, &[reserved], false)
 }
 
 /// Returns app id and path of a command.
-#[must_use]
 pub fn shared_names(command: &ServiceAddress) -> [String; 2] {
     [address::app_id(command), address::command_path(command)]
 }
 
-/// Configures a bridge by the environment.
-///
-/// # Errors
-///
-/// As `from_env`.
+/// Configures a bridge by the environment. The errors are those of `from_env`.
 pub fn from_variables(variables: &Variables) -> Result<DaprBridgeBuilder> {
     DaprBridgeBuilder::from_variables(variables)
 }

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::{
     config::Config,
-    error::{Refusal, error, lost},
+    error::{Refusal, error},
 };
 
 /// Where a sidecar that shows the right token learns that it reached us, also while we shut down.
@@ -126,7 +126,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn into_error(self, operation: &'static str) -> Error {
         match self {
-            Self::Lost(reason) => lost(operation).context(reason),
+            Self::Lost(reason) => error(ErrorKind::Unavailable, operation).context(reason),
             Self::Refused(error) => error,
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     connection::Connection,
     consumer::{DaprConsumer, Served, Subscribed},
-    error::{Refusal, error, lost},
+    error::{Refusal, error},
     sidecar::{Failure, Sidecar},
 };
 
@@ -191,9 +191,7 @@ impl Transport for DaprTransport {
 
     async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
         let connection = self.live.connection()?;
-        if !connection.is_up() {
-            return Err(lost("dead letter"));
-        }
+        connection.check_up("dead letter")?;
         let topic = &self.config.dead_letter_topic;
         let event = cloud_event::dead_letter(&letter, connection.destination(topic, false));
         let kept = connection.sidecar.publish(topic, event, "dead letter").await;

@@ -150,8 +150,4 @@ impl Consumer for Membership {
             None => {}
         }
     }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
-    }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use purista_core::{
     Message, Result, ServiceAddress,
-    adapter::{Backlog, Beside, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
+    adapter::{Backlog, ConsumerTask, Delivery, Intake, Pushed, Stop, StopSignal},
 };
 use rumqttc::Publish;
 use tokio::{sync::mpsc, time::Instant};
@@ -65,6 +65,26 @@ struct Item {
     deadline: Option<Instant>,
 }
 
+impl Pushed<MqttTransport> for Item {
+    type Connection = Connection;
+
+    fn size(&self) -> usize {
+        self.publish.payload.len()
+    }
+
+    fn into_delivery(self) -> Delivery<Reply> {
+        let reply = Reply::to(&self.publish);
+        Delivery::new(self.message).with_original(self.publish.payload).with_reply_to(reply, self.deadline)
+    }
+
+    async fn answer_unavailable(self, connection: Arc<Connection>) -> Result<()> {
+        let answer = self.message.unavailable(connection.link().instance_id());
+        let (topic, options) = (connection.names.topic(&answer), response(&Reply::to(&self.publish)));
+        let sent = connection.session().send(topic, answer.encode(), options).await;
+        sent.map_err(|failed| failed.into_error("respond"))
+    }
+}
+
 impl CommandConsumer {
     /// Starts to consume; returns when the broker routes to us.
     pub(crate) async fn open(
@@ -82,7 +102,12 @@ impl CommandConsumer {
             connection.names.command_member(command, connection.link().instance_id()),
         ];
         let config = &connection.config;
-        let backlog = Arc::new(Backlog::new(config.pending_messages, config.pending_bytes));
+        let backlog = Backlog::new(
+            Arc::clone(&connection),
+            intake.clone(),
+            config.pending_messages,
+            config.pending_bytes,
+        );
         let standing = Standing::new(intake.clone());
         let mut first = Vec::new();
         {
@@ -97,7 +122,6 @@ impl CommandConsumer {
             }
         }
         let closing = connection.closing().clone();
-        let (passing_on, answering) = (Beside::default(), Beside::default());
         let command = command.clone();
         let watch = Watch {
             listening: CommandListening { connection: Arc::clone(&connection), filters: filters.clone() },
@@ -106,18 +130,7 @@ impl CommandConsumer {
             answers: Some(connection.names.answer_echo(connection.client_id())),
             connection: Arc::clone(&connection),
         };
-        let task = Task {
-            connection,
-            command,
-            members,
-            filters,
-            intake,
-            backlog,
-            passing_on,
-            answering,
-            to,
-            arrivals,
-        };
+        let task = Task { connection, command, members, filters, intake, backlog, to, arrivals };
         let task = ConsumerTask::spawn(&closing, |stop| async move {
             first.into_iter().for_each(|publish| task.take(publish));
             task.run(stop).await;
@@ -141,9 +154,7 @@ struct Task {
     /// The topics of the command and of streams that are opened there, and what other instances pass on to any, or to this one.
     filters: [String; 4],
     intake: Intake<MqttTransport>,
-    backlog: Arc<Backlog<Item>>,
-    passing_on: Beside,
-    answering: Beside,
+    backlog: Arc<Backlog<MqttTransport, Item>>,
     to: mpsc::Sender<Publish>,
     arrivals: mpsc::Receiver<Publish>,
 }
@@ -151,7 +162,6 @@ struct Task {
 impl Task {
     async fn run(mut self, mut stop: StopSignal) {
         let why = loop {
-            let has_work = !self.backlog.is_empty();
             tokio::select! {
                 biased;
                 why = stop.told() => break why,
@@ -159,11 +169,7 @@ impl Task {
                     Some(publish) => self.take(publish),
                     None => return,
                 },
-                () = self.backlog.woken() => {}
-                slot = self.intake.slot(), if has_work => match slot {
-                    Some(slot) => self.deliver(slot),
-                    None => return,
-                },
+                takes_more = self.backlog.deliver_next() => if !takes_more { return },
             }
         };
         self.finish(why).await;
@@ -182,18 +188,7 @@ impl Task {
         let item = Item { message, publish, deadline };
         match self.topic_of_another(&item.message) {
             Some(topic) if !is_passed_on => self.pass_on(item, topic),
-            _ => self.accept(item),
-        }
-    }
-
-    fn accept(&self, item: Item) {
-        let bytes = item.publish.payload.len();
-        if let Err(item) = self.backlog.push(item, bytes) {
-            self.intake.overflowed();
-            return self.answer_unavailable(item);
-        }
-        if let Ok(slot) = self.intake.try_slot() {
-            self.deliver(slot);
+            _ => self.backlog.accept(item),
         }
     }
 
@@ -213,15 +208,11 @@ impl Task {
 
     /// Passes a command on to whom it is meant for. If nobody is there, it is refused here.
     fn pass_on(&self, item: Item, topic: String) {
-        let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
-        let Some(turn) = self.passing_on.turn() else {
-            self.intake.overflowed();
-            return self.answer_unavailable(item);
-        };
+        let connection = Arc::clone(&self.connection);
         let named = item.message.receiver.as_ref().filter(|meant| meant.instance_id.is_some());
         let is_own = named.is_some_and(|meant| meant.address == self.command);
         let back_to = is_own.then(|| self.connection.names.given_back(&self.command));
-        turn.spawn(async move {
+        self.backlog.pass_on(item, move |item| async move {
             let times = times_given_back(&item.publish);
             let payload = item.publish.payload.clone();
             let session = connection.session();
@@ -238,33 +229,8 @@ impl Task {
                     }
                     None => false,
                 };
-            let bytes = item.publish.payload.len();
-            if !is_taken && backlog.push(item, bytes).is_ok() {
-                backlog.wake();
-            }
+            (!is_taken).then_some(item)
         });
-    }
-
-    fn answer_unavailable(&self, item: Item) {
-        // Its caller's time limit tells it otherwise.
-        let Some(turn) = self.answering.turn() else { return };
-        let connection = Arc::clone(&self.connection);
-        turn.spawn(async move {
-            let answer = item.message.unavailable(connection.link().instance_id());
-            let options = response(&Reply::to(&item.publish));
-            let topic = connection.names.topic(&answer);
-            if connection.session().send(topic, answer.encode(), options).await.is_err() {
-                tracing::debug!("a caller could not be told that there is no room");
-            }
-        });
-    }
-
-    /// Delivers what came first.
-    fn deliver(&self, slot: Slot) {
-        let Some(Item { message, publish, deadline }) = self.backlog.pop() else { return };
-        let reply = Reply::to(&publish);
-        let delivery = Delivery::new(message).with_original(publish.payload);
-        self.intake.deliver(slot, delivery.with_reply_to(reply, deadline));
     }
 
     async fn finish(&mut self, why: Stop) {
@@ -291,12 +257,10 @@ impl Task {
             let given =
                 connection.session().publish_once(self.members.clone(), payload, options, "hand over").await;
             if !given.unwrap_or(false) {
-                let bytes = item.publish.payload.len();
-                self.backlog.put_back(item, bytes);
+                self.backlog.put_back(item);
                 break;
             }
         }
-        let (deliver, give_up) = (|slot| self.deliver(slot), |item| self.answer_unavailable(item));
-        self.backlog.finish(why, &self.intake, deliver, give_up).await;
+        self.backlog.finish(why).await;
     }
 }

@@ -114,14 +114,10 @@ pub(crate) const ENVELOPE: usize = 64 * 1_024;
 
 #[cfg(test)]
 mod tests {
-    use purista_core::ErrorKind;
-
     use super::*;
 
     fn config(servers: &str) -> Config {
-        let config = Config::new(servers).unwrap();
-        config.validate().unwrap();
-        config
+        Config::new(servers).and_then(|config| config.validate().map(|()| config)).unwrap()
     }
 
     #[test]
@@ -184,7 +180,7 @@ mod tests {
             ["http://secret@host", "mqtt://host/secret", "mqtts://host?token=secret", "mqtt://h,mqtts://h"]
         {
             let error = Config::new(url).expect_err(url);
-            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+            assert_eq!(error.kind(), purista_core::ErrorKind::InvalidConfig, "{url}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
     }

@@ -1,4 +1,4 @@
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use purista_core::{
@@ -37,13 +37,7 @@ pub(crate) struct Connection {
     next_check: Mutex<Instant>,
 }
 
-impl Deref for Connection {
-    type Target = Connectivity;
-
-    fn deref(&self) -> &Connectivity {
-        &self.connectivity
-    }
-}
+purista_core::connected!(Connection);
 
 impl Connection {
     pub(crate) async fn open(config: &Config, link: Link) -> Result<Arc<Self>> {
@@ -172,11 +166,5 @@ impl Reconnect for Connection {
     async fn lost(session: &Session) -> String {
         session.lost().await;
         session.reason()
-    }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("is_up", &self.is_up()).finish_non_exhaustive()
     }
 }

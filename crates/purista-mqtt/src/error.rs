@@ -2,7 +2,10 @@
 
 use std::{error::Error as StdError, io};
 
-use purista_core::{Capability, Error, ErrorKind, Result};
+use purista_core::{
+    Capability, Error, ErrorKind, Result,
+    adapter::{causes, is_closed},
+};
 use rumqttc::{
     ConnectReturnCode, ConnectionError, DisconnectReasonCode, PubAckReason, StateError, SubscribeReasonCode,
     UnsubAckReason, tokio_rustls::rustls,
@@ -26,13 +29,13 @@ pub(crate) fn from_connect(cause: ConnectionError, is_encrypted: bool, client_id
         let context = format!("the broker answers {code:?} to the client {client_id}");
         return error(refusal_of_client(code), "start").context(context).source(cause);
     }
-    if causes(&cause).any(|cause| kind_of_io(cause) == Some(io::ErrorKind::Unsupported)) {
+    if all_causes(&cause).any(|cause| kind_of_io(cause) == Some(io::ErrorKind::Unsupported)) {
         return error(ErrorKind::TopologyMismatch, "start")
             .context("the broker does not speak MQTT 5")
             .source(cause);
     }
     let is_tls = matches!(cause, ConnectionError::Tls(_)) || (is_encrypted && is_tls(&cause));
-    match (is_tls, is_closed(&cause)) {
+    match (is_tls, is_cut(&cause)) {
         // A broker that refuses our certificate says so, and closes at once: its word may be lost with that.
         (false, true) if is_encrypted => error(ErrorKind::Tls, "start").source(cause),
         (false, true) => error(ErrorKind::Unavailable, "start")
@@ -90,22 +93,19 @@ pub(crate) fn cut(cause: &ConnectionError) -> Cut {
     }
 }
 
-fn causes(cause: &ConnectionError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    let first: &(dyn StdError + 'static) = match cause {
+fn all_causes(cause: &ConnectionError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    causes(match cause {
         // It does not say that this is its cause.
         ConnectionError::MqttState(
             StateError::Deserialization(rumqttc::Error::Io(cause)) | StateError::Io(cause),
         ) => cause,
         cause => cause,
-    };
-    std::iter::successors(Some(first), |cause: &&(dyn StdError + 'static)| (*cause).source())
+    })
 }
 
-fn is_closed(cause: &ConnectionError) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let closes = |kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);
+fn is_cut(cause: &ConnectionError) -> bool {
     matches!(cause, ConnectionError::MqttState(StateError::ConnectionAborted))
-        || causes(cause).any(|cause| kind_of_io(cause).is_some_and(closes))
+        || all_causes(cause).any(|cause| kind_of_io(cause).is_some_and(is_closed))
 }
 
 fn kind_of_io(cause: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
@@ -113,10 +113,7 @@ fn kind_of_io(cause: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
 }
 
 fn is_tls(cause: &ConnectionError) -> bool {
-    causes(cause).any(|cause| {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>())
-    })
+    all_causes(cause).any(|cause| cause.is::<rustls::Error>())
 }
 
 /// Translates why the broker does not take a message.

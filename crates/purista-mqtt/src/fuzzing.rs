@@ -1,12 +1,14 @@
 //! What is private and reads foreign bytes, for the fuzz targets. It is no part of the API.
 
+#![expect(clippy::must_use_candidate, reason = "fuzz targets call it for what it returns")]
+
 use std::{
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables};
+use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables, fuzzing::Beside};
 use rumqttc::{Publish, PublishProperties};
 use tokio::{
     io::{AsyncRead as _, ReadBuf},
@@ -23,32 +25,18 @@ use crate::{
     tapped::Tapped,
 };
 
-/// What stands beside a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Beside {
-    pub time_limit: Option<Duration>,
-    pub is_refusal: bool,
-    pub failed_attempts: u32,
-}
-
-#[must_use]
-pub fn beside(publish: &Publish) -> Beside {
+/// Returns how many attempts failed beside the rest.
+pub fn beside(publish: &Publish) -> Beside<u32> {
     let now = Instant::now();
-    Beside {
-        time_limit: codec::deadline(publish, now).map(|deadline| deadline - now),
-        is_refusal: codec::is_refusal(publish),
-        failed_attempts: codec::failed_attempts(publish),
-    }
+    let time_limit = codec::deadline(publish, now).map(|deadline| deadline - now);
+    Beside::new(time_limit, codec::is_refusal(publish), codec::failed_attempts(publish))
 }
 
 /// Returns what travels beside a message that is passed on.
-#[must_use]
 pub fn passed_on(publish: &Publish, failed_attempts: u32) -> PublishProperties {
     codec::passed_on_properties(publish, failed_attempts)
 }
 
-#[must_use]
 pub fn dead_letter(metadata: &str) -> PublishProperties {
     codec::dead_letter_properties(metadata)
 }
@@ -65,14 +53,12 @@ pub struct Scanned {
 
 impl Scanned {
     /// Takes the reason of an acknowledgement that the client does not know.
-    #[must_use]
     pub fn take_odd(&self, packet_id: u16) -> Option<u8> {
         self.odd.take(packet_id)
     }
 }
 
 /// Reads a stream of packets in pieces of one length.
-#[must_use]
 pub fn known_reasons(stream: &[u8], piece: usize) -> Scanned {
     let odd = OddReasons::default();
     let mut scanned = Scanned { bytes: Vec::new(), is_outdated: false, odd: odd.clone() };
@@ -94,42 +80,35 @@ pub fn known_reasons(stream: &[u8], piece: usize) -> Scanned {
 }
 
 /// Reads the record of a session, and writes it again; returns whether it waits for an instance, too.
-#[must_use]
 pub fn session_record(payload: &[u8]) -> Option<(bool, Vec<u8>)> {
     let record = SessionRecord::read(payload)?;
     Some((record.state == SessionState::Waiting, record.write().into()))
 }
 
-#[must_use]
 pub fn still_missing(needed: Duration, uptime: &[u8]) -> Duration {
     settling::still_missing(needed, uptime)
 }
 
 /// Returns whether an answer may go to a topic that somebody names who asks.
-#[must_use]
 pub fn may_be_answered(prefix: &str, topic: &str) -> bool {
     Names::standard(prefix).is_round_trip(topic)
 }
 
-#[must_use]
 pub fn topic(prefix: &str, message: &Message) -> String {
     Names::standard(prefix).topic(message)
 }
 
-#[must_use]
 pub fn pattern(prefix: &str, filter: &Filter) -> String {
     Names::standard(prefix).pattern(filter)
 }
 
 /// Returns the names that are another one for another subscriber.
-#[must_use]
 pub fn names_of(prefix: &str, address: &ServiceAddress) -> Vec<String> {
     let names = Names::standard(prefix);
     vec![names.command_members(address), names.hand_over(address), names.presence(address)]
 }
 
 /// Returns the names that are another one for another instance of a subscriber.
-#[must_use]
 pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec<String> {
     let names = Names::standard(prefix);
     let client = names.subscriber_client(address, instance_id);
@@ -137,22 +116,16 @@ pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec
 }
 
 /// Returns the names that others may share.
-#[must_use]
 pub fn shared_names(prefix: &str, address: &ServiceAddress, message_id: &Id) -> Vec<String> {
     let names = Names::standard(prefix);
     vec![names.command(address).concat(), names.dead_letter(address, message_id)]
 }
 
-#[must_use]
 pub fn is_subscriber_client(prefix: &str, address: &ServiceAddress, client_id: &str) -> bool {
     Names::standard(prefix).is_subscriber_client(address, client_id)
 }
 
-/// Configures a bridge by the environment.
-///
-/// # Errors
-///
-/// As `from_env`.
+/// Configures a bridge by the environment. The errors are those of `from_env`.
 pub fn from_variables(variables: &Variables) -> Result<MqttBridgeBuilder> {
     MqttBridgeBuilder::from_variables(variables)
 }

@@ -15,7 +15,7 @@ use crate::{
     config::{Config, ENVELOPE},
     connection::Connection,
     consumer::MqttConsumer,
-    error::{error, lost, refused},
+    error::{error, refused},
     subscription_consumer::SubscriptionConsumer,
 };
 
@@ -133,9 +133,7 @@ impl Transport for MqttTransport {
     /// Keeps it as a retained message, which waits for nobody.
     async fn keep_dead_letter(&self, mut letter: DeadLetter) -> Result<()> {
         let connection = self.live.connection()?;
-        if !connection.is_up() {
-            return Err(lost("dead letter"));
-        }
+        connection.check_up("dead letter")?;
         let topic = connection.names.dead_letter(&letter.subscriber, &letter.message_id);
         let keep = async |letter: &DeadLetter| {
             let headers = codec::dead_letter(&letter.metadata());

@@ -122,23 +122,25 @@ pub(crate) fn delivery_info(reply_to: &str) -> Option<DeliveryInfo> {
     Some(DeliveryInfo { delivered: numbers.first()?.parse().ok()?, sequence: numbers.get(1)?.parse().ok()? })
 }
 
+/// Makes a message that came with these headers and nothing else.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn with(headers: HeaderMap) -> Message {
+    Message {
+        subject: "subject".into(),
+        reply: None,
+        payload: bytes::Bytes::new(),
+        headers: Some(headers),
+        status: None,
+        description: None,
+        length: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    fn with(headers: HeaderMap) -> Message {
-        Message {
-            subject: "subject".into(),
-            reply: None,
-            payload: Default::default(),
-            headers: Some(headers),
-            status: None,
-            description: None,
-            length: 0,
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn time_limits_are_counted_from_the_receipt_and_never_rounded_to_nothing() {

@@ -230,8 +230,6 @@ pub(crate) fn address(server: &ServerUrl) -> Result<ServerAddr> {
 
 #[cfg(test)]
 mod tests {
-    use purista_core::ErrorKind;
-
     use super::*;
 
     #[test]
@@ -253,12 +251,12 @@ mod tests {
     fn parts_without_a_use_are_refused() {
         for url in ["ws://secret@host", "nats://host/secret", "nats://host?token=secret"] {
             let error = Config::new(url).expect_err(url);
-            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+            assert_eq!(error.kind(), purista_core::ErrorKind::InvalidConfig, "{url}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
         assert_eq!(
             Config::new("nats://@host").unwrap().validate().unwrap_err().kind(),
-            ErrorKind::InvalidConfig
+            purista_core::ErrorKind::InvalidConfig
         );
     }
 

@@ -1,7 +1,6 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    ops::Deref,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -86,13 +85,7 @@ pub(crate) struct Connection {
 /// Tells one connection of the client from the next.
 pub(crate) type ConnectionId = (String, u64);
 
-impl Deref for Connection {
-    type Target = Connectivity;
-
-    fn deref(&self) -> &Connectivity {
-        &self.connectivity
-    }
-}
+purista_core::connected!(Connection);
 
 impl Connection {
     pub(crate) async fn open(config: &Config, link: Link, until: Instant) -> Result<Arc<Self>> {
@@ -342,11 +335,5 @@ impl Connection {
     pub(crate) fn is_inbox_of_somebody(&self, subject: &str) -> bool {
         let prefix = self.inbox.trim_end_matches('.').rsplit_once('.').map_or("", |(prefix, _)| prefix);
         subject.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
-    }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("is_up", &self.is_up()).finish_non_exhaustive()
     }
 }

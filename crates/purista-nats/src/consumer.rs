@@ -3,10 +3,10 @@ use std::sync::Weak;
 use futures_util::future::join_all;
 use purista_core::{
     Result,
-    adapter::{Consumer, Stop},
+    adapter::{Consumer, ConsumerTask, Stop},
 };
 
-use crate::{consuming::Consuming, core_consumer::CoreConsumer, pull_consumer::PullConsumer};
+use crate::{consuming::Consuming, pull_consumer::PullConsumer};
 
 /// The consuming end of one registration.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct NatsConsumer {
 /// One source of a registration's messages.
 #[derive(Debug)]
 pub(crate) enum Part {
-    Core(CoreConsumer),
+    Core(ConsumerTask),
     Pull(Box<PullConsumer>),
 }
 

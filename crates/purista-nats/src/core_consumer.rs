@@ -4,7 +4,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use purista_core::{
     Error, Message, Receiver, Result, ServiceAddress,
-    adapter::{Backlog, Beside, ConsumerTask, Delivery, Intake, Slot, Stop, StopSignal},
+    adapter::{Backlog, ConsumerTask, Delivery, Intake, Pushed, Stop, StopSignal},
 };
 use tokio::time::Instant;
 
@@ -30,10 +30,6 @@ pub(crate) struct CoreConsumerSpec {
     pub(crate) pending_bytes: usize,
 }
 
-/// Consumes messages of core NATS, which the server pushes as they come: what cannot be handled at once waits here.
-#[derive(Debug)]
-pub(crate) struct CoreConsumer(ConsumerTask);
-
 /// A message that waits for its handler.
 #[derive(Debug)]
 struct Item {
@@ -49,6 +45,32 @@ struct Item {
 /// one of its instances.
 const MAX_GIVEN_BACK: u32 = 24;
 
+impl Pushed<NatsTransport> for Item {
+    type Connection = Connection;
+
+    fn size(&self) -> usize {
+        self.original.len()
+    }
+
+    fn into_delivery(self) -> Delivery<Subject> {
+        let delivery = Delivery::new(self.message).with_original(self.original);
+        match self.reply_to {
+            Some(reply_to) => delivery.with_reply_to(reply_to, self.deadline),
+            None => delivery,
+        }
+    }
+
+    fn has_caller(&self) -> bool {
+        self.reply_to.is_some()
+    }
+
+    async fn answer_unavailable(self, connection: Arc<Connection>) -> Result<()> {
+        let Some(reply_to) = self.reply_to else { return Ok(()) };
+        let response = self.message.unavailable(connection.link().instance_id());
+        connection.publish(reply_to, None, None, response.encode()).await
+    }
+}
+
 impl Item {
     /// Gives the message to another instance; returns whether there is one.
     async fn hand_over(&self, connection: &Connection, members: String) -> Result<bool> {
@@ -56,9 +78,7 @@ impl Item {
         let headers = hand_over_headers(reply_to, self.deadline);
         connection.publish_to_somebody(members.into(), Some(headers), self.original.clone()).await
     }
-}
 
-impl Item {
     /// Gives a command for a named instance back to the group, as the original has instances there that know no other way;
     /// returns whether that was still possible.
     async fn give_back(&self, connection: &Connection, command: &ServiceAddress) -> bool {
@@ -72,14 +92,17 @@ impl Item {
     }
 }
 
-impl CoreConsumer {
-    /// Starts to consume; returns when the server routes to us.
-    pub(crate) async fn open(
+impl CoreConsumerSpec {
+    /// Starts to consume messages of core NATS, which the server pushes as they come: what cannot be handled at once waits.
+    /// Returns when the server routes to us. When it stops, it hands over what waits to another instance; what nobody takes
+    /// is handled here before a shutdown.
+    pub(crate) async fn consume(
+        self,
         connection: Arc<Connection>,
-        spec: CoreConsumerSpec,
         intake: Intake<NatsTransport>,
         health: PartHealth,
-    ) -> Result<Self> {
+    ) -> Result<ConsumerTask> {
+        let spec = self;
         let group = spec.queue_group.clone();
         let subscription =
             connection.subscribe(spec.subject.clone(), group.clone(), health.another()).await?;
@@ -101,7 +124,8 @@ impl CoreConsumer {
             }
             None => None,
         };
-        let backlog = Arc::new(Backlog::new(spec.pending_messages, spec.pending_bytes));
+        let backlog =
+            Backlog::new(Arc::clone(&connection), intake.clone(), spec.pending_messages, spec.pending_bytes);
         let task = Task {
             connection,
             spec,
@@ -112,16 +136,8 @@ impl CoreConsumer {
             handed_over,
             to_this_instance,
             streams,
-            passing_on: Beside::default(),
-            answering: Beside::default(),
         };
-        Ok(Self(ConsumerTask::spawn(&task.connection.closing().clone(), |stop| task.run(stop))))
-    }
-
-    /// Takes nothing more, and hands over what waits to another instance. What nobody takes is handled here before a
-    /// shutdown.
-    pub(crate) async fn stop(&self, why: Stop) {
-        self.0.stop(why).await;
+        Ok(ConsumerTask::spawn(&task.connection.closing().clone(), |stop| task.run(stop)))
     }
 }
 
@@ -129,9 +145,7 @@ struct Task {
     connection: Arc<Connection>,
     spec: CoreConsumerSpec,
     intake: Intake<NatsTransport>,
-    backlog: Arc<Backlog<Item>>,
-    passing_on: Beside,
-    answering: Beside,
+    backlog: Arc<Backlog<NatsTransport, Item>>,
     health: PartHealth,
     subscription: Subscription,
     handed_over: Option<Subscription>,
@@ -143,35 +157,30 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut stop: StopSignal) {
+        let backlog = Arc::clone(&self.backlog);
         let why = loop {
-            let has_work = !self.backlog.is_empty();
             tokio::select! {
                 biased;
                 why = stop.told() => break why,
-                message = self.subscription.next() => match message {
+                message = self.next() => match message {
                     Some(message) => self.take(message),
                     None => return self.health.ended(),
                 },
-                message = next_of(&mut self.handed_over) => match message {
-                    Some(message) => self.take(message),
-                    None => return self.health.ended(),
-                },
-                message = next_of(&mut self.to_this_instance) => match message {
-                    Some(message) => self.take(message),
-                    None => return self.health.ended(),
-                },
-                message = next_of(&mut self.streams) => match message {
-                    Some(message) => self.take(message),
-                    None => return self.health.ended(),
-                },
-                () = self.backlog.woken() => {}
-                slot = self.intake.slot(), if has_work => match slot {
-                    Some(slot) => self.deliver(slot),
-                    None => return,
-                },
+                takes_more = backlog.deliver_next() => if !takes_more { return },
             }
         };
         self.finish(why).await;
+    }
+
+    /// Returns what came first of all that it listens to; `None` once something of that has ended. Cancel safe.
+    async fn next(&mut self) -> Option<async_nats::Message> {
+        tokio::select! {
+            biased;
+            message = self.subscription.next() => message,
+            message = next_of(&mut self.handed_over) => message,
+            message = next_of(&mut self.to_this_instance) => message,
+            message = next_of(&mut self.streams) => message,
+        }
     }
 
     /// Takes a message over at once, so that the client never has to drop one.
@@ -193,10 +202,12 @@ impl Task {
             // Who observes commands has seen it when it was sent.
             return;
         }
+        // Who observes messages answers none.
+        let reply_to = reply_to.filter(|_| self.spec.command.is_some());
         let item = Item { message: decoded, original: message.payload, reply_to, deadline, given_back };
         match self.meant_for_another(&item.message) {
             Some(meant) if !is_handed_over => self.pass_on(item, &meant),
-            _ => self.accept(item),
+            _ => self.backlog.accept(item),
         }
     }
 
@@ -209,16 +220,6 @@ impl Task {
         let correlation_id = reply_to.as_str().rsplit('.').next().unwrap_or_default().to_owned();
         let beside = |name: &str| (name == "correlationId").then(|| correlation_id.clone());
         self.intake.unreadable(error, payload, reply_to, beside);
-    }
-
-    fn accept(&self, item: Item) {
-        let bytes = item.original.len();
-        if let Err(item) = self.backlog.push(item, bytes) {
-            return self.overflow(item);
-        }
-        if let Ok(slot) = self.intake.try_slot() {
-            self.deliver(slot);
-        }
     }
 
     /// Returns whom a command is meant for, if it is another one: several commands can have the same subject, and an
@@ -236,61 +237,23 @@ impl Task {
     /// that group too; here it is refused.
     fn pass_on(&self, item: Item, meant: &Receiver) {
         if Some(self.connection.names.queue_group(&meant.address)) != self.spec.queue_group {
-            return self.accept(item);
+            return self.backlog.accept(item);
         }
         let names = &self.connection.names;
         let members = match &meant.instance_id {
             Some(instance) => names.command_member(&meant.address, instance),
             None => names.command_members(&meant.address),
         };
-        let Some(turn) = self.passing_on.turn() else { return self.overflow(item) };
-        let (connection, backlog) = (Arc::clone(&self.connection), Arc::clone(&self.backlog));
+        let connection = Arc::clone(&self.connection);
         // An instance of ours is found at the first time.
         let is_ours = item.given_back == 0;
         let may_give_back = meant.instance_id.is_some() && self.spec.command.as_ref() == Some(&meant.address);
         let meant = meant.address.clone();
-        turn.spawn(async move {
+        self.backlog.pass_on(item, move |item| async move {
             let is_there = is_ours && item.hand_over(&connection, members).await.unwrap_or(false);
             let is_passed_on = is_there || (may_give_back && item.give_back(&connection, &meant).await);
-            if !is_passed_on {
-                let bytes = item.original.len();
-                if backlog.push(item, bytes).is_ok() {
-                    backlog.wake();
-                }
-            }
+            (!is_passed_on).then_some(item)
         });
-    }
-
-    fn overflow(&self, item: Item) {
-        self.intake.overflowed();
-        self.answer_unavailable(item);
-    }
-
-    fn answer_unavailable(&self, item: Item) {
-        let Some(reply_to) = item.reply_to.filter(|_| self.spec.command.is_some()) else { return };
-        // Its caller's time limit tells it otherwise.
-        let Some(turn) = self.answering.turn() else { return };
-        let connection = Arc::clone(&self.connection);
-        let response = item.message.unavailable(connection.link().instance_id()).encode();
-        turn.spawn(async move {
-            if let Err(error) = connection.publish(reply_to, None, None, response).await {
-                tracing::debug!(%error, "a caller could not be told that there is no room");
-            }
-        });
-    }
-
-    /// Delivers what came first.
-    fn deliver(&self, slot: Slot) {
-        let Some(item) = self.backlog.pop() else { return };
-        let Item { message, original, reply_to, deadline, .. } = item;
-        let delivery = Delivery::new(message).with_original(original);
-        self.intake.deliver(
-            slot,
-            match reply_to {
-                Some(reply_to) if self.spec.command.is_some() => delivery.with_reply_to(reply_to, deadline),
-                _ => delivery,
-            },
-        );
     }
 
     async fn finish(&mut self, why: Stop) {
@@ -307,15 +270,13 @@ impl Task {
                 match item.hand_over(&self.connection, self.spec.hand_over.clone()).await {
                     Ok(true) => {}
                     Ok(false) | Err(_) => {
-                        let bytes = item.original.len();
-                        self.backlog.put_back(item, bytes);
+                        self.backlog.put_back(item);
                         break;
                     }
                 }
             }
         }
-        let (deliver, give_up) = (|slot| self.deliver(slot), |item| self.answer_unavailable(item));
-        self.backlog.finish(why, &self.intake, deliver, give_up).await;
+        self.backlog.finish(why).await;
     }
 }
 

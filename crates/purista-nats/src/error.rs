@@ -3,7 +3,10 @@
 use std::{error::Error as StdError, io};
 
 use async_nats::{ConnectErrorKind, rustls};
-use purista_core::{Capability, Error, ErrorKind};
+use purista_core::{
+    Capability, Error, ErrorKind,
+    adapter::{causes, is_closed},
+};
 
 use crate::transport::NAME;
 
@@ -17,7 +20,7 @@ pub(crate) fn from_connect(cause: async_nats::ConnectError, tls_required: bool) 
     let kind = match cause.kind() {
         _ if is_tls(&cause) => ErrorKind::Tls,
         // A server that refuses our certificate says so, and closes at once: its word may be lost with that.
-        ConnectErrorKind::Io if tls_required && is_closed(&cause) => ErrorKind::Tls,
+        ConnectErrorKind::Io if tls_required && is_cut(&cause) => ErrorKind::Tls,
         ConnectErrorKind::Tls => ErrorKind::Tls,
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
             ErrorKind::Unauthenticated
@@ -51,41 +54,19 @@ pub(crate) fn from_connect(cause: async_nats::ConnectError, tls_required: bool) 
 
 /// Returns why the server does not take the connection, if it says so.
 fn said_by_server(cause: &(dyn StdError + 'static)) -> Option<String> {
-    let mut next = Some(cause);
-    while let Some(cause) = next {
-        if let Some(async_nats::ServerError::Other(text)) = cause.downcast_ref() {
-            return Some(text.clone());
-        }
-        next = cause.source();
-    }
-    None
+    causes(cause).find_map(|cause| match cause.downcast_ref() {
+        Some(async_nats::ServerError::Other(text)) => Some(text.clone()),
+        _ => None,
+    })
 }
 
-fn is_closed(cause: &(dyn StdError + 'static)) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let mut next = Some(cause);
-    while let Some(cause) = next {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);
-        }
-        next = cause.source();
-    }
-    false
+fn is_cut(cause: &(dyn StdError + 'static)) -> bool {
+    let io = causes(cause).find_map(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|io| is_closed(io.kind()))
 }
 
 fn is_tls(cause: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(cause);
-    while let Some(cause) = next {
-        if cause.is::<rustls::Error>() {
-            return true;
-        }
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| is_tls(inner)) {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+    causes(cause).any(|cause| cause.is::<rustls::Error>())
 }
 
 /// Translates why a message could not be published.

@@ -1,12 +1,14 @@
 //! What is private and reads foreign bytes, for the fuzz targets. It is no part of the API.
 
+#![expect(clippy::must_use_candidate, reason = "fuzz targets call it for what it returns")]
+
 use std::time::Duration;
 
 use async_nats::{
     HeaderMap, Message as Incoming, StatusCode,
     jetstream::{consumer, response::Response, stream},
 };
-use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables};
+use purista_core::{Filter, Id, Message, Result, ServiceAddress, adapter::Variables, fuzzing::Beside};
 use tokio::time::Instant;
 
 use crate::{
@@ -20,56 +22,42 @@ use crate::{
     releases, streams,
 };
 
-/// What stands beside a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Beside {
-    pub time_limit: Option<Duration>,
-    pub is_refusal: bool,
-    pub reply_to: Option<String>,
-}
-
-#[must_use]
-pub fn beside(incoming: &Incoming) -> Beside {
+/// Returns where the answer goes beside the rest.
+pub fn beside(incoming: &Incoming) -> Beside<Option<String>> {
     let now = Instant::now();
-    Beside {
-        time_limit: codec::deadline(incoming, now).map(|deadline| deadline - now),
-        is_refusal: codec::is_refusal(incoming),
-        reply_to: codec::handed_over_reply_to(incoming),
-    }
+    let time_limit = codec::deadline(incoming, now).map(|deadline| deadline - now);
+    Beside::new(time_limit, codec::is_refusal(incoming), codec::handed_over_reply_to(incoming))
 }
 
-#[must_use]
+pub fn incoming(headers: HeaderMap) -> Incoming {
+    codec::with(headers)
+}
+
 pub fn hand_over_headers(reply_to: Option<&str>, time_limit: Option<Duration>) -> HeaderMap {
     codec::hand_over_headers(reply_to, time_limit.map(|limit| Instant::now() + limit))
 }
 
-#[must_use]
 pub fn message_id_headers(id: &str) -> HeaderMap {
     codec::message_id_headers(id)
 }
 
 /// Returns how often a message was delivered, and its number in the stream.
-#[must_use]
 pub fn delivery_info(reply_to: &str) -> Option<(u32, u64)> {
     codec::delivery_info(reply_to).map(|info| (info.delivered, info.sequence))
 }
 
 /// Returns which attempt a delivery is for, by what was noted when the message was given back.
-#[must_use]
 pub fn attempt(noted: &[u8], delivered: u32) -> u32 {
     releases::attempt_after(releases::read(noted), DeliveryInfo { delivered, sequence: 0 })
 }
 
 /// Returns the subject that the server did not allow.
-#[must_use]
 pub fn violation(text: &str) -> Option<String> {
     let (Violation::Publish(subject) | Violation::Subscription { subject, .. }) = error::violation(text)?;
     Some(subject)
 }
 
 /// Returns the largest batch that a pull request may ask for, if the server says so.
-#[must_use]
 pub fn largest_batch(status: u16, description: &str) -> Option<usize> {
     match what_is_said(StatusCode::from_u16(status).ok()?, description) {
         Said::Refused(most) => most,
@@ -78,7 +66,6 @@ pub fn largest_batch(status: u16, description: &str) -> Option<usize> {
 }
 
 /// Reads the server's answer about a stream; returns its configuration, and what it lacks of one that is wanted.
-#[must_use]
 pub fn stream_answer(payload: &[u8]) -> Option<(stream::Config, Vec<String>)> {
     let Ok(Response::<streams::Found>::Ok(found)) = serde_json::from_slice(payload) else { return None };
     let wanted =
@@ -89,7 +76,6 @@ pub fn stream_answer(payload: &[u8]) -> Option<(stream::Config, Vec<String>)> {
 }
 
 /// Reads the server's answer about a consumer.
-#[must_use]
 pub fn consumer_answer(payload: &[u8]) -> Option<consumer::Config> {
     match serde_json::from_slice(payload) {
         Ok(Response::<durable::Info>::Ok(info)) => serde_json::from_value(info.config).ok(),
@@ -98,56 +84,44 @@ pub fn consumer_answer(payload: &[u8]) -> Option<consumer::Config> {
 }
 
 /// Reads the server's answer to a publish; returns whether it keeps the message.
-#[must_use]
 pub fn is_kept(answer: &Incoming) -> bool {
     matches!(jetstream::confirm(answer), Confirm::Acknowledged)
 }
 
-#[must_use]
 pub fn covers(pattern: &str, narrower: &str) -> bool {
     streams::covers(pattern, narrower)
 }
 
-#[must_use]
 pub fn subject(prefix: &str, message: &Message) -> String {
     Names::standard(prefix).subject(message)
 }
 
-#[must_use]
 pub fn pattern(prefix: &str, filter: &Filter) -> String {
     Names::standard(prefix).pattern(filter)
 }
 
 /// Returns the names that are another one for another subscriber.
-#[must_use]
 pub fn names_of(prefix: &str, address: &ServiceAddress) -> Vec<String> {
     vec![consumer_name(address, None), Names::standard(prefix).command_members(address)]
 }
 
 /// Returns the names that are another one for another instance of a subscriber.
-#[must_use]
 pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec<String> {
     let of_instance = instance_id.with_str(|id| consumer_name(address, Some(id)));
     vec![of_instance, Names::standard(prefix).command_member(address, instance_id)]
 }
 
 /// Returns the names that others may share.
-#[must_use]
 pub fn shared_names(prefix: &str, address: &ServiceAddress) -> Vec<String> {
     let names = Names::standard(prefix);
     vec![names.command_pattern(address), names.dead_letter(address), names.stream("events")]
 }
 
-#[must_use]
 pub fn queue_group(command: &ServiceAddress) -> String {
     Names::standard("purista").queue_group(command)
 }
 
-/// Configures a bridge by the environment.
-///
-/// # Errors
-///
-/// As `from_env`.
+/// Configures a bridge by the environment. The errors are those of `from_env`.
 pub fn from_variables(variables: &Variables) -> Result<NatsBridgeBuilder> {
     NatsBridgeBuilder::from_variables(variables)
 }

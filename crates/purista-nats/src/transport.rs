@@ -16,7 +16,7 @@ use crate::{
     connection::Connection,
     consumer::{NatsConsumer, Part},
     consuming::Consuming,
-    core_consumer::{CoreConsumer, CoreConsumerSpec},
+    core_consumer::CoreConsumerSpec,
     durable::DurableConsumer,
     jetstream::Publication,
     pull_consumer::PullConsumer,
@@ -66,7 +66,7 @@ impl NatsTransport {
         intake: Intake<Self>,
         consuming: &Arc<Consuming>,
     ) -> Result<Part> {
-        CoreConsumer::open(Arc::clone(connection), spec, intake, consuming.part()).await.map(Part::Core)
+        spec.consume(Arc::clone(connection), intake, consuming.part()).await.map(Part::Core)
     }
 
     /// Creates the stream of notes before the first one is written: a shutdown has no time for it. Without it, deliveries

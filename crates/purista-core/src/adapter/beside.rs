@@ -8,7 +8,7 @@ const AT_ONCE: usize = 256;
 /// Limits the tasks that one consumer spawns, whatever a peer sends: tasks that pass a command on, or answer that there is
 /// no room.
 #[derive(Clone, Debug)]
-pub struct Beside(Arc<Semaphore>);
+pub(super) struct Beside(Arc<Semaphore>);
 
 impl Default for Beside {
     fn default() -> Self {
@@ -18,19 +18,18 @@ impl Default for Beside {
 
 impl Beside {
     /// Returns the right to spawn one task; `None` if the limit is reached.
-    #[must_use]
-    pub fn turn(&self) -> Option<Turn> {
+    pub(super) fn turn(&self) -> Option<Turn> {
         Arc::clone(&self.0).try_acquire_owned().ok().map(Turn)
     }
 }
 
 /// The right to spawn one task beside that of a consumer.
 #[derive(Debug)]
-pub struct Turn(OwnedSemaphorePermit);
+pub(super) struct Turn(OwnedSemaphorePermit);
 
 impl Turn {
     /// Spawns the task.
-    pub fn spawn(self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(self, work: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(async move {
             let _turn = self.0;
             work.await;

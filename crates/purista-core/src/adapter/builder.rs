@@ -1,4 +1,4 @@
-//! What the builders of all adapters have in common, as macros: unlike methods of a trait, the methods that they define need
+//! What connections, bridges and builders of all adapters have in common, as macros: unlike methods of a trait, the methods that they define need
 //! no import, and stand in the documentation of each builder.
 
 /// Gives the builder of an adapter the setters of the
@@ -36,6 +36,28 @@ macro_rules! engine_setters {
         pub const fn max_identity_len(mut self, bytes: usize) -> Self {
             self.$engine.max_identity_len = bytes;
             self
+        }
+    };
+}
+
+/// Gives the connection of an adapter the methods of the [`Connectivity`](crate::adapter::Connectivity) in its field
+/// `connectivity`, as [`Live`](crate::adapter::Live) and [`Reconnect`](crate::adapter::Reconnect) need them, and a `Debug` that
+/// shows no more than that.
+#[macro_export]
+macro_rules! connected {
+    ($connection:ty) => {
+        impl ::std::ops::Deref for $connection {
+            type Target = $crate::adapter::Connectivity;
+
+            fn deref(&self) -> &$crate::adapter::Connectivity {
+                &self.connectivity
+            }
+        }
+
+        impl ::std::fmt::Debug for $connection {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.debug_struct("Connection").field("connectivity", &self.connectivity).finish_non_exhaustive()
+            }
         }
     };
 }

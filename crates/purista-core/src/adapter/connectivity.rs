@@ -63,6 +63,24 @@ impl Connectivity {
         self.is_up.load(Ordering::Acquire)
     }
 
+    /// Checks that it is up, for an operation that is tried again later.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) if it is not.
+    pub fn check_up(&self, operation: &'static str) -> Result<()> {
+        match self.is_up() {
+            true => Ok(()),
+            false => Err(self.lost(operation)),
+        }
+    }
+
+    /// Says that it was lost, and what was sent over it with it.
+    #[must_use]
+    pub fn lost(&self, operation: &'static str) -> Error {
+        Error::new(ErrorKind::Unavailable, operation).bridge(self.bridge).context("the connection was lost")
+    }
+
     /// Waits until it is up. Cancel safe.
     ///
     /// # Errors
@@ -96,8 +114,7 @@ impl Connectivity {
     pub fn went_down(&self, reason: &str) {
         self.is_up.store(false, Ordering::Release);
         self.up.send_replace(false);
-        let error = Error::new(ErrorKind::Unavailable, "invoke").bridge(self.bridge);
-        self.link.fail_calls(&error.context("the connection was lost"));
+        self.link.fail_calls(&self.lost("invoke"));
         self.link.disconnected(reason);
     }
 

@@ -39,10 +39,10 @@ mod transport;
 mod variables;
 mod waiting_room;
 
+pub use crate::causes::{causes, is_closed};
 pub use async_trait::async_trait;
-pub use backlog::Backlog;
+pub use backlog::{Backlog, Pushed};
 pub use backoff::Backoff;
-pub use beside::{Beside, Turn};
 pub use config::EngineConfig;
 pub use connection_config::ConnectionConfig;
 pub use connectivity::{Connectivity, Restore};

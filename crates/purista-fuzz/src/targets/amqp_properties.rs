@@ -17,7 +17,7 @@ pub fn run(data: &[u8]) -> Verdict {
     for redelivered in [false, true] {
         let beside = amqp::beside(&properties, redelivered);
         assert!(beside.time_limit.is_none_or(|limit| limit <= MAX_TIMEOUT), "{beside:?}");
-        let [given_back, by_broker, total] = beside.failed_attempts;
+        let [given_back, by_broker, total] = beside.more;
         assert!(total >= given_back.max(by_broker));
         assert!(amqp::attempt(&properties, redelivered) >= total.max(1));
         let again = amqp::given_back(&properties, total);
@@ -26,7 +26,7 @@ pub fn run(data: &[u8]) -> Verdict {
             |name: &&ShortString| matches!(name.as_str(), "CC" | "x-delivery-count" | "x-death");
         assert!(!names.iter().any(goes_elsewhere), "{names:?}");
         let counted = amqp::beside(&again, false);
-        assert_eq!((counted.failed_attempts[0], counted.failed_attempts[2]), (total, total));
+        assert_eq!((counted.more[0], counted.more[2]), (total, total));
         assert_eq!(
             (counted.time_limit.is_some(), counted.is_refusal),
             (beside.time_limit.is_some(), beside.is_refusal)

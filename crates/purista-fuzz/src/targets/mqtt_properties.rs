@@ -20,7 +20,7 @@ pub fn run(data: &[u8]) -> Verdict {
     };
     let beside = mqtt::beside(&publish);
     assert!(beside.time_limit.is_none_or(|limit| limit <= MAX_TIMEOUT), "{beside:?}");
-    for failed_attempts in [0, 1, beside.failed_attempts, u32::MAX] {
+    for failed_attempts in [0, 1, beside.more, u32::MAX] {
         let passed_on = Publish {
             qos: QoS::AtLeastOnce,
             dup: false,
@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) -> Verdict {
             ..publish.clone()
         };
         let again = mqtt::beside(&passed_on);
-        assert_eq!(again.failed_attempts, failed_attempts);
+        assert_eq!(again.more, failed_attempts);
         assert_eq!(
             (again.is_refusal, again.time_limit.is_some()),
             (beside.is_refusal, beside.time_limit.is_some())

@@ -3,7 +3,7 @@
 
 use std::{str::FromStr as _, time::Duration};
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use purista_core::MAX_TIMEOUT;
 use purista_nats::fuzzing as nats;
 
@@ -24,37 +24,25 @@ pub fn run(data: &[u8]) -> Verdict {
             headers.append(name, value);
         }
     }
-    let beside = nats::beside(&message(headers));
+    let beside = nats::beside(&nats::incoming(headers));
     if let Some(limit) = beside.time_limit {
         assert!(limit <= MAX_TIMEOUT, "{limit:?}");
     }
-    if let Some(reply_to) = &beside.reply_to {
+    if let Some(reply_to) = &beside.more {
         let is_subject =
             !reply_to.is_empty() && !reply_to.contains(|c: char| c.is_whitespace() || c.is_control());
         assert!(is_subject, "nothing can be published to {reply_to:?}");
     }
-    let again = nats::hand_over_headers(beside.reply_to.as_deref(), beside.time_limit);
-    let again = nats::beside(&message(again));
-    assert_eq!(again.reply_to, beside.reply_to);
+    let again = nats::hand_over_headers(beside.more.as_deref(), beside.time_limit);
+    let again = nats::beside(&nats::incoming(again));
+    assert_eq!(again.more, beside.more);
     match (again.time_limit, beside.time_limit) {
         (Some(again), Some(limit)) => {
             assert!(again <= limit + PRECISION || limit.is_zero(), "{again:?} {limit:?}");
         }
         (again, limit) => assert_eq!(again, limit),
     }
-    Verdict::accepted(beside.time_limit.is_some() || beside.reply_to.is_some() || beside.is_refusal)
-}
-
-fn message(headers: HeaderMap) -> Message {
-    Message {
-        subject: "subject".into(),
-        reply: None,
-        payload: bytes::Bytes::new(),
-        headers: Some(headers),
-        status: None,
-        description: None,
-        length: 0,
-    }
+    Verdict::accepted(beside.time_limit.is_some() || beside.more.is_some() || beside.is_refusal)
 }
 
 /// The server compares the ids of messages without the white space around them.
