@@ -10,6 +10,9 @@ use crate::{Verdict, input};
 /// The reasons that the specification has for a PUBACK.
 const KNOWN: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
 
+/// How many reasons of one packet identifier wait to be taken: the last ones.
+const KEPT: usize = 8;
+
 /// Each byte of a stream may come alone, which takes time.
 const MAX_STREAM: usize = 1_024;
 
@@ -17,8 +20,8 @@ const MAX_STREAM: usize = 1_024;
 #[derive(Debug, Default)]
 struct Wanted {
     bytes: Vec<u8>,
-    /// The last one of each packet identifier.
-    odd: BTreeMap<u16, u8>,
+    /// All of each packet identifier, in their order.
+    odd: BTreeMap<u16, Vec<u8>>,
     /// Until where it reads, if the broker answers as MQTT 3 has it.
     outdated_at: Option<usize>,
     has_acknowledgement: bool,
@@ -41,8 +44,10 @@ pub fn run(data: &[u8]) -> Verdict {
             assert_eq!(read.bytes.len(), stream.len());
         }
         assert_eq!(read.bytes, wanted.bytes[..read.bytes.len()]);
-        for (id, reason) in &wanted.odd {
-            assert_eq!(read.take_odd(*id), Some(*reason), "{id}");
+        for (id, reasons) in &wanted.odd {
+            for reason in &reasons[reasons.len().saturating_sub(KEPT)..] {
+                assert_eq!(read.take_odd(*id), Some(*reason), "{id}");
+            }
             assert_eq!(read.take_odd(*id), None, "{id}");
         }
     }
@@ -74,7 +79,7 @@ fn wanted(stream: &[u8]) -> Wanted {
                     wanted.has_acknowledgement = true;
                     if !KNOWN.contains(&reason) {
                         wanted.bytes[at + 2] = 0x80;
-                        wanted.odd.insert(u16::from_be_bytes([high, low]), reason);
+                        wanted.odd.entry(u16::from_be_bytes([high, low])).or_default().push(reason);
                     }
                 }
             }
