@@ -95,7 +95,7 @@ pub struct Event {
     pub frame: Frame,
 }
 
-/// What wires route by that route by topic or subject, in this order: the names of headers, and where messages have it.
+/// The parts of a topic or subject, in their order: the header that says the same, and where the message has it.
 const ROUTE: [(&str, &str); 12] = [
     ("messageType", "/messageType"),
     ("principalId", "/principalId"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use purista_core::{EventBridge as _, Filter, MessageType, PartyFilter, SubscriptionOptions};
-use purista_integration_tests::samples;
+use purista_integration_tests::{interop::pattern, samples};
 use serde::Deserialize;
 
 use crate::support::{Place, echo, serve, started, watch};
@@ -18,6 +18,30 @@ struct Listener {
 
 fn listeners() -> Vec<Listener> {
     samples::read(include_str!("../../samples/listeners.jsonl")).unwrap()
+}
+
+/// The peers of the tests listen to what the original was seen to listen to.
+#[test]
+fn patterns_of_peers_are_those_of_the_original() {
+    for Listener { case, pattern: seen, .. } in listeners() {
+        let wanted: &[_] = match case.strip_prefix("command-").unwrap_or(&case) {
+            "event" => &[("messageType", "customMessage"), ("eventName", "userCreated")],
+            "everything" => &[],
+            "sender" => &[
+                ("senderServiceName", "Caller"),
+                ("senderServiceVersion", "1"),
+                ("eventName", "durableEvent"),
+            ],
+            "not-shared" => &[("eventName", "userCreated")],
+            target => &[
+                ("messageType", "command"),
+                ("receiverServiceName", "User"),
+                ("receiverServiceVersion", "1"),
+                ("receiverServiceTarget", target),
+            ],
+        };
+        assert_eq!(pattern(wanted, ".", "*"), seen, "{case}");
+    }
 }
 
 /// Returns what a bridge listens to on subjects of messages.
