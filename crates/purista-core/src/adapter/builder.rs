@@ -1,5 +1,5 @@
-//! What connections, bridges and builders of all adapters have in common, as macros: unlike methods of a trait, the methods that they define need
-//! no import, and stand in the documentation of each builder.
+//! What connections, bridges and builders of all adapters have in common, as macros: unlike methods of a trait, the methods
+//! that they define need no import, and stand in the documentation of each builder.
 
 /// Gives the builder of an adapter the setters of the
 /// [`EngineConfig`](crate::adapter::EngineConfig) in one of its fields.
