@@ -68,6 +68,7 @@ pub const ROWS: &[Row] = &[
     trial("TMO-2", "an answer that comes late disturbs nobody"),
     trial("TMO-3", "a command that waited too long is not executed"),
     trial("TMO-4", "odd time limits are kept or refused"),
+    trial("TMO-5", "what a handler calls waits no longer than its own caller"),
     trial("GRP-1", "instances share a subscription"),
     trial("GRP-2", "each instance gets a broadcast"),
     trial("GRP-3", "two subscribers with one filter each get everything"),

@@ -31,7 +31,8 @@ use crate::{
 ///    its caller: a result, a handled error as the service gave it, or an unhandled error that tells nothing of its
 ///    cause. (`RPC-1` `RPC-2` `RPC-3` `GRP-7` `ERR-1` `ERR-2` `ERR-3`)
 /// 3. **Time limits hold** to the millisecond on the caller's side, connected or not; a command that waited longer is
-///    not executed. (`TMO-1` `TMO-2` `TMO-3` `TMO-4` `NET-10`)
+///    not executed, and what a handler calls on behalf of its caller ends when that one stops waiting.
+///    (`TMO-1` `TMO-2` `TMO-3` `TMO-4` `TMO-5` `NET-10`)
 /// 4. **Emitted means taken over.** `emit_message` returns after the broker took responsibility, or fails.
 ///    (`DUR-4` `DUR-6` `DUR-7` `LIM-3` `NET-10`)
 /// 5. **Subscriptions see every kind of message** by any combination of the fields of a
@@ -133,7 +134,8 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
     ///   executed the command and answered;
     /// - [`InvalidMessage`](crate::ErrorKind::InvalidMessage) if the answer cannot be read: the command was
     ///   executed;
-    /// - [`Timeout`](crate::ErrorKind::Timeout) at the time limit: the command may be executed;
+    /// - [`Timeout`](crate::ErrorKind::Timeout) at the time limit: the command may be executed; also at the one of the
+    ///   caller on whose behalf a handler calls, which the error says then: what began later was not sent;
     /// - [`Backpressure`](crate::ErrorKind::Backpressure) if too many calls are pending, or the broker has no
     ///   room for the command;
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the connection was lost: the command may be executed;

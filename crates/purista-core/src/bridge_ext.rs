@@ -7,7 +7,7 @@ use crate::{
     call::Call,
     error::{InvokeError, Result},
     message::{CommandDraft, EventDraft, Message, Name, Payload, Receiver, ServiceAddress},
-    options::EmitOptions,
+    options::{EmitOptions, InvokeOptions},
     service::Service,
 };
 
@@ -18,7 +18,8 @@ use crate::{
 pub trait EventBridgeExt: EventBridge {
     /// Begins a call of a command, with a parameter, a time limit or a tenant of its own.
     fn call(&self, receiver: impl Into<Receiver>) -> Call<'_, Self> {
-        Call::new(self, CommandDraft::new(ServiceAddress::client(), receiver))
+        let draft = CommandDraft::new(ServiceAddress::client(), receiver);
+        Call::new(self, draft, InvokeOptions::default())
     }
 
     /// Invokes a command with a time limit of 30 s and decodes its result.

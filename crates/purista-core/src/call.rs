@@ -42,8 +42,8 @@ pub struct Call<'a, B: EventBridge + ?Sized> {
 }
 
 impl<'a, B: EventBridge + ?Sized> Call<'a, B> {
-    pub(crate) fn new(bridge: &'a B, draft: CommandDraft) -> Self {
-        Self { bridge, draft, parameter: None, options: InvokeOptions::default() }
+    pub(crate) fn new(bridge: &'a B, draft: CommandDraft, options: InvokeOptions) -> Self {
+        Self { bridge, draft, parameter: None, options }
     }
 
     /// Sets the second input, which the command reads with [`Context::parameter`](crate::Context::parameter).
@@ -57,6 +57,9 @@ impl<'a, B: EventBridge + ?Sized> Call<'a, B> {
     }
 
     /// Sets how long to wait for the answer, up to [`MAX_TIMEOUT`](crate::MAX_TIMEOUT); 30 s by default.
+    ///
+    /// A call of [`Context::call`](crate::Context::call) ends earlier if the caller of the handler stops waiting
+    /// earlier.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.with_timeout(timeout);
         self

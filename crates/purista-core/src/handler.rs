@@ -12,7 +12,7 @@ use crate::{
     call::Call,
     error::{Error, HandlerError, InvokeError},
     message::{CommandDraft, EventDraft, Message, Misfit, Name, Payload, Receiver, ServiceAddress, fit},
-    options::EmitOptions,
+    options::{EmitOptions, InvokeOptions},
 };
 
 /// Serves a command.
@@ -47,6 +47,12 @@ pub trait SubscriptionHandler: Send + Sync + 'static {
 ///
 /// Messages it sends come from the handler's address, and carry on principal, tenant, trace id and trace context of
 /// the message it handles.
+///
+/// Commands it calls on behalf of a command's caller wait no longer than that caller does: a call ends when the caller
+/// stops waiting, at the latest, and one that begins later is not sent. Both fail with
+/// [`Timeout`](crate::ErrorKind::Timeout), and the error names the caller as the reason. The limit goes on with each call,
+/// however deep. Callers that tell no time limit, as some bridges of the TypeScript original, set none, nor does anybody
+/// who emits a message that a subscription handles. [`detached`](Self::detached) lets calls outlive the caller.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) message: Arc<Message>,
@@ -70,7 +76,8 @@ impl Context {
         &self.address
     }
 
-    /// Returns the bridge.
+    /// Returns the bridge. What is sent through it belongs to no caller: it carries on nothing, and waits as long as its
+    /// own options say. [`InvokeOptions::within`] and [`CommandDraft::caused_by`] change that.
     #[must_use]
     pub const fn bridge(&self) -> &Arc<dyn EventBridge> {
         &self.bridge
@@ -82,7 +89,43 @@ impl Context {
         self.attempt
     }
 
-    /// Returns how long the caller of a command still waits; `None` where nobody waits.
+    /// Returns a copy for work that goes on when the caller has given up. It knows no caller: what it calls waits as
+    /// long as its own time limit says, and [`cancelled`](Self::cancelled) waits for the end of the bridge's grace period
+    /// alone.
+    ///
+    /// ```
+    /// # use purista_core::{Context, EventBridge as _, EventBridgeExt as _, HandledError, Service, StatusCode};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bank = Service::new("Bank", "1").command("charge", |_: Context, cents: u32| async move {
+    /// #     tokio::time::sleep(Duration::from_secs(5)).await;
+    /// #     Ok(cents)
+    /// # });
+    /// let shop = Service::new("Shop", "1").command("buy", |context: Context, cents: u32| async move {
+    ///     // Who has begun to charge wants to know the outcome, even if the customer has left.
+    ///     let charged: u32 = context.detached().invoke(("Bank", "1", "charge"), &cents).await?;
+    ///     context.emit("charged", &charged).await?;
+    ///     Ok(charged)
+    /// });
+    /// # let bridge = purista_default::DefaultEventBridge::builder().build()?;
+    /// # bridge.serve([bank, shop]).await?;
+    /// # let call = bridge.call(("Shop", "1", "buy")).timeout(Duration::from_secs(1));
+    /// # call.invoke::<u32>(&7).await.unwrap_err();
+    /// # tokio::time::sleep(Duration::from_secs(5)).await;
+    /// # assert_eq!(bridge.stats().timed_out, 1, "the customer's call alone");
+    /// # assert_eq!(bridge.stats().emitted, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { deadline: None, ..self.clone() }
+    }
+
+    /// Returns how long the caller of a command still waits; `None` where nobody waits, and where the caller does not
+    /// tell. It counts from the receipt, as the clocks of two machines are not compared: the way of the command is not in
+    /// it, nor what it waited at a broker that does not count that.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
@@ -127,12 +170,15 @@ impl Context {
     }
 
     /// Begins a call of a command, with a parameter, a time limit or a tenant of its own.
+    ///
+    /// It ends when the caller of this handler stops waiting, at the latest; see [`detached`](Self::detached).
     pub fn call(&self, receiver: impl Into<Receiver>) -> Call<'_, dyn EventBridge> {
         let draft = CommandDraft::new(self.address(), receiver).caused_by(&self.message);
-        Call::new(&*self.bridge, draft)
+        Call::new(&*self.bridge, draft, InvokeOptions::default().within(self))
     }
 
-    /// Invokes a command with a time limit of 30 s and decodes its result.
+    /// Invokes a command and decodes its result. The time limit is 30 s, or what is left to the caller of this handler if
+    /// that is less; see [`detached`](Self::detached).
     ///
     /// # Errors
     ///

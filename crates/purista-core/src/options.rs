@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::{
     error::Error,
+    handler::Context,
     matcher::Filter,
     message::{Name, ServiceAddress},
 };
@@ -49,11 +52,14 @@ impl EmitOptions {
 pub struct InvokeOptions {
     /// How long to wait for the answer; 30 s by default. A command that starts later than this is not executed.
     pub timeout: Duration,
+    /// When the caller stops waiting on whose behalf a handler makes this call. The call ends then at the latest, and is
+    /// not sent if it is then already. Not set by default; [`Context::call`] and [`Context::invoke`] set it.
+    pub caller_deadline: Option<Instant>,
 }
 
 impl Default for InvokeOptions {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30) }
+        Self { timeout: Duration::from_secs(30), caller_deadline: None }
     }
 }
 
@@ -62,6 +68,14 @@ impl InvokeOptions {
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Ends the call when the caller of the command stops waiting that this context belongs to, as the calls of the
+    /// context itself do. For whole messages, which go through [`Context::bridge`].
+    #[must_use]
+    pub const fn within(mut self, context: &Context) -> Self {
+        self.caller_deadline = context.deadline;
         self
     }
 }

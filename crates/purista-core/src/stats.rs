@@ -50,7 +50,8 @@ counters! {
     invoked,
     /// Calls that ended with an answer.
     answered,
-    /// Calls that ran into their time limit.
+    /// Calls that ran into their time limit, or into the one of the caller on whose behalf they were made: those that began
+    /// later were not sent.
     timed_out,
     /// Messages delivered to a subscription of this bridge.
     delivered,

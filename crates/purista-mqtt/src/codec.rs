@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use purista_core::{MAX_TIMEOUT, Message};
+use purista_core::{
+    MAX_TIMEOUT, Message,
+    adapter::{deadline_after, milliseconds_left},
+};
 use rumqttc::{Publish, PublishOptions, PublishProperties};
 use tokio::time::Instant;
 
@@ -11,6 +14,9 @@ use crate::options::seconds;
 
 /// Marks a response that says: this command is not for me.
 const REFUSED: &str = "purista-refused";
+
+/// Tells how many milliseconds the caller of a command waits; the expiry has whole seconds.
+const TIME_LIMIT: &str = "purista-time-limit";
 
 /// Tells how many attempts of a message have failed that one instance hands over to another.
 const FAILED_ATTEMPTS: &str = "purista-failed-attempts";
@@ -81,10 +87,24 @@ pub(crate) fn event() -> Headers {
 /// What travels beside a command.
 pub(crate) fn command(command: &Message, deadline: Instant) -> Headers {
     let correlation_id = command.correlation_id.as_ref();
-    beside(PublishProperties {
+    let mut properties = PublishProperties {
         correlation_data: correlation_id.map(|id| id.with_str(|id| Bytes::copy_from_slice(id.as_bytes()))),
-        ..properties(deadline.saturating_duration_since(Instant::now()))
-    })
+        ..properties(Duration::ZERO)
+    };
+    limit(&mut properties, deadline);
+    beside(properties)
+}
+
+/// Tells how long the caller of a command still waits.
+fn limit(properties: &mut PublishProperties, deadline: Instant) {
+    let left = milliseconds_left(deadline);
+    properties.message_expiry_interval = Some(seconds(Duration::from_millis(left)));
+    set(properties, TIME_LIMIT, left.to_string());
+}
+
+fn set(properties: &mut PublishProperties, name: &str, value: String) {
+    properties.user_properties.retain(|(known, _)| known != name);
+    properties.user_properties.push((name.to_owned(), value));
 }
 
 /// What travels beside an answer. It may wait longer than its caller does: for a subscription.
@@ -122,14 +142,20 @@ pub(crate) fn parked(publish: &Publish, failed_attempts: u32) -> Headers {
     passed_on(publish, failed_attempts).retained()
 }
 
-/// What travels beside a command that is given back to those who share it.
-pub(crate) fn given_back(publish: &Publish, times: u32) -> Headers {
-    let mut properties = publish.properties.clone().unwrap_or_default();
-    properties.subscription_identifiers.clear();
-    properties.topic_alias = None;
-    properties.user_properties.retain(|(name, _)| name != GIVEN_BACK);
-    properties.user_properties.push((GIVEN_BACK.to_owned(), times.to_string()));
+/// What travels beside a command that one instance passes on to another, with what is left of its time.
+pub(crate) fn command_passed_on(publish: &Publish, deadline: Option<Instant>) -> Headers {
+    let mut properties = passed_on_properties(publish, 0);
+    if let Some(deadline) = deadline {
+        limit(&mut properties, deadline);
+    }
     beside(properties)
+}
+
+/// What travels beside a command that is given back to those who share it.
+pub(crate) fn given_back(publish: &Publish, times: u32, deadline: Option<Instant>) -> Headers {
+    let mut headers = command_passed_on(publish, deadline);
+    set(&mut headers.properties, GIVEN_BACK, times.to_string());
+    headers
 }
 
 /// Returns how often a command was given back to those who share it.
@@ -220,10 +246,13 @@ pub(crate) fn failed_attempts(publish: &Publish) -> u32 {
     user_property(publish, FAILED_ATTEMPTS).and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-/// Returns when a message expires, if it does: the broker has taken off what it had waited there.
+/// Returns when the caller of a command stops waiting, if it tells: in milliseconds as a bridge of ours, or as the expiry
+/// alone, from which the broker has taken off what the command waited there. If both are there, the earlier one counts.
 pub(crate) fn deadline(publish: &Publish, arrived: Instant) -> Option<Instant> {
-    let left = publish.properties.as_ref()?.message_expiry_interval?;
-    Some(arrived + Duration::from_secs(left.into()).min(MAX_TIMEOUT))
+    let told = user_property(publish, TIME_LIMIT).and_then(|left| deadline_after(left, arrived));
+    let seconds = publish.properties.as_ref().and_then(|properties| properties.message_expiry_interval);
+    let expires = seconds.map(|left| arrived + Duration::from_secs(left.into()).min(MAX_TIMEOUT));
+    told.into_iter().chain(expires).min()
 }
 
 #[cfg(test)]
@@ -246,6 +275,55 @@ mod tests {
             assert_eq!((deadline - arrived).as_secs(), u64::from(expected));
         }
         assert_eq!(deadline(&with(PublishProperties::default()), Instant::now()), None);
+    }
+
+    /// A command of ours that travels with what is left of this time limit.
+    fn limited(left: Duration) -> Publish {
+        let mut properties = PublishProperties::default();
+        limit(&mut properties, Instant::now() + left);
+        with(properties)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_limits_of_ours_arrive_to_the_millisecond() {
+        for (left, milliseconds, seconds) in
+            [(0, 1, 1), (1, 1, 1), (499_000, 499, 1), (1_000_001, 1_001, 2), (30_000_000, 30_000, 30)]
+        {
+            let command = limited(Duration::from_micros(left));
+            let arrived = Instant::now();
+            assert_eq!(deadline(&command, arrived), Some(arrived + Duration::from_millis(milliseconds)));
+            let expiry = command.properties.unwrap().message_expiry_interval;
+            assert_eq!(expiry, Some(seconds), "{left} us");
+        }
+        assert_eq!(seconds(MAX_TIMEOUT), 24 * 60 * 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_broker_takes_off_a_time_limit_counts() {
+        let mut command = limited(Duration::from_millis(9_500));
+        command.properties.as_mut().unwrap().message_expiry_interval = Some(3);
+        let arrived = Instant::now();
+        assert_eq!(deadline(&command, arrived), Some(arrived + Duration::from_secs(3)));
+        for odd in ["", "-1", "soon", "1.5", "99999999999999999999"] {
+            set(command.properties.as_mut().unwrap(), TIME_LIMIT, odd.to_owned());
+            assert_eq!(deadline(&command, arrived), Some(arrived + Duration::from_secs(3)), "{odd}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_is_passed_on_with_what_is_left_of_its_time() {
+        let command = limited(Duration::from_millis(9_500));
+        let until = deadline(&command, Instant::now());
+        tokio::time::advance(Duration::from_millis(7_200)).await;
+        let now = Instant::now();
+        for headers in [command_passed_on(&command, until), given_back(&command, 1, until)] {
+            assert_eq!(headers.properties.message_expiry_interval, Some(3));
+            assert_eq!(deadline(&with(headers.properties), now), until);
+        }
+        let unlimited = with(PublishProperties::default());
+        for headers in [command_passed_on(&unlimited, None), given_back(&unlimited, 1, None)] {
+            assert_eq!(deadline(&with(headers.properties), now), None);
+        }
     }
 
     #[test]

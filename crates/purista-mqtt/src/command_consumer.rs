@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     address::Names,
-    codec::{Reply, deadline, given_back, passed_on, property, response, times_given_back},
+    codec::{Reply, command_passed_on, deadline, given_back, property, response, times_given_back},
     connection::Connection,
     round_trips::RoundTrips,
     session::Session,
@@ -218,13 +218,13 @@ impl Task {
             let session = connection.session();
             // An instance of ours is found at the first time.
             let is_taken = times == 0 && {
-                let (payload, options) = (payload.clone(), passed_on(&item.publish, 0));
+                let (payload, options) = (payload.clone(), command_passed_on(&item.publish, item.deadline));
                 session.publish_once(topic, payload, options, "pass on").await.unwrap_or(false)
             };
             let is_taken = is_taken
                 || match back_to.filter(|_| times < MAX_GIVEN_BACK) {
                     Some(topic) => {
-                        let options = given_back(&item.publish, times + 1);
+                        let options = given_back(&item.publish, times + 1, item.deadline);
                         session.publish_once(topic, payload, options, "give back").await.unwrap_or(false)
                     }
                     None => false,
@@ -253,7 +253,8 @@ impl Task {
         last.into_iter().for_each(|publish| self.take(publish));
 
         while let Some(item) = self.backlog.pop() {
-            let (payload, options) = (item.publish.payload.clone(), passed_on(&item.publish, 0));
+            let options = command_passed_on(&item.publish, item.deadline);
+            let payload = item.publish.payload.clone();
             let given =
                 connection.session().publish_once(self.members.clone(), payload, options, "hand over").await;
             if !given.unwrap_or(false) {

@@ -34,6 +34,7 @@ mod secrets;
 mod security;
 mod shutdown;
 mod stoppages;
+mod time_left;
 mod timeouts;
 
 use crate::case::Case;
@@ -73,13 +74,14 @@ const THEMES: &[&[Case]] = &[
     security::CASES,
     shutdown::CASES,
     stoppages::CASES,
+    time_left::CASES,
     timeouts::CASES,
 ];
 
 /// Rows whose trials measure time, and run alone for that.
 const MEASURE_TIME: &[&str] = &[
     "ACK-4", "ACK-6", "LIF-1", "LIF-10", "LIM-3", "LIM-5", "NET-4", "NET-10", "RPC-4", "TMO-1", "TMO-2",
-    "TMO-3", "TMO-4",
+    "TMO-3", "TMO-4", "TMO-5",
 ];
 
 /// Rows whose trials hold threads, and how many the runtime then has.

@@ -33,6 +33,10 @@ pub(super) struct WrongCommand {
 impl CommandHandler for WrongCommand {
     async fn handle(&self, context: Context) -> Result<Option<Payload>, HandlerError> {
         let _turn = self.turn.acquire().await;
+        let context = match self.fault {
+            Fault::ForgetsCallers => context.detached(),
+            _ => context,
+        };
         if self.fault == Fault::ExecutesTwice {
             let _first = self.handler.handle(context.clone()).await;
         }

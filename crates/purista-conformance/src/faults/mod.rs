@@ -64,6 +64,7 @@ faults! {
         WaitsTooLong, "waits twice the time limit", caught by "TMO-1";
         ExecutesExpired, "keeps the time limit from the service", caught by "TMO-3";
         RoundsTimeLimitsDown, "counts time limits in whole seconds", caught by "TMO-4";
+        ForgetsCallers, "does not tell a handler how long its caller waits", caught by "TMO-5";
         BroadcastsShared, "gives each instance what they should share", caught by "GRP-1";
         SharesBroadcast, "gives one instance what each should get", caught by "GRP-2";
         SharesAmongSubscribers, "lets subscribers with one filter share", caught by "GRP-3";

@@ -13,6 +13,7 @@ use super::{
     EngineConfig, Gate, Publish, Transport,
     link::Shared,
     registered::{Endpoint, Key, Registered},
+    time_limit::CallLimit,
 };
 use crate::{
     bridge::{EventBridge, Registration, ShutdownReport},
@@ -127,9 +128,14 @@ impl<T: Transport> Engine<T> {
         });
     }
 
-    async fn send_command(&self, command: &Arc<Message>, deadline: Instant) -> Result<Arc<Message>> {
+    async fn send_command(&self, command: &Arc<Message>, limit: CallLimit) -> Result<Arc<Message>> {
+        let deadline = limit.until;
         let mut call = self.shared.calls.begin(command).map_err(|error| error.bridge(T::NAME))?;
         self.shared.counters.invoked.increment();
+        if limit.is_over() {
+            self.shared.counters.timed_out.increment();
+            return Err(limit.explain(Self::error(ErrorKind::Timeout, "invoke")));
+        }
         let refused = async {
             match self.transport.request(Arc::clone(command), deadline).await {
                 Ok(()) => std::future::pending().await,
@@ -152,7 +158,7 @@ impl<T: Transport> Engine<T> {
         if answer.is_ok() {
             self.shared.counters.answered.increment();
         }
-        answer.map_err(|error| self.shared.explain(error))
+        answer.map_err(|error| limit.explain(self.shared.explain(error)))
     }
 }
 
@@ -206,10 +212,10 @@ impl<T: Transport> EventBridge for Engine<T> {
         options: &InvokeOptions,
     ) -> Result<Arc<Message>, InvokeError> {
         self.check_usable("invoke")?;
-        let deadline = Instant::now() + check_timeout(options.timeout)?;
+        let limit = CallLimit::of(options)?;
         let command = Arc::new(draft.stamp(&self.shared.instance_id));
         self.check_limits(&command, "invoke")?;
-        let response = self.send_command(&command, deadline).await?;
+        let response = self.send_command(&command, limit).await?;
         match response.body {
             Body::CommandErrorResponse { handled, .. } => Err(service_error(&response, handled)),
             _ => Ok(response),

@@ -5,7 +5,39 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::options::MAX_TIMEOUT;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    options::{InvokeOptions, MAX_TIMEOUT, check_timeout},
+};
+
+/// Until when a call may wait: its own time limit, or the rest of the one of the caller on whose behalf it is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallLimit {
+    pub(super) until: Instant,
+    is_callers: bool,
+}
+
+impl CallLimit {
+    pub(super) fn of(options: &InvokeOptions) -> Result<Self> {
+        let own = Instant::now() + check_timeout(options.timeout)?;
+        Ok(match options.caller_deadline {
+            Some(callers) if callers < own => Self { until: callers, is_callers: true },
+            _ => Self { until: own, is_callers: false },
+        })
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.until <= Instant::now()
+    }
+
+    /// Tells whose limit it was that has passed.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        if self.is_callers && error.kind() == ErrorKind::Timeout && self.is_over() {
+            return error.and_context("the time limit of this handler's own caller has passed".to_owned());
+        }
+        error
+    }
+}
 
 /// Returns how many milliseconds are left until a deadline: rounded up, so that nobody gives up before its caller, and
 /// never none, which brokers and peers read as no limit or as one that is over.

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod acknowledge;
 #[cfg(test)]
+mod callers;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod dispatch;

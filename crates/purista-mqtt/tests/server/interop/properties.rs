@@ -6,7 +6,7 @@ use purista_core::ErrorKind;
 use purista_integration_tests::interop::{Caller, Service, Wire};
 use serde_json::json;
 
-use super::wire::Mqtt;
+use super::wire::{Mqtt, time_limit};
 use crate::support::{echo, eventually, invoke_within, serve};
 
 /// The original lets the broker drop a command of less than half a second at once.
@@ -21,10 +21,13 @@ async fn short_time_limits_are_rounded_up() -> anyhow::Result<()> {
         assert_eq!(error.bridge_kind(), Some(ErrorKind::Timeout), "{error:?}");
     }
     eventually("all came", || service.came().len() == 3).await;
-    let came = service.came().into_iter();
+    let came: Vec<_> =
+        service.came().into_iter().map(|command| command.outside["properties"].clone()).collect();
     let expiries: Vec<_> =
-        came.map(|command| command.outside["properties"]["messageExpiryInterval"].clone()).collect();
+        came.iter().map(|properties| properties["messageExpiryInterval"].clone()).collect();
     assert_eq!(expiries, [1, 1, 2]);
+    let limits: Vec<_> = came.iter().map(|properties| time_limit(&properties["userProperties"])).collect();
+    assert!(limits.iter().zip([1, 499, 1_200]).all(|(told, limit)| (1..=limit).contains(told)), "{limits:?}");
     Ok(())
 }
 

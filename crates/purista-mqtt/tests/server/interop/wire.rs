@@ -69,6 +69,10 @@ impl Wire for Mqtt {
         if whose == Whose::Original {
             // Ours reads in the message itself what the original says beside it.
             properties.remove("userProperties");
+        } else if is_command {
+            // All that ours says beside it.
+            let said = properties.remove("userProperties").unwrap();
+            assert!((9_000..=10_000).contains(&time_limit(&said)), "{said}");
         }
         if !(is_answer || is_command) {
             return frame;
@@ -125,6 +129,12 @@ fn properties(properties: &Value) -> PublishProperties {
         user_properties: user_properties.collect(),
         ..PublishProperties::default()
     }
+}
+
+/// Returns how many milliseconds a caller of ours waits, which is all that it says beside a command.
+pub(crate) fn time_limit(user_properties: &Value) -> u64 {
+    assert_eq!(user_properties.as_object().unwrap().len(), 1, "{user_properties}");
+    user_properties["purista-time-limit"].as_str().unwrap().parse().unwrap()
 }
 
 /// Reads what came.
