@@ -63,12 +63,9 @@ deny:
 advisories:
     cargo deny --locked check advisories
 
-# Writes docs/capabilities.md from a conformance run
+# Writes docs/capabilities.md from a conformance run of every adapter
 capabilities:
-    cargo test --locked -p purista-default --test conformance
-    cargo test --locked -p purista-nats --test conformance_core --test conformance_jetstream
-    cargo test --locked -p purista-amqp --test conformance_native --test conformance_typescript
-    cargo test --locked -p purista-mqtt --test conformance_stock --test conformance_tuned
+    cargo test --locked --workspace --no-fail-fast --test 'conformance*'
 
 # Everything that a change must pass
 ci:

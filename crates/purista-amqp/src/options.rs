@@ -9,7 +9,10 @@ use lapin::{
     types::{LongString, ShortString},
     uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo},
 };
-use purista_core::{ErrorKind, Id, Result, adapter::ServerUrl};
+use purista_core::{
+    ErrorKind, Id, Result,
+    adapter::{ServerUrl, whole_milliseconds},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
@@ -29,7 +32,7 @@ pub(crate) fn uri(config: &Config, server: &ServerUrl) -> AMQPUri {
         vhost: config.vhost.clone(),
         query: AMQPQueryString {
             heartbeat: config.connection.keep_alive_seconds().ok(),
-            connection_timeout: u64::try_from(config.connection.connect_timeout.as_millis()).ok(),
+            connection_timeout: Some(whole_milliseconds(config.connection.connect_timeout)),
             ..AMQPQueryString::default()
         },
     }
@@ -88,3 +91,25 @@ impl AuthProvider for Plain {
 struct External;
 
 impl AuthProvider for External {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_that_are_not_whole_are_rounded_up() {
+        let told = |keep_alive, connect_timeout| {
+            let mut config = Config::new("amqp://host").unwrap();
+            (config.connection.keep_alive, config.connection.connect_timeout) = (keep_alive, connect_timeout);
+            let server = config.connection.servers.iter().next().unwrap();
+            let query = uri(&config, server).query;
+            (query.heartbeat, query.connection_timeout)
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(told(ms(1_000), ms(5_000)), (Some(1), Some(5_000)));
+        assert_eq!(told(ms(1_001), Duration::from_micros(1)), (Some(2), Some(1)));
+        assert_eq!(told(ms(65_534_999), Duration::from_micros(1_500)), (Some(65_535), Some(2)));
+    }
+}

@@ -18,6 +18,17 @@ use crate::bridge::EventBridge;
 ///
 /// purista_core::forward_event_bridge!(impl EventBridge for Wrapper { |bridge| bridge.inner });
 /// ```
+///
+/// Generics stand in brackets. It needs nothing in scope, so it works in crates of every edition from 2021 on:
+///
+/// ```edition2021
+/// #[derive(Debug)]
+/// struct Outer<B>(B);
+///
+/// purista_core::forward_event_bridge!(
+///     impl[B: purista_core::EventBridge] EventBridge for Outer<B> { |bridge| bridge.0 }
+/// );
+/// ```
 #[macro_export]
 macro_rules! forward_event_bridge {
     (impl$([$($generics:tt)*])? EventBridge for $type:ty { |$bridge:ident| $inner:expr }) => {
@@ -50,7 +61,11 @@ macro_rules! forward_event_bridge {
                 draft: $crate::EventDraft,
                 options: &'life1 $crate::EmitOptions,
             ) -> ::std::pin::Pin<
-                Box<dyn Future<Output = $crate::Result<::std::sync::Arc<$crate::Message>>> + Send + 'async_trait>,
+                ::std::boxed::Box<
+                    dyn ::std::future::Future<Output = $crate::Result<::std::sync::Arc<$crate::Message>>>
+                        + ::std::marker::Send
+                        + 'async_trait,
+                >,
             >
             where
                 Self: 'async_trait,
@@ -66,9 +81,10 @@ macro_rules! forward_event_bridge {
                 draft: $crate::CommandDraft,
                 options: &'life1 $crate::InvokeOptions,
             ) -> ::std::pin::Pin<
-                Box<
-                    dyn Future<Output = $crate::Result<::std::sync::Arc<$crate::Message>, $crate::InvokeError>>
-                        + Send
+                ::std::boxed::Box<
+                    dyn ::std::future::Future<
+                            Output = $crate::Result<::std::sync::Arc<$crate::Message>, $crate::InvokeError>,
+                        > + ::std::marker::Send
                         + 'async_trait,
                 >,
             >

@@ -2,10 +2,16 @@
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use purista_core::{Id, Message, Payload, Result};
+use purista_core::{Id, Message, Payload, Result, adapter::milliseconds_left};
+use tokio::time::Instant;
 
 /// The time that the caller of a command waits, in milliseconds.
 pub(crate) const TIME_LIMIT: &str = "purista-time-limit";
+
+/// Tells how long the caller of a command still waits.
+pub(crate) fn time_limit(deadline: Instant) -> (&'static str, String) {
+    (TIME_LIMIT, milliseconds_left(deadline).to_string())
+}
 
 /// Reads an answer to a command. The original encodes its answers twice, and of some sends the bare result.
 pub(crate) fn answer(command: &Message, status: StatusCode, body: Bytes) -> Result<Message> {
@@ -81,9 +87,26 @@ fn respond(command: &Message, kind: &str, payload: Option<&Payload>) -> Result<M
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::http::{HeaderMap, HeaderName};
     use purista_core::{CommandDraft, Receiver, ServiceAddress};
 
     use super::*;
+    use crate::app_channel::deadline;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_limits_are_rounded_up_and_never_to_nothing() {
+        for (limit, milliseconds) in
+            [(0, 1), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (499_001, 500), (30_000_000, 30_000)]
+        {
+            let (name, value) = time_limit(Instant::now() + Duration::from_micros(limit));
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.parse().unwrap())]);
+            let left = deadline(&headers).unwrap() - Instant::now();
+            assert_eq!(left, Duration::from_millis(milliseconds), "{limit} us");
+        }
+        assert_eq!(deadline(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn answers_of_the_original_are_understood() {

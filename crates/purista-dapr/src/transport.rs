@@ -1,20 +1,18 @@
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
 use purista_cloudevents::Reply;
 use purista_core::{
     Capabilities, Command, Error, ErrorKind, Message, Result, Subscription,
-    adapter::{DeadLetter, EngineConfig, Intake, Link, Live, Publish, Transport, milliseconds_left},
+    adapter::{DeadLetter, EngineConfig, Intake, Link, Live, Publish, Transport},
 };
 use tokio::time::Instant;
 
 use crate::{
     abandoned,
     address::{command_name, command_path},
-    cloud_event,
-    codec::{self, TIME_LIMIT},
-    component,
+    cloud_event, codec, component,
     config::Config,
     connection::Connection,
     consumer::{DaprConsumer, Served, Subscribed},
@@ -114,7 +112,7 @@ impl Transport for DaprTransport {
         connection.ready().await?;
         connection.copy_for_all(&command, deadline);
         let traceparent = command.trace_context.traceparent().map(|traceparent| ("traceparent", traceparent));
-        let headers = [(TIME_LIMIT, milliseconds_left(deadline).to_string())].into_iter().chain(traceparent);
+        let headers = iter::once(codec::time_limit(deadline)).chain(traceparent);
         let sent = body.len();
         let headers: Vec<_> = headers.collect();
         let (caller, path) = (Arc::clone(&connection), command_path(address));

@@ -40,8 +40,8 @@ impl MqttBridgeBuilder {
         /// Sets the first level of all topics, to separate systems that share a broker; `purista` by default, as with the
         /// TypeScript original. At most 64 bytes.
         prefix;
-        /// Sets after how long without traffic the bridge pings the broker, in whole seconds; 10 s by default. The connection
-        /// counts as lost after one and a half times that without an answer.
+        /// Sets after how long without traffic the bridge pings the broker, in seconds, rounded up; 10 s by default. The
+        /// connection counts as lost after one and a half times that without an answer.
         keep_alive;
         /// Limits payload and parameter together, in bytes; 1 MiB by default, or what the broker takes less room for the
         /// envelope if that is less. Larger messages of others do not come: the broker drops them.
@@ -68,7 +68,7 @@ impl MqttBridgeBuilder {
         self.set(|config| config.shares.empty_part = Some(marker.into()))
     }
 
-    /// Lets the broker keep the messages of a subscription while its instance is away, for so long, in whole seconds:
+    /// Lets the broker keep the messages of a subscription while its instance is away, for so long, in seconds, rounded up:
     /// subscriptions can be durable then. By default they cannot.
     ///
     /// The instance has to come back under the same [`instance_id`](Self::instance_id), which must be set, as what waits
@@ -136,8 +136,9 @@ mod tests {
             builder().share_prefix("+"),
             builder().empty_part("#"),
             builder().keep_alive(Duration::from_millis(999)),
-            builder().keep_alive(Duration::from_secs(65_536)),
+            builder().keep_alive(Duration::from_millis(65_535_001)),
             builder().persistent_sessions(Duration::from_millis(999)),
+            builder().persistent_sessions(Duration::from_millis(4_294_967_295_001)),
             builder().receive_maximum(0),
             builder().pending_limits(0, 1),
             builder().max_payload(usize::MAX),

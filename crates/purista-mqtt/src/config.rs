@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use purista_core::{
     Error, Result,
-    adapter::{ConnectionConfig, ServerList, ServerUrl, UrlScheme, UserInfo},
+    adapter::{ConnectionConfig, ServerList, ServerUrl, UrlScheme, UserInfo, whole_seconds},
 };
 use rumqttc::Broker;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -75,8 +75,8 @@ impl Config {
         if limits.contains(&0) {
             return Err(Error::invalid_config("limits and times must be greater than zero"));
         }
-        let expiry = self.session_expiry.map_or(1, |expiry| expiry.as_secs());
-        if expiry == 0 || u32::try_from(expiry).is_err() {
+        let expiry = self.session_expiry.unwrap_or(Duration::from_secs(1));
+        if expiry < Duration::from_secs(1) || u32::try_from(whole_seconds(expiry)).is_err() {
             return Err(Error::invalid_config("a session expires after 1 to 4,294,967,295 seconds"));
         }
         if self.connection.max_payload > MAX_PACKET - ENVELOPE {

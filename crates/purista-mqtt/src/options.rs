@@ -5,7 +5,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use purista_core::{
     Error, ErrorKind, Result,
-    adapter::{ServerUrl, UserInfo},
+    adapter::{ServerUrl, UserInfo, whole_seconds},
 };
 use rumqttc::{
     AckMode, Broker, ConnectProperties, IncomingPacketSizeLimit, MqttOptions, NetworkOptions,
@@ -111,9 +111,9 @@ pub(crate) async fn options(
 /// How many requests go onto the wire in one go.
 const MAX_REQUEST_BATCH: usize = 64;
 
-/// Returns a time in whole seconds, rounded up.
+/// Returns a time in whole seconds, rounded up, as far as there is room for them.
 pub(crate) fn seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
+    u32::try_from(whole_seconds(time)).unwrap_or(u32::MAX)
 }
 
 fn invalid(cause: rumqttc::OptionError) -> Error {
@@ -211,4 +211,17 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 fn unreadable(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
     error(ErrorKind::InvalidConfig, "start").context(format!("{}", path.display())).source(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_are_not_whole_are_rounded_up() {
+        for (milliseconds, expected) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2), (65_534_001, 65_535)] {
+            assert_eq!(seconds(Duration::from_millis(milliseconds)), expected, "{milliseconds}");
+        }
+        assert_eq!(seconds(Duration::MAX), u32::MAX);
+    }
 }

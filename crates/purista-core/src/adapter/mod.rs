@@ -58,7 +58,7 @@ pub use pending::{PendingCall, PendingCalls, ResponseVerdict};
 pub use reconnect::{Reconnect, keep_connected};
 pub use servers::{Attempts, Parameters, ServerList, ServerUrl, UrlScheme, UserInfo};
 pub use throttle::Throttle;
-pub use time_limit::{deadline_after, milliseconds_left};
+pub use time_limit::{deadline_after, milliseconds_left, whole_milliseconds, whole_seconds};
 pub use tls_files::TlsFiles;
 pub use transport::{Acknowledgement, Consumer, Delivery, Publish, Stop, Transport};
 pub use variables::Variables;

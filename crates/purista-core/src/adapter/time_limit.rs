@@ -43,8 +43,19 @@ impl CallLimit {
 /// never none, which brokers and peers read as no limit or as one that is over.
 #[must_use]
 pub fn milliseconds_left(deadline: Instant) -> u64 {
-    let left = deadline.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000).max(1);
-    u64::try_from(left).unwrap_or(u64::MAX)
+    whole_milliseconds(deadline.saturating_duration_since(Instant::now())).max(1)
+}
+
+/// Returns a time in whole milliseconds, rounded up: what is short does not become nothing.
+#[must_use]
+pub fn whole_milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// Returns a time in whole seconds, rounded up: what is short does not become nothing.
+#[must_use]
+pub fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
 /// Returns when a caller stops waiting who said how many milliseconds it waits; `None` if that is no number. No caller
@@ -80,6 +91,23 @@ mod tests {
         let over = Instant::now();
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(milliseconds_left(over), 1);
+    }
+
+    #[test]
+    fn what_is_not_whole_is_rounded_up() {
+        for (nanoseconds, milliseconds, seconds) in [
+            (0, 0, 0),
+            (1, 1, 1),
+            (999_999, 1, 1),
+            (1_000_001, 2, 1),
+            (999_000_001, 1_000, 1),
+            (1_000_000_000, 1_000, 1),
+            (1_000_000_001, 1_001, 2),
+        ] {
+            let time = Duration::from_nanos(nanoseconds);
+            assert_eq!((whole_milliseconds(time), whole_seconds(time)), (milliseconds, seconds), "{time:?}");
+        }
+        assert_eq!((whole_milliseconds(Duration::MAX), whole_seconds(Duration::MAX)), (u64::MAX, u64::MAX));
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use purista_conformance::{Collector, Latch, on_event};
+use futures_util::future::join_all;
+use purista_conformance::{Collector, Latch, NetworkFault, on_event};
 use purista_core::{
     CommandDraft, CommandOptions, EventBridge as _, EventBridgeExt as _, Filter, InvokeError, Payload,
-    ServiceAddress, StatusCode, Subscription, SubscriptionOptions,
+    Receiver, ServiceAddress, StatusCode, Subscription, SubscriptionOptions,
 };
+use purista_integration_tests::FaultProxy;
 use purista_nats::NatsBridge;
-use tokio::task::JoinSet;
+use tokio::{runtime::Handle, task::JoinSet};
 
-use crate::support::{Place, eventually, held, invoke, serve_with, started};
+use crate::support::{Place, echo, eventually, held, invoke, serve, serve_with, started};
 
 /// How many may wait.
 const ROOM: usize = 4;
@@ -98,4 +100,37 @@ async fn events_beyond_the_number_that_may_wait_are_lost_and_counted() {
     latch.open();
     seen.at_least(1 + ROOM).await.unwrap();
     assert_eq!(seen.payloads(), ["0", "1", "2", "3", "4"]);
+}
+
+/// How many commands one instance passes on at once, and how many callers it tells at once that there is no room.
+const BESIDE: usize = 256;
+
+/// A server that takes nothing more keeps what is passed on and answered under way: beyond a bound, nothing more begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_passed_on_to_other_instances_is_bounded() {
+    const CALLS: usize = 4 * BESIDE;
+    let place = Place::shared(false).await;
+    let proxy = FaultProxy::start(place.server.address()).unwrap();
+    let service = started(place.builder_for(&format!("nats://{}", proxy.address()))).await;
+    serve(&service, ("User", "1", "echo"), echo()).await;
+    let caller = Arc::new(place.bridge().await);
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+
+    proxy.break_network(NetworkFault::Stall);
+    let calls = tokio::spawn({
+        let caller = Arc::clone(&caller);
+        async move {
+            let receiver = Receiver::new(("User", "1", "echo")).with_instance_id("gone");
+            let draft = CommandDraft::new(ServiceAddress::client(), receiver);
+            join_all((0..CALLS).map(|_| invoke(&caller, draft.clone()))).await
+        }
+    });
+    eventually("what is too much", || service.stats().overflowed == (CALLS - BESIDE) as u64).await;
+    // One task makes the calls.
+    let begun = tasks().saturating_sub(before + 1);
+    assert!((BESIDE..=2 * BESIDE).contains(&begun), "{begun} tasks");
+    calls.abort();
+    proxy.mend();
+    eventually("all ended", || tasks() <= before).await;
 }
