@@ -50,7 +50,7 @@ impl AmqpBridgeBuilder {
         /// Sets what all exchanges and queues begin with, to separate systems that share a virtual host; `purista` by
         /// default, as with the TypeScript original. At most 64 bytes.
         prefix;
-        /// Sets within which time client and broker show a sign of life, the `heartbeat` of AMQP, in seconds, rounded up;
+        /// Sets within which time client and broker show a sign of life, the `heartbeat` of AMQP, in seconds, rounded down;
         /// 10 s by default. After twice that without one the connection counts as lost.
         keep_alive;
         /// Limits payload and parameter together, in bytes; by default the 16 MiB that RabbitMQ 4 takes, less room for the
@@ -140,7 +140,7 @@ mod tests {
             builder().prefix(""),
             builder().connect_timeout(Duration::ZERO),
             builder().keep_alive(Duration::from_millis(999)),
-            builder().keep_alive(Duration::from_millis(65_535_001)),
+            builder().keep_alive(Duration::from_secs(65_536)),
             builder().max_queue_length(0),
             builder().exchange_name("acme"),
             builder().typescript_topology().exchange_name(""),

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_that_are_not_whole_are_rounded_up() {
+    fn limits_are_rounded_up_and_signs_of_life_come_no_later() {
         let told = |keep_alive, connect_timeout| {
             let mut config = Config::new("amqp://host").unwrap();
             (config.connection.keep_alive, config.connection.connect_timeout) = (keep_alive, connect_timeout);
@@ -109,7 +109,7 @@ mod tests {
         };
         let ms = Duration::from_millis;
         assert_eq!(told(ms(1_000), ms(5_000)), (Some(1), Some(5_000)));
-        assert_eq!(told(ms(1_001), Duration::from_micros(1)), (Some(2), Some(1)));
-        assert_eq!(told(ms(65_534_999), Duration::from_micros(1_500)), (Some(65_535), Some(2)));
+        assert_eq!(told(ms(1_999), Duration::from_micros(1)), (Some(1), Some(1)));
+        assert_eq!(told(ms(65_534_999), Duration::from_micros(1_500)), (Some(65_534), Some(2)));
     }
 }

@@ -40,7 +40,7 @@ impl MqttBridgeBuilder {
         /// Sets the first level of all topics, to separate systems that share a broker; `purista` by default, as with the
         /// TypeScript original. At most 64 bytes.
         prefix;
-        /// Sets after how long without traffic the bridge pings the broker, in seconds, rounded up; 10 s by default. The
+        /// Sets after how long without traffic the bridge pings the broker, in seconds, rounded down; 10 s by default. The
         /// connection counts as lost after one and a half times that without an answer.
         keep_alive;
         /// Limits payload and parameter together, in bytes; 1 MiB by default, or what the broker takes less room for the
@@ -136,7 +136,7 @@ mod tests {
             builder().share_prefix("+"),
             builder().empty_part("#"),
             builder().keep_alive(Duration::from_millis(999)),
-            builder().keep_alive(Duration::from_millis(65_535_001)),
+            builder().keep_alive(Duration::from_secs(65_536)),
             builder().persistent_sessions(Duration::from_millis(999)),
             builder().persistent_sessions(Duration::from_millis(4_294_967_295_001)),
             builder().receive_maximum(0),

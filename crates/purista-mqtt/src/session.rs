@@ -5,10 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use purista_core::{
-    Capability, Error, ErrorKind, Result,
-    adapter::{ServerUrl, whole_seconds},
-};
+use purista_core::{Capability, Error, ErrorKind, Result, adapter::ServerUrl};
 use rumqttc::{
     AsyncClient, DisconnectProperties, DisconnectReasonCode, Event, Packet, PubAck, PubAckReason, Publish,
     PublishNoticeError, PublishResult, QoS, RetainForwardRule, SubscribeFilterInput, SubscribeProperties,
@@ -147,7 +144,7 @@ impl Session {
         // To save what is in flight each time would only cost.
         events.options.clear_session_store();
         events.options.set_keep_alive(
-            u16::try_from(whole_seconds(events.options.keep_alive().min(config.connection.keep_alive)))
+            u16::try_from(events.options.keep_alive().min(config.connection.keep_alive).as_secs())
                 .unwrap_or(u16::MAX),
         );
         let (client, lost, end) = (Arc::new(client), CancellationToken::new(), CancellationToken::new());

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{ServerList, TlsFiles, whole_seconds};
+use super::{ServerList, TlsFiles};
 use crate::error::{Error, Result};
 
 /// The longest prefix, in bytes.
@@ -69,14 +69,14 @@ impl ConnectionConfig {
         self.servers.check_tls_settings(self.tls.are_given() && !self.requires_tls)
     }
 
-    /// Returns [`keep_alive`](Self::keep_alive), rounded up, for a broker that counts it in whole seconds.
+    /// Returns [`keep_alive`](Self::keep_alive) for a broker that counts it in whole seconds: rounded down, so that a loss
+    /// is not noticed later than was asked for.
     ///
     /// # Errors
     ///
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if it is not 1 to 65,535 seconds.
     pub fn keep_alive_seconds(&self) -> Result<u16> {
-        let seconds = u16::try_from(whole_seconds(self.keep_alive)).ok();
-        let seconds = seconds.filter(|_| self.keep_alive >= Duration::from_secs(1));
+        let seconds = u16::try_from(self.keep_alive.as_secs()).ok().filter(|seconds| *seconds > 0);
         seconds.ok_or_else(|| Error::invalid_config("the keep alive is 1 to 65,535 seconds"))
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     fn some_brokers_count_in_whole_seconds() {
         let mut config = ConnectionConfig::new(ServerList::parse("test://host", SCHEMES).unwrap());
         for (milliseconds, seconds) in
-            [(999, None), (1_000, Some(1)), (1_001, Some(2)), (65_535_000, Some(65_535)), (65_535_001, None)]
+            [(999, None), (1_000, Some(1)), (1_999, Some(1)), (65_535_999, Some(65_535)), (65_536_000, None)]
         {
             config.keep_alive = Duration::from_millis(milliseconds);
             assert_eq!(config.keep_alive_seconds().ok(), seconds, "{milliseconds}");
