@@ -19,6 +19,11 @@ use crate::{
 /// How many messages a subscription may have under way over its own connection, which publishes its record alone.
 const MAX_INFLIGHT: u16 = 1;
 
+/// Room for all that can come before an acknowledgement, which is one message for each packet identifier: the connection
+/// never waits for who takes them. The receive maximum is less, but who counts on it never hears that it is subscribed if a
+/// broker sends more when it resumes a session.
+const ARRIVALS: usize = 65_535 + 1;
+
 /// How long it takes until a connection throws out another one with its client id, from when it is made again.
 const THROWN_OUT_WITHIN: Duration = Duration::from_millis(500);
 
@@ -262,8 +267,7 @@ impl Attachment {
     }
 
     async fn open(&self) -> Result<(Session, mpsc::Receiver<Arrival>)> {
-        // Room for all that can come before an acknowledgement, so that the connection never waits here.
-        let (to, arrivals) = mpsc::channel(usize::from(self.spec.receive_maximum) + 1);
+        let (to, arrivals) = mpsc::channel(ARRIVALS);
         let inbox = SubscriptionInbox {
             to,
             echo: Arc::clone(&self.echo),
