@@ -5,6 +5,7 @@
 //! requests; [`Subscribed`] and [`Served`] have a message handled once, however often it is delivered, and answer when its
 //! handler is done.
 
+mod admission;
 mod event;
 mod numbers;
 mod received;
@@ -13,6 +14,7 @@ mod served;
 mod server;
 mod subscribed;
 
+pub use admission::Admission;
 pub use event::{CloudEvent, DEAD_LETTER, STRUCTURED, event_id};
 pub use numbers::are_readable;
 pub use received::{Malformed, Received, received};

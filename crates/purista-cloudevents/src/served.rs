@@ -1,9 +1,6 @@
 //! Commands that are called by requests.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -13,15 +10,18 @@ use purista_core::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::recent::{Claim, Recent, outcome};
+use crate::{
+    admission::Admission,
+    recent::{Claim, Recent, outcome},
+};
 
 /// A command that is called by requests, and answered in their responses. A call that is repeated, as its answer was
 /// missed, is executed once.
 #[derive(Debug)]
 pub struct Served<T: Transport<ReplyTo = Reply>> {
     address: ServiceAddress,
-    intake: Intake<T>,
-    is_stopped: AtomicBool,
+    /// Whether it is let in, and where it is handled.
+    pub admission: Admission<T>,
     recent: Arc<Recent<Id, Answer>>,
 }
 
@@ -54,7 +54,7 @@ impl Reply {
     }
 
     /// Answers that the command is not served here.
-    pub fn refuse(self) {
+    pub fn not_served(self) {
         self.0.settle(StatusCode::NOT_FOUND.into(), 0);
     }
 }
@@ -63,32 +63,13 @@ impl<T: Transport<ReplyTo = Reply>> Served<T> {
     /// Creates a command with where it is handled.
     #[must_use]
     pub fn new(address: ServiceAddress, intake: Intake<T>) -> Arc<Self> {
-        Arc::new(Self { address, intake, is_stopped: AtomicBool::new(false), recent: Recent::new() })
+        Arc::new(Self { address, admission: Admission::new(intake), recent: Recent::new() })
     }
 
     /// Returns its address.
     #[must_use]
     pub const fn address(&self) -> &ServiceAddress {
         &self.address
-    }
-
-    /// Takes no more commands.
-    pub fn stop(&self) {
-        self.is_stopped.store(true, Ordering::Release);
-    }
-
-    /// Tells whether anything can be delivered to it.
-    pub fn tell(&self, consumes: bool) {
-        match consumes {
-            true => self.intake.consumer_up(),
-            false => self.intake.consumer_down(),
-        }
-    }
-
-    /// Returns whether it takes no more commands.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Acquire)
     }
 
     /// Has a command handled, once, and returns its answer: 503 if it takes no more, 504 if no handler was free before the
@@ -106,7 +87,7 @@ impl<T: Transport<ReplyTo = Reply>> Served<T> {
                 match self.slot(deadline).await {
                     Ok(slot) => {
                         let delivery = Delivery::new(Arc::clone(&command));
-                        self.intake.deliver(slot, delivery.with_reply_to(Reply(claim), deadline));
+                        self.admission.intake.deliver(slot, delivery.with_reply_to(Reply(claim), deadline));
                     }
                     Err(refusal) => return refusal.into(),
                 }
@@ -124,12 +105,12 @@ impl<T: Transport<ReplyTo = Reply>> Served<T> {
     }
 
     async fn slot(&self, deadline: Option<Instant>) -> Result<Slot, StatusCode> {
-        if self.is_stopped() {
+        if self.admission.is_stopped() {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
         let slot = match deadline {
-            Some(deadline) => timeout_at(deadline, self.intake.slot()).await,
-            None => Ok(self.intake.slot().await),
+            Some(deadline) => timeout_at(deadline, self.admission.intake.slot()).await,
+            None => Ok(self.admission.intake.slot().await),
         };
         slot.map_err(|_expired| StatusCode::GATEWAY_TIMEOUT)?.ok_or(StatusCode::SERVICE_UNAVAILABLE)
     }

@@ -1,9 +1,6 @@
 //! Subscriptions that are delivered by requests.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use purista_core::{
@@ -11,15 +8,18 @@ use purista_core::{
     adapter::{Acknowledgement, Delivery, Intake, Transport, async_trait},
 };
 
-use crate::recent::{Claim, Recent, outcome};
+use crate::{
+    admission::Admission,
+    recent::{Claim, Recent, outcome},
+};
 
 /// A subscription whose messages come as requests. Several may share a path: each finishes apart, and handles a message
 /// once when the broker delivers it to all of them again.
 #[derive(Debug)]
 pub struct Subscribed<T: Transport> {
     filter: Filter,
-    intake: Intake<T>,
-    is_stopped: AtomicBool,
+    /// Whether it is let in, and where it is handled.
+    pub admission: Admission<T>,
     recent: Arc<Recent<Key, Settled>>,
 }
 
@@ -40,26 +40,7 @@ impl<T: Transport> Subscribed<T> {
     /// Creates a subscription with what it asks for and where it is handled.
     #[must_use]
     pub fn new(filter: Filter, intake: Intake<T>) -> Arc<Self> {
-        Arc::new(Self { filter, intake, is_stopped: AtomicBool::new(false), recent: Recent::new() })
-    }
-
-    /// Takes no more messages.
-    pub fn stop(&self) {
-        self.is_stopped.store(true, Ordering::Release);
-    }
-
-    /// Tells whether anything can be delivered to it.
-    pub fn tell(&self, consumes: bool) {
-        match consumes {
-            true => self.intake.consumer_up(),
-            false => self.intake.consumer_down(),
-        }
-    }
-
-    /// Returns whether it takes no more messages.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Acquire)
+        Arc::new(Self { filter, admission: Admission::new(intake), recent: Recent::new() })
     }
 
     /// Has a message handled that came on the subscription's path, once, and returns what became of it. Where others
@@ -76,12 +57,13 @@ impl<T: Transport> Subscribed<T> {
             let (claim, settled) = self.recent.claim((message.message_type(), message.id.clone()));
             let is_mine = claim.is_some();
             if let Some(claim) = claim {
-                if self.is_stopped() {
+                if self.admission.is_stopped() {
                     return Settled::Released;
                 }
-                let Some(slot) = self.intake.slot().await else { return Settled::Released };
+                let Some(slot) = self.admission.intake.slot().await else { return Settled::Released };
                 let delivery = Delivery::new(Arc::clone(message)).with_original(original.clone());
-                self.intake
+                self.admission
+                    .intake
                     .deliver(slot, delivery.with_acknowledgement(Box::new(RequestAcknowledgement(claim))));
             }
             match outcome(settled).await {

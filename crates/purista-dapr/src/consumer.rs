@@ -21,8 +21,8 @@ impl Consumer for DaprConsumer {
     /// Requests of the sidecar that come from now on are told to go elsewhere: those of all, as all stop at once.
     async fn stop(&self, _why: Stop) {
         match self {
-            Self::Command(served) => served.stop(),
-            Self::Subscription(subscribed) => subscribed.stop(),
+            Self::Command(served) => served.admission.stop(),
+            Self::Subscription(subscribed) => subscribed.admission.stop(),
         }
     }
 }

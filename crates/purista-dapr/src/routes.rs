@@ -61,10 +61,10 @@ impl Routes {
             }
         }
         for served in state.commands.values().flatten() {
-            served.tell(unreached.is_none());
+            served.admission.tell(unreached.is_none());
         }
         for subscribed in state.subscriptions.values().flatten() {
-            subscribed.tell(unreached.is_none() && component.is_none());
+            subscribed.admission.tell(unreached.is_none() && component.is_none());
         }
         state.obstacles = [unreached, component].into_iter().flatten().collect();
     }
@@ -74,7 +74,8 @@ impl Routes {
         let state = self.0.read();
         let mut served = state.commands.values().flatten();
         let mut subscribed = state.subscriptions.values().flatten();
-        served.any(|served| served.is_stopped()) || subscribed.any(|subscribed| subscribed.is_stopped())
+        served.any(|served| served.admission.is_stopped())
+            || subscribed.any(|subscribed| subscribed.admission.is_stopped())
     }
 
     /// Finds who serves a command that came under a name: the one with its address or, as that is judged where it is

@@ -146,7 +146,7 @@ impl Transport for DaprTransport {
     }
 
     async fn refuse(&self, _refusal: Arc<Message>, reply: Reply) -> Result<()> {
-        reply.refuse();
+        reply.not_served();
         Ok(())
     }
 
