@@ -20,7 +20,7 @@ mod wire;
 
 pub use frame::{Call, Event, Frame, pattern, route};
 pub use peer::{Caller, Service, again, answer_as_in};
-pub use scene::{echo, in_order, invoke, invoke_within, next, watch};
+pub use scene::{echo, held, in_order, invoke, invoke_within, next, watch};
 pub use wire::{Came, Interest, Peer, Subscriber, Whose, Wire};
 
 /// Makes a test of each function that is named, or of all that hold on every wire.

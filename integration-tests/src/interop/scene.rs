@@ -2,10 +2,10 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::StreamExt as _;
-use purista_conformance::{Collector, on_command};
+use purista_conformance::{Collector, Latch, on_command, on_event};
 use purista_core::{
     Command, CommandDraft, CommandHandler, CommandOptions, EventBridge, Filter, InvokeError, InvokeOptions,
-    Message, ServiceAddress, Subscription, SubscriptionOptions,
+    Message, ServiceAddress, Subscription, SubscriptionHandler, SubscriptionOptions,
 };
 use serde_json::Value;
 use tokio::time::{Instant, interval, timeout};
@@ -51,6 +51,20 @@ pub(super) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> R
 #[must_use]
 pub fn echo() -> Arc<dyn CommandHandler> {
     on_command(|context| async move { Ok(context.message().payload().cloned()) })
+}
+
+/// Notes an event once it is let through.
+#[must_use]
+pub fn held(seen: &Arc<Collector>, latch: &Arc<Latch>) -> Arc<dyn SubscriptionHandler> {
+    let (seen, latch) = (Arc::clone(seen), Arc::clone(latch));
+    on_event(move |context| {
+        let (seen, latch) = (Arc::clone(&seen), Arc::clone(&latch));
+        async move {
+            latch.pass().await;
+            seen.record(&context);
+            Ok(())
+        }
+    })
 }
 
 /// Serves a command.

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use lapin::{Channel, ConnectionProperties};
 use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
-use purista_conformance::{Collector, Latch, on_event};
+use purista_conformance::Collector;
 use purista_core::{
     Command, CommandHandler, CommandOptions, EventBridge as _, Filter, Id, Registration, Result,
-    ServiceAddress, Subscription, SubscriptionHandler, SubscriptionOptions,
+    ServiceAddress, Subscription, SubscriptionOptions,
 };
-pub(crate) use purista_integration_tests::interop::{echo, invoke};
+pub(crate) use purista_integration_tests::interop::{echo, held, invoke};
 use purista_integration_tests::rabbitmq::{Binding, Connection, Exchange, Queue, RabbitConfig, RabbitServer};
 use tokio::time::{Instant, interval, timeout};
 
@@ -124,19 +124,6 @@ pub(crate) async fn serve_with(
     handler: Arc<dyn CommandHandler>,
 ) -> Registration {
     bridge.register_command(Command::new(command).with_options(options), handler).await.unwrap()
-}
-
-/// Handles an event once it is let through.
-pub(crate) fn held(seen: &Arc<Collector>, latch: &Arc<Latch>) -> Arc<dyn SubscriptionHandler> {
-    let (seen, latch) = (Arc::clone(seen), Arc::clone(latch));
-    on_event(move |context| {
-        let (seen, latch) = (Arc::clone(&seen), Arc::clone(&latch));
-        async move {
-            latch.pass().await;
-            seen.record(&context);
-            Ok(())
-        }
-    })
 }
 
 /// Makes a subscription that collects what it gets.

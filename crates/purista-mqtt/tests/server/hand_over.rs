@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use purista_conformance::{Collector, Latch, on_event};
+use purista_conformance::{Collector, Latch};
 use purista_core::{
     BridgeEvent, EventBridge as _, EventBridgeExt as _, Filter, Subscription, SubscriptionHandler,
     SubscriptionOptions,
 };
+use purista_integration_tests::interop::held;
 use purista_mqtt::{MqttBridge, MqttBridgeBuilder};
 use rumqttc::{PubAckReason, PublishProperties};
 
@@ -17,19 +18,6 @@ use crate::{
 };
 
 const EVENTS: usize = 60;
-
-/// Notes what comes, once the latch is open.
-fn held(seen: &Arc<Collector>, latch: &Arc<Latch>) -> Arc<dyn SubscriptionHandler> {
-    let (seen, latch) = (Arc::clone(seen), Arc::clone(latch));
-    on_event(move |context| {
-        let (seen, latch) = (Arc::clone(&seen), Arc::clone(&latch));
-        async move {
-            latch.pass().await;
-            seen.record(&context);
-            Ok(())
-        }
-    })
-}
 
 async fn member(
     builder: MqttBridgeBuilder,
