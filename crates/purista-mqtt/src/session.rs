@@ -196,14 +196,24 @@ impl Session {
             Ok(notice) => notice,
             Err(_) => return Err(self.failure(size).await),
         };
-        match notice.wait_async().await {
-            Ok(PublishResult::Qos1(acknowledgement)) => self.judge(size, &acknowledgement),
-            Ok(_) => Ok(PubAckReason::Success),
-            Err(PublishNoticeError::RetainNotSupported) => {
+        match self.unless_lost(notice.wait_async()).await {
+            Some(Ok(PublishResult::Qos1(acknowledgement))) => self.judge(size, &acknowledgement),
+            Some(Ok(_)) => Ok(PubAckReason::Success),
+            Some(Err(PublishNoticeError::RetainNotSupported)) => {
                 self.sizes.refused(size);
                 Err(Failed::KeepsNone)
             }
-            Err(_) => Err(self.failure(size).await),
+            Some(Err(_)) | None => Err(self.failure(size).await),
+        }
+    }
+
+    /// Waits for what becomes of a request, or returns `None` when the connection is lost before that is known. The client
+    /// drops a request without a word that joins its queue at that moment.
+    async fn unless_lost<T>(&self, outcome: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            outcome = outcome => Some(outcome),
+            () = self.lost.cancelled() => None,
         }
     }
 
@@ -312,7 +322,8 @@ impl Session {
         let properties = SubscribeProperties { id, user_properties: Vec::new() };
         let notice = self.client.subscribe_many_with_properties_tracked(filters, properties).await;
         let notice = notice.map_err(|_| lost("register"))?;
-        let answer = notice.wait_async().await.map_err(|_| lost("register"))?;
+        let answer = self.unless_lost(notice.wait_async()).await;
+        let answer = answer.and_then(Result::ok).ok_or_else(|| lost("register"))?;
         let is_refused = |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
         match answer.return_codes.into_iter().find(is_refused) {
             Some(code) => Err(not_subscribed(code)),
@@ -323,7 +334,8 @@ impl Session {
     /// Ends a subscription; returns when the broker routes nothing more to it. What it had routed may still come.
     pub(crate) async fn unsubscribe(&self, filter: &str) -> Result<()> {
         let notice = self.client.unsubscribe_tracked(filter).await.map_err(|_| lost("unregister"))?;
-        let answer = notice.wait_async().await.map_err(|_| lost("unregister"))?;
+        let answer = self.unless_lost(notice.wait_async()).await;
+        let answer = answer.and_then(Result::ok).ok_or_else(|| lost("unregister"))?;
         answer.reasons.into_iter().try_for_each(unsubscribed)
     }
 

@@ -149,7 +149,8 @@ async fn over_websocket_what_is_too_large_costs_few_connections() {
     while let Some(emitted) = emits.join_next().await {
         emitted.unwrap().unwrap();
     }
-    eventually("it is healthy", || bridge.health().is_healthy()).await;
+    // What is taken shows that the last loss was noticed.
+    bridge.emit("happened", "between").await.unwrap();
     let attempts = proxy.connection_attempts() - before;
     assert!((2..=5).contains(&attempts), "{attempts} connections");
     // It is remembered.
@@ -159,7 +160,7 @@ async fn over_websocket_what_is_too_large_costs_few_connections() {
     eventually("it is healthy", || bridge.health().is_healthy()).await;
     bridge.emit("happened", "sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
-    assert!(seen.count() > NEIGHBOURS, "{}", seen.count());
+    assert!(seen.count() >= NEIGHBOURS + 2, "{}", seen.count());
 }
 
 /// A message that the broker takes can have a dead letter that it does not take.
