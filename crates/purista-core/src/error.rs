@@ -83,7 +83,7 @@ impl ErrorKind {
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsupported(capability) => write!(f, "the bridge does not give {capability}"),
+            Self::Unsupported(capability) => write!(f, "the bridge does not support {capability}"),
             Self::InvalidConfig => f.write_str("invalid configuration"),
             Self::InvalidMessage => f.write_str("invalid message"),
             Self::PayloadTooLarge { size, limit } => {
@@ -92,16 +92,16 @@ impl fmt::Display for ErrorKind {
             Self::NotStarted => f.write_str("the bridge is not started"),
             Self::ShutDown => f.write_str("the bridge shut down"),
             Self::AlreadyRegistered => f.write_str("already registered"),
-            Self::NoHandler => f.write_str("nobody serves the command"),
-            Self::OtherInstance => f.write_str("another instance has answered than the one that was asked"),
-            Self::Unroutable => f.write_str("nobody is there to get the message"),
+            Self::NoHandler => f.write_str("no instance serves the command"),
+            Self::OtherInstance => f.write_str("another instance answered than the one that was asked"),
+            Self::Unroutable => f.write_str("no subscriber for the message"),
             Self::Timeout => f.write_str("timed out"),
-            Self::Backpressure => f.write_str("no room"),
+            Self::Backpressure => f.write_str("a limit was reached: try again later"),
             Self::Unavailable => f.write_str("the broker cannot be reached"),
             Self::Unauthenticated => f.write_str("credentials refused"),
             Self::Forbidden => f.write_str("not allowed"),
             Self::Tls => f.write_str("the connection could not be secured"),
-            Self::TopologyMismatch => f.write_str("the broker holds something else"),
+            Self::TopologyMismatch => f.write_str("it exists on the broker with other settings"),
             Self::Unexpected => f.write_str("unexpected failure"),
         }
     }
@@ -215,7 +215,7 @@ impl StdError for Error {
     }
 }
 
-/// An error that a command means its caller to see: status, message and data travel as they are.
+/// An error that a command returns to its caller on purpose: status, message and data travel as they are.
 ///
 /// ```
 /// use purista_core::{HandledError, StatusCode};

@@ -1,4 +1,4 @@
-//! How a bridge is.
+//! The state of a bridge, and what keeps it from working.
 
 use crate::message::ServiceAddress;
 

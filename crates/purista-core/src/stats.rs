@@ -85,7 +85,7 @@ counters! {
     malformed,
     /// Responses that came too late, or that nobody asked for.
     late_responses,
-    /// Responses to a pending call that did not come from whom was asked.
+    /// Responses to a pending call that were not sent by the service that was asked.
     forged_responses,
     /// Answers from another instance than the addressed one; their calls failed.
     misdirected,

@@ -47,7 +47,7 @@ pub(crate) struct SessionSpec {
     pub(crate) refused: Arc<RefusedSizes>,
 }
 
-/// Makes the client's options of ours.
+/// Converts the configuration into the options of the client.
 pub(crate) async fn options(
     config: &Config,
     server: &ServerUrl,

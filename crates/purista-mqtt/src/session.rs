@@ -36,7 +36,7 @@ const NO_RETAINED: &str = "the broker keeps no messages (retain_available)";
 /// How long the broker may take to confirm what is under way when a connection ends.
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// One connection to the broker, and what it keeps for it. It never comes back: who needs one opens another.
+/// One connection to the broker, and what it keeps for it. It never reconnects: another session is opened instead.
 pub(crate) struct Session {
     client: Arc<AsyncClient>,
     /// Whether the broker still had it.

@@ -149,7 +149,7 @@ impl Connection {
     }
 
     /// Publishes to a stream; returns when the server has acknowledged that it keeps the message, or knows that nobody
-    /// wants it kept. Lost connections and lost acknowledgements are made up for.
+    /// wants it kept. It is published again when a connection or an acknowledgement was lost.
     pub(crate) async fn publish_kept(&self, publication: &Publication, deadline: Instant) -> Result<()> {
         if !self.room.is_waited_for() {
             let confirm = self.try_publish(publication).await?;

@@ -25,7 +25,7 @@ use crate::{
 /// How many messages the client keeps for each of its subscriptions.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 
-/// Makes the client's options of ours.
+/// Converts the configuration into the options of the client.
 pub(crate) async fn options(
     config: &Config,
     link: &Link,

@@ -54,7 +54,7 @@ pub enum ResponseVerdict {
     Answered,
     /// No such call is pending: its time is over, or it never was.
     Late,
-    /// The call is pending, but the response does not come from whom was asked. The call waits on.
+    /// The call is pending, but the response was not sent by the service that was asked. The call waits on.
     Forged,
     /// Another instance than the addressed one answered a pending call: the call has failed with
     /// [`OtherInstance`](ErrorKind::OtherInstance), or with [`NoHandler`](ErrorKind::NoHandler) if it was not executed.

@@ -42,7 +42,7 @@ impl ServiceAddress {
         }
     }
 
-    /// Returns the address that those send from who are no service: `Client`, version `1`, target `main`.
+    /// Returns the sender address of code outside of any service: `Client`, version `1`, target `main`.
     #[must_use]
     pub const fn client() -> Self {
         Self {

@@ -174,7 +174,7 @@ impl EventDraft {
         self
     }
 
-    /// Makes the message of it, as the bridge with this instance id.
+    /// Builds the message, as the bridge with this instance id.
     #[must_use]
     pub fn stamp(self, instance_id: &Id) -> Message {
         let body = match self.info {
@@ -219,7 +219,7 @@ impl CommandDraft {
         self
     }
 
-    /// Makes the message of it, as the bridge with this instance id.
+    /// Builds the message, as the bridge with this instance id.
     #[must_use]
     pub fn stamp(self, instance_id: &Id) -> Message {
         let body = Body::Command { payload: self.payload, parameter: self.parameter };
