@@ -19,7 +19,7 @@ use rustix::{
 use crate::{folder::Folder, launch::Launch, shell::shell, turns::Turns};
 
 /// How long a broker may take to become ready, or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// A broker that runs as a child process, with a folder of its own. It ends when the last clone is dropped, and when

@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use lapin::Channel;
+use lapin::{Channel, ConnectionState};
 use purista_core::{Id, Result, adapter::ServerUrl};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
@@ -161,15 +161,24 @@ impl Shared {
     /// Opens a channel. The client gives the number again of a channel that the broker has closed, and repeats that
     /// failure for it, for ever: such numbers are passed over.
     async fn open(&self) -> lapin::Result<Channel> {
-        let mut created = self.connection.create_channel().await;
+        let mut created = self.create().await;
         for _number in 0..self.connection.configuration().channel_max() {
             match &created {
                 // To open a channel is never refused like this.
-                Err(cause) if soft_error(cause).is_some() => created = self.connection.create_channel().await,
+                Err(cause) if soft_error(cause).is_some() => created = self.create().await,
                 _ => break,
             }
         }
         created
+    }
+
+    /// Asks for a channel. The client never answers who asks at the moment when the connection is lost.
+    async fn create(&self) -> lapin::Result<Channel> {
+        tokio::select! {
+            biased;
+            created = self.connection.create_channel() => created,
+            () = self.watch.lost() => Err(lapin::ErrorKind::InvalidConnectionState(ConnectionState::Closed).into()),
+        }
     }
 
     /// Returns whether opening failed as no number is left that can be used, while others may still be in use.

@@ -317,8 +317,19 @@ impl Stage {
         target: &'static str,
         input: impl Serialize + Send + Sync + 'static,
     ) -> JoinHandle<Result<Arc<Message>, InvokeError>> {
+        self.calling_within(bridge, target, input, PATIENCE)
+    }
+
+    /// Does so with a time limit.
+    pub(crate) fn calling_within(
+        &self,
+        bridge: &Arc<dyn EventBridge>,
+        target: &'static str,
+        input: impl Serialize + Send + Sync + 'static,
+        limit: Duration,
+    ) -> JoinHandle<Result<Arc<Message>, InvokeError>> {
         let (stage, bridge) = (self.clone(), Arc::clone(bridge));
-        tokio::spawn(async move { stage.invoke(&*bridge, target, &input).await })
+        tokio::spawn(async move { stage.invoke_within(&*bridge, target, &input, limit).await })
     }
 
     /// Checks that a subscription with these options is refused for want of a capability before anything is on the

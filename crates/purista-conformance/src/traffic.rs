@@ -30,8 +30,8 @@ use crate::{
     stage::Stage,
 };
 
-/// Within which time a bridge works again once nothing stands in its way.
-pub(crate) const RECOVERY: Duration = Duration::from_secs(5);
+/// Within which time a bridge works again once nothing stands in its way: 5 seconds, and as many for a busy machine.
+pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
 
 /// A caller, a service, and a steady flow of events from one to the other, or within it if no other is reached: to the subscriber `books` of the stage,
 /// whose messages the broker keeps if the adapter can have it do so.

@@ -37,6 +37,7 @@ const WORK: (&str, &str, &str) = ("Worker", "1", "work");
 enum Fault {
     Nothing,
     ConnectHangs,
+    PublishHangs,
     RequestHangs,
     RespondHangs,
     ClosePanics,
@@ -114,6 +115,7 @@ impl Transport for Faulty {
     }
 
     async fn publish(&self, _message: Arc<Message>, _publish: Publish) -> Result<()> {
+        self.hang_if(Fault::PublishHangs).await;
         Ok(())
     }
 
@@ -256,6 +258,21 @@ async fn a_shutdown_ends_a_call_that_does_not_get_out() {
     let (took, result) = call.await.unwrap();
     assert_eq!((report.failed_calls, result.unwrap_err().bridge_kind()), (1, Some(ErrorKind::ShutDown)));
     assert!(took >= ms(110) && took <= ms(110) + PATIENCE, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_an_emit_that_the_broker_does_not_confirm() {
+    let bridge = bridge_with(Fault::PublishHangs);
+    bridge.start().await.unwrap();
+    let emit = {
+        let bridge = Arc::clone(&bridge);
+        tokio::spawn(async move { timed(bridge.emit("happened", &1)).await })
+    };
+    sleep(ms(10)).await;
+    assert!(bridge.shutdown(ms(100)).await.is_clean());
+    let (took, result) = emit.await.unwrap();
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::ShutDown);
+    assert!(took <= ms(110) + PATIENCE, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use purista_core::{
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -278,8 +278,9 @@ impl Connection {
             let closing = connection.closing();
             tokio::select! {
                 () = closing.cancelled() => {}
-                published = connection.publish(&message, "invoke", Some(deadline)) => {
-                    if let Err(error) = published {
+                published = timeout_at(deadline, connection.publish(&message, "invoke", Some(deadline))) => {
+                    let late = |_| Err(error(ErrorKind::Timeout, "invoke"));
+                    if let Err(error) = published.unwrap_or_else(late) {
                         connection.throttle.log(|suppressed| {
                             tracing::warn!(%error, suppressed, "no subscription sees a command");
                         });
@@ -291,11 +292,12 @@ impl Connection {
 
     /// Ends it, after what is under way.
     pub(crate) async fn close(&self) {
+        // Also when this is dropped half-way.
+        let _closing = self.closing().clone().drop_guard();
         self.copies.close();
         if self.is_up() {
             self.copies.wait().await;
         }
-        self.closing().cancel();
         let channel = self.channel.lock().take();
         if let Some(channel) = channel {
             channel.close().await;

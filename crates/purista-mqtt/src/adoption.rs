@@ -4,7 +4,7 @@ use purista_core::Result;
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    attach::{Attachment, copies_in},
+    attach::{ARRIVALS, Attachment, copies_in},
     codec::failed_attempts,
     connection::Connection,
     end_marker::{EndMarker, Place},
@@ -52,7 +52,7 @@ impl Adoption {
                 continue;
             }
             let spec = SessionSpec { client_id, ..attachment.spec.clone() };
-            let (inbox, arrivals) = mpsc::channel(usize::from(spec.receive_maximum) + 1);
+            let (inbox, arrivals) = mpsc::channel(ARRIVALS);
             let session = Session::open(&connection.config, &spec, inbox).await?;
             let adoption = Self {
                 connection: Arc::clone(connection),

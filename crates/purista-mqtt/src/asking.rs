@@ -17,6 +17,9 @@ use crate::{
 /// How long others may take to say that they are there.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a message may take to whom it is shared with: a start fails for good without it.
+const SHARE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a way to the broker and back may take.
 const ROUND_TRIP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -70,7 +73,7 @@ impl Connection {
         let (number, back) = self.round_trips().begin();
         let number = Bytes::copy_from_slice(&number.to_be_bytes());
         let has_taker = session.publish_once(topic, number, probe(), "start").await?;
-        let came = has_taker && timeout(ANSWER_PATIENCE, back).await.is_ok();
+        let came = has_taker && timeout(SHARE_PATIENCE, back).await.is_ok();
         session.unsubscribe(&filter).await?;
         if came || session.is_lost() {
             return Ok(());

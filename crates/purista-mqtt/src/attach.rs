@@ -22,7 +22,7 @@ const MAX_INFLIGHT: u16 = 1;
 /// Room for all that can come before an acknowledgement, which is one message for each packet identifier: the connection
 /// never waits for who takes them. The receive maximum is less, but who counts on it never hears that it is subscribed if a
 /// broker sends more when it resumes a session.
-const ARRIVALS: usize = 65_535 + 1;
+pub(crate) const ARRIVALS: usize = 65_535 + 1;
 
 /// How long it takes until a connection throws out another one with its client id, from when it is made again.
 const THROWN_OUT_WITHIN: Duration = Duration::from_millis(500);

@@ -298,15 +298,19 @@ impl Connection {
         self.replies.expire();
     }
 
-    pub(crate) fn lost(&self) {
+    pub(crate) fn lose_replies(&self) {
         self.replies.lose_all();
+    }
+
+    pub(crate) fn lost(&self) {
+        self.lose_replies();
         self.went_down("the connection to the server was lost");
     }
 
     /// Notes that no replies come: to commands, to what is published, to questions. Nothing works without them.
     pub(crate) fn lost_replies(&self, cause: &str) {
         self.inbox_route.lose(cause);
-        self.replies.lose_all();
+        self.lose_replies();
         self.went_down(&format!("no replies come from the server: {cause}"));
     }
 

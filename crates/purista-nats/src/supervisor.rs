@@ -37,7 +37,13 @@ pub(crate) async fn supervise(
         }
         let event = tokio::select! {
             biased;
-            () = closing.cancelled() => return,
+            () = closing.cancelled() => {
+                // From here on, nobody looks after those who wait.
+                if let Some(connection) = connection.upgrade() {
+                    connection.lose_replies();
+                }
+                return;
+            }
             event = events.recv() => event,
             is_restored = async { restoring.as_mut()?.await.then_some(()) }, if restoring.is_some() => {
                 restoring = None;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     frame::{Call, Frame, take},
     peer::{Service, answer_as_in},
-    scene::{invoke, invoke_within, is_id, same},
+    scene::{PATIENCE, eventually, invoke, invoke_within, is_id, same},
     wire::{Whose, Wire},
 };
 
@@ -110,6 +110,7 @@ async fn answered_with<W: Wire>(
     case: &str,
     fields: &'static [&'static str],
     more: Value,
+    limit: Duration,
 ) -> Result<(Result<Arc<Message>, InvokeError>, u64)> {
     let (wire, call) = (W::start().await, W::call(case)?);
     let sample = call.answer()?.clone();
@@ -124,7 +125,10 @@ async fn answered_with<W: Wire>(
     };
     let _service = Service::start(&wire, &call.address()?, answers).await;
     let bridge = wire.bridge(None).await;
-    let outcome = invoke_within(&*bridge, call.draft()?, Duration::from_secs(1)).await;
+    let outcome = invoke_within(&*bridge, call.draft()?, limit).await;
+    if outcome.as_ref().is_err_and(|error| error.bridge_kind().is_some()) {
+        eventually("it is counted", || bridge.stats().malformed > 0).await?;
+    }
     Ok((outcome, bridge.stats().malformed))
 }
 
@@ -132,18 +136,19 @@ pub async fn an_answer_needs_no_more_than_its_call_and_its_sender<W: Wire>() -> 
     const NEEDED: &[&str] = &["messageType", "correlationId", "sender", "receiver"];
     // The original leaves out a result that is undefined.
     for more in [json!({ "payload": { "a": 1 } }), json!({ "payload": null }), json!({})] {
-        let response = answered_with::<W>("success", NEEDED, more.clone()).await?.0;
+        let response = answered_with::<W>("success", NEEDED, more.clone(), PATIENCE).await?.0;
         let response = response.map_err(|error| anyhow::anyhow!("{more}: {error:?}"))?;
         let payload = response.payload().map(|payload| payload.deserialize::<Value>()).transpose()?;
         same("the payload", &payload.as_ref(), &more.get("payload"))?;
     }
     let payload = json!({ "status": 404, "message": "no such user" });
     let more = json!({ "isHandledError": true, "payload": payload });
-    let handled = answered_with::<W>("handled-error", NEEDED, more).await?.0;
+    let handled = answered_with::<W>("handled-error", NEEDED, more, PATIENCE).await?.0;
     let Err(InvokeError::Handled(error)) = handled else { bail!("{handled:?}") };
     same("the error", &(error.status(), error.message()), &(StatusCode::NOT_FOUND, "no such user"))?;
     ensure!(error.data().is_none(), "{error:?}");
-    let unhandled = answered_with::<W>("unhandled-error", NEEDED, json!({ "payload": payload })).await?.0;
+    let more = json!({ "payload": payload });
+    let unhandled = answered_with::<W>("unhandled-error", NEEDED, more, PATIENCE).await?.0;
     let is_it = matches!(unhandled, Err(InvokeError::Unhandled(StatusCode::NOT_FOUND)));
     ensure!(is_it, "{unhandled:?}");
     Ok(())
@@ -154,8 +159,11 @@ pub async fn an_answer_needs_no_more_than_its_call_and_its_sender<W: Wire>() -> 
 pub async fn an_answer_without_a_sender_is_none<W: Wire>() -> Result<()> {
     const NO_SENDER: &[&str] = &["messageType", "correlationId", "receiver", "payload"];
     const NO_RECEIVER: &[&str] = &["messageType", "correlationId", "sender", "payload"];
-    for (fields, kind) in [(NO_SENDER, ErrorKind::Timeout), (NO_RECEIVER, ErrorKind::InvalidMessage)] {
-        let (outcome, malformed) = answered_with::<W>("success", fields, json!({})).await?;
+    const ENDS: Duration = Duration::from_secs(1);
+    for (fields, kind, limit) in
+        [(NO_SENDER, ErrorKind::Timeout, ENDS), (NO_RECEIVER, ErrorKind::InvalidMessage, PATIENCE)]
+    {
+        let (outcome, malformed) = answered_with::<W>("success", fields, json!({}), limit).await?;
         let error = outcome.err().with_context(|| format!("{fields:?} is taken"))?;
         same(&format!("{fields:?}"), &(error.bridge_kind(), malformed), &(Some(kind), 1))?;
     }

@@ -72,7 +72,7 @@ pub(crate) async fn jumps_change_nothing(kind: Kind) -> anyhow::Result<()> {
             loop {
                 tick.tick().await;
                 let report: Report = peer.ask("report", &()).await?;
-                if report.dead_lettered >= poisoned {
+                if report.dead_lettered >= poisoned && report.healthy {
                     return anyhow::Ok(report);
                 }
             }

@@ -46,11 +46,11 @@ async fn nothing_is_lost_in_an_alarm(is_typescript: bool) {
 
     place.server.set_memory_alarm(true).await.unwrap();
     let began = Instant::now();
-    let limit = Duration::from_millis(700);
+    let limit = Duration::from_secs(2);
     let error = emit(&emitter, 1_000, limit).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Backpressure, "{error:?}");
     let took = began.elapsed();
-    assert!(took >= limit && took < limit + Duration::from_secs(1), "{took:?}");
+    assert!(took >= limit && took < limit + PATIENCE / 2, "{took:?}");
     is_blocked(&place).await;
     let waits = {
         let emitter = Arc::new(emitter);

@@ -1,7 +1,5 @@
 //! Who gets a command, and what the caller learns if nobody does.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use purista_amqp::AmqpBridge;
 use purista_core::{
@@ -9,7 +7,7 @@ use purista_core::{
     Receiver, ServiceAddress,
 };
 
-use crate::support::{Place, echo, invoke, serve, started, transient, watch};
+use crate::support::{PATIENCE, Place, echo, invoke, serve, started, transient, watch};
 
 const AT_ONCE: usize = 200;
 
@@ -25,7 +23,7 @@ async fn a_command_for_one_of_several_instances_is_served_by_that_one() {
     let caller = place.bridge().await;
     serve(&meant, ("User", "1", "echo"), echo()).await;
     serve(&other, ("User", "1", "echo"), echo()).await;
-    let options = InvokeOptions::default().with_timeout(Duration::from_secs(2));
+    let options = InvokeOptions::default().with_timeout(PATIENCE);
     for number in 0..20 {
         let receiver = Receiver::new(("User", "1", "echo")).with_instance_id(meant.instance_id());
         let draft = CommandDraft::new(ServiceAddress::client(), receiver);
@@ -50,7 +48,7 @@ async fn a_command_for_one_of_several_instances_is_served_by_that_one_beside_the
     let caller = started(place.typescript()).await;
     serve(&meant, ("User", "1", "echo"), echo()).await;
     serve(&other, ("User", "1", "echo"), echo()).await;
-    let options = InvokeOptions::default().with_timeout(Duration::from_secs(2));
+    let options = InvokeOptions::default().with_timeout(PATIENCE);
     for number in 0..20 {
         let receiver = Receiver::new(("User", "1", "echo")).with_instance_id(meant.instance_id());
         let draft = CommandDraft::new(ServiceAddress::client(), receiver);

@@ -194,7 +194,7 @@ async fn a_bridge_starts_and_consumes_in_an_alarm() {
     place.server.set_memory_alarm(true).await.unwrap();
     let bridge = place.bridge().await;
     watch(&bridge, "reader", Filter::event("happened"), durable()).await.unwrap();
-    let options = EmitOptions::default().with_timeout(Duration::from_secs(1));
+    let options = EmitOptions::default().with_timeout(Duration::from_secs(3));
     let draft = EventDraft::event(ServiceAddress::client(), "happened");
     let refused = bridge.emit_message(draft, &options).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Backpressure, "{refused:?}");

@@ -48,6 +48,16 @@ impl Pair {
         self.user.emit_message(draft, &EmitOptions::default().with_timeout(timeout)).await.map(drop)
     }
 
+    /// Waits until emits are refused for this reason: health tells before the reason is known.
+    async fn is_refused(&self, content: &str, kind: ErrorKind) {
+        eventually("emits are refused", async || {
+            let refused = self.emit(content, Duration::from_secs(1)).await.unwrap_err();
+            assert!(matches!(refused.kind(), ErrorKind::Timeout) || refused.kind() == kind, "{refused:?}");
+            refused.kind() == kind
+        })
+        .await;
+    }
+
     async fn call(&self) -> bool {
         let draft = CommandDraft::new(ServiceAddress::client(), ("User", "1", "echo"));
         let options = InvokeOptions::default().with_timeout(PATIENCE);
@@ -168,8 +178,7 @@ async fn an_exchange_of_another_type_is_a_mismatch_until_it_is_gone() {
         !pair.service.health().is_healthy() && !pair.user.health().is_healthy()
     })
     .await;
-    let refused = pair.emit("not now", Duration::from_secs(1)).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
+    pair.is_refused("not now", ErrorKind::TopologyMismatch).await;
     client.channel.exchange_delete(name, ExchangeDeleteOptions::default()).await.unwrap();
     pair.is_whole("after the wrong type").await;
     assert!(!pair.seen.payloads().contains(&"\"not now\"".to_owned()));
@@ -257,8 +266,7 @@ async fn a_virtual_host_that_was_deleted_gets_all_it_had() {
         !pair.service.health().is_healthy() && !pair.user.health().is_healthy()
     })
     .await;
-    let refused = pair.emit("nowhere", Duration::from_secs(1)).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Forbidden, "{refused:?}");
+    pair.is_refused("nowhere", ErrorKind::Forbidden).await;
     pair.management().create_vhost(&pair.place.vhost).await.unwrap();
     pair.is_whole("after the virtual host").await;
     eventually("all bindings are back", async || pair.place.bindings().await.len() == before).await;

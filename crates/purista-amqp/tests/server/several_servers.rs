@@ -4,7 +4,7 @@ use purista_amqp::AmqpBridge;
 use purista_core::{BridgeEvent, EventBridge as _, EventBridgeExt as _};
 use purista_integration_tests::{free_port, rabbitmq::RabbitConfig};
 
-use crate::support::{Place, echo, serve, started, within};
+use crate::support::{Place, echo, eventually, serve, started, within};
 
 fn nobody() -> String {
     format!("amqp://127.0.0.1:{}", free_port().unwrap())
@@ -39,7 +39,7 @@ async fn when_the_server_dies_the_next_one_is_used() {
     used.server.process().unwrap().kill().await.unwrap();
     within("the other server", async { while events.next().await.unwrap() != BridgeEvent::Connected {} })
         .await;
-    assert!(bridge.health().is_healthy(), "{:?}", bridge.health());
+    eventually("it is healthy", async || bridge.health().is_healthy()).await;
     assert!(!other.queues().await.is_empty());
     // Somebody who knows only the other server reaches the command.
     let caller = other.bridge().await;

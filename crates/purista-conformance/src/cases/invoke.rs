@@ -156,6 +156,8 @@ async fn commands_call_commands(stage: Stage) -> Outcome {
         stage.serve(&*bridge, &format!("depth {depth}"), options, handler).await?;
     }
     stage.begin().await?;
+    // The first call opens what a connection opens once.
+    stage.invoke(&*bridge, "depth 0", &0).await?;
     let response = stage.invoke_within(&*bridge, "depth 0", &0, Duration::from_secs(1)).await?;
     ensure!(response.payload() == Some(&Payload::json(&5)?), "{response:?}");
     Ok(())

@@ -195,7 +195,8 @@ impl<T: Transport> EventBridge for Engine<T> {
         tokio::select! {
             biased;
             published = self.transport.publish(Arc::clone(&message), publish) => published?,
-            () = async { self.shared.home.gone().await } => {
+            // An adapter that has disconnected may leave it waiting.
+            () = async { self.shared.home.over().await } => {
                 return Err(self.shared.explain(Self::error(ErrorKind::ShutDown, "emit")));
             }
             () = async { self.shared.home.sleep_until(deadline).await } => {

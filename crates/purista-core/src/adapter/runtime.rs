@@ -35,6 +35,8 @@ pub(super) struct Home {
     process: AtomicU32,
     /// Cancelled when the runtime went away under the bridge.
     gone: CancellationToken,
+    /// Cancelled when the bridge has shut down, or its runtime went away.
+    over: CancellationToken,
     /// Dropped when the bridge needs its runtime no more.
     needed: Mutex<Option<DropGuard>>,
 }
@@ -77,6 +79,11 @@ impl Home {
         self.gone.cancelled().await;
     }
 
+    /// Completes when nothing of the bridge runs any more.
+    pub(super) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
     /// Returns whether this is a copy of a bridge, whose tasks are in another process.
     pub(super) fn is_forked(&self) -> bool {
         let process = self.process.load(Ordering::Acquire);
@@ -94,6 +101,7 @@ impl Home {
     /// Says that the bridge needs its runtime no more.
     pub(super) fn leave(&self) {
         drop(self.needed.lock().take());
+        self.over.cancel();
     }
 }
 
@@ -110,6 +118,7 @@ impl Shared {
     fn abandon(&self) {
         self.advance(BridgeState::ShutDown);
         self.home.gone.cancel();
+        self.home.over.cancel();
         self.calls.close();
         self.disconnected(GONE);
     }

@@ -50,7 +50,7 @@ async fn who_shows_no_token_is_not_let_in_and_no_cloud_event_is_taken_that_is_no
     let bridge: DaprBridge = beside(&sidecar)
         .app_token("for the app")
         .max_payload(1_024)
-        .header_timeout(Duration::from_millis(500))
+        .header_timeout(Duration::from_secs(3))
         .build()?;
     bridge.serve([mail(&seen)]).await?;
 

@@ -88,7 +88,7 @@ async fn what_the_sidecar_does_not_take_is_too_large() -> anyhow::Result<()> {
         let emitted = async move { emit(&large, "large", text(bytes)).await };
         let (kind, took) = among_others(&bridge, emitted).await?;
         ensure!(is_too_large(kind, bytes), "{bytes}: {kind:?}");
-        ensure!(took < PATIENCE / 2, "{bytes}: {took:?}");
+        ensure!(took < PATIENCE * 9 / 10, "{bytes}: {took:?}");
 
         for caller in [&bridge, &client] {
             let began = Instant::now();
@@ -97,7 +97,7 @@ async fn what_the_sidecar_does_not_take_is_too_large() -> anyhow::Result<()> {
             ensure!(small.is_ok(), "{small:?}");
             let kind = large.err().and_then(|error| error.bridge_kind()).context("an answer")?;
             ensure!(is_too_large(kind, bytes), "{bytes}: {kind:?}");
-            ensure!(began.elapsed() < PATIENCE / 2, "{bytes}: {:?}", began.elapsed());
+            ensure!(began.elapsed() < PATIENCE * 9 / 10, "{bytes}: {:?}", began.elapsed());
         }
     }
     let all = timeout(PATIENCE, seen.at_least(600)).await??;
@@ -128,7 +128,7 @@ async fn what_the_broker_behind_the_component_does_not_take_is_too_large() -> an
     let (kind, took) =
         among_others(&bridge, async move { emit(&large, "large", text(100_000)).await }).await?;
     ensure!(is_too_large(kind, 100_000), "{kind:?}");
-    ensure!(took < PATIENCE / 2, "{took:?}");
+    ensure!(took < PATIENCE * 9 / 10, "{took:?}");
     seen.at_least(200).await?;
     ensure!(bridge.health().is_healthy());
     bridge.shutdown(PATIENCE).await;

@@ -103,13 +103,17 @@ impl Peer {
 pub(crate) async fn end_session(address: SocketAddr, client_id: String) -> Result<()> {
     let (client, mut events) = AsyncClient::builder(options(address, client_id)).build();
     let ended = async {
+        let mut is_taken = false;
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                    is_taken = true;
                     client.disconnect().await.map_err(unavailable)?
                 }
                 Ok(_) => {}
                 Err(ConnectionError::RequestsDone) => return Ok(()),
+                // Whose session it was may have taken it back already.
+                Err(_) if is_taken => return Ok(()),
                 Err(cause) => return Err(unavailable(cause)),
             }
         }

@@ -11,11 +11,12 @@ use crate::support::{Place, echo, in_order, serve, started, watch};
 const CALLS: usize = 50;
 
 /// What only takes longer if something stalls.
-const STALL: Duration = Duration::from_millis(20);
+const STALL: Duration = Duration::from_millis(30);
 
-fn median(mut times: Vec<Duration>) -> Duration {
+/// Returns what one in five did not exceed: a delayed acknowledgement holds nearly all up, a busy machine some.
+fn quick_fifth(mut times: Vec<Duration>) -> Duration {
     times.sort();
-    times[times.len() / 2]
+    times[times.len() / 5]
 }
 
 /// A stock broker collects small packets until the one before is acknowledged, which a stock kernel does after 40 ms.
@@ -33,7 +34,7 @@ async fn a_call_does_not_wait_for_a_delayed_acknowledgement() {
             assert_eq!(answer, number);
             times.push(began.elapsed());
         }
-        assert!(median(times.clone()) < STALL, "{url}: {times:?}");
+        assert!(quick_fifth(times.clone()) < STALL, "{url}: {times:?}");
     }
 }
 
@@ -50,5 +51,5 @@ async fn an_event_does_not_wait_for_a_delayed_acknowledgement() {
         seen.at_least(number + 1).await.unwrap();
         times.push(began.elapsed());
     }
-    assert!(median(times.clone()) < STALL, "{times:?}");
+    assert!(quick_fifth(times.clone()) < STALL, "{times:?}");
 }

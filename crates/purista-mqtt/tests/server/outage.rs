@@ -14,6 +14,9 @@ use crate::support::{
     PATIENCE, Place, echo, emit_within, eventually, in_order, invoke_within, serve, started, watch, within,
 };
 
+/// How much longer something may take beside other tests.
+const SLACK: Duration = Duration::from_secs(3);
+
 fn signal(place: &Place, signal: &str) {
     let id = place.server.process().id().unwrap();
     assert!(Command::new("kill").args([signal, &id.to_string()]).status().unwrap().success());
@@ -37,19 +40,19 @@ async fn a_broker_that_stands_still_is_noticed_and_what_waited_is_not_lost() {
     });
     let emit = emit_within(&bridge, "unheard", 0, limit);
     let (call, emit) = tokio::join!(invoke_within(&bridge, draft(), limit), emit);
-    assert!(stopped.elapsed() < limit + Duration::from_millis(500), "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < limit + SLACK, "{:?}", stopped.elapsed());
     assert_eq!(call.unwrap_err().bridge_kind(), Some(ErrorKind::Timeout));
     assert_eq!(emit.unwrap_err().kind(), ErrorKind::Timeout);
     within("the loss is noticed", async {
         while !matches!(events.next().await.unwrap(), BridgeEvent::Disconnected(_)) {}
     })
     .await;
-    assert!(stopped.elapsed() < 2 * keep_alive, "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < 2 * keep_alive + SLACK, "{:?}", stopped.elapsed());
     assert!(!bridge.health().connected);
     // While nobody is there, the time limit counts all the same.
     let began = Instant::now();
     invoke_within(&bridge, draft(), limit).await.unwrap_err();
-    assert!(began.elapsed() < limit + Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < limit + SLACK, "{:?}", began.elapsed());
 
     signal(&place, "-CONT");
     eventually("all is well again", || bridge.health().is_healthy()).await;
@@ -93,9 +96,6 @@ async fn handlers_that_emit_while_the_window_is_full_go_on() {
     eventually("nothing is in hand", || bridge.stats().in_hand == 0).await;
     assert_eq!((asked.count(), answers.count()), (EVENTS, EVENTS));
 }
-
-/// What a shutdown may take after its grace period.
-const SLACK: Duration = Duration::from_millis(500);
 
 async fn a_shutdown_ends(options: SubscriptionOptions) {
     let place = Place::tuned().await;
@@ -152,7 +152,7 @@ async fn a_shutdown_while_the_server_stands_still_ends_in_time() {
         let (began, grace) = (Instant::now(), Duration::from_millis(300));
         let report = bridge.shutdown(grace).await;
         let took = began.elapsed();
-        assert!(took <= grace + 2 * SLACK, "{took:?}: {report:?}");
+        assert!(took <= grace + SLACK, "{took:?}: {report:?}");
     }
 }
 

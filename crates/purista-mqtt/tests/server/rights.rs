@@ -104,7 +104,7 @@ async fn a_user_who_is_removed_and_comes_back_is_told() {
     service.place.server.replace_users(&[("bob", "b")]).await.unwrap();
     until("it is not healthy", || !service.service.health().is_healthy()).await;
     let draft = CommandDraft::new(ServiceAddress::client(), GREET);
-    let error = invoke_within(&service.caller, draft, Duration::from_secs(1)).await.unwrap_err();
+    let error = invoke_within(&service.caller, draft, crate::support::PATIENCE).await.unwrap_err();
     assert_eq!(error.bridge_kind(), Some(ErrorKind::NoHandler), "{error:?}");
     service.place.server.replace_users(&[("ada", "a"), ("bob", "b")]).await.unwrap();
     until("it is well again", || service.service.health().is_healthy()).await;

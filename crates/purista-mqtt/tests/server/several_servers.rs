@@ -35,6 +35,8 @@ async fn when_the_server_dies_the_next_one_is_used() {
     within("the other server", async { while events.next().await.unwrap() != BridgeEvent::Connected {} })
         .await;
     eventually("all consumes", || bridge.health().is_healthy()).await;
+    // It has a connection of its own, whose loss may be noticed later.
+    eventually("the reader is there", || !other.subscriptions_of("reader").is_empty()).await;
     // Somebody who knows only the other server reaches all.
     let caller = other.bridge().await;
     let greeting: String = caller.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();

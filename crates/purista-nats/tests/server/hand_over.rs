@@ -16,7 +16,7 @@ use purista_core::{
 use purista_nats::NatsBridge;
 use tokio::task::JoinSet;
 
-use crate::support::{PATIENCE, Place, eventually, invoke, reaches, serve_with};
+use crate::support::{PATIENCE, Place, invoke, reaches, serve_with};
 
 /// How many are done before the instance stops, and again when it has stopped.
 const MESSAGES: usize = 1_500;
@@ -45,10 +45,10 @@ where
         });
     }
     let count = || done.load(Ordering::Acquire);
-    eventually("much is done", || count() >= MESSAGES || tasks.len() < IN_FLIGHT).await;
+    reaches(MESSAGES, &count).await;
     stops.await;
     let before = count();
-    eventually("much more is done", || count() >= before + MESSAGES).await;
+    reaches(before + MESSAGES, &count).await;
     is_over.store(true, Ordering::Release);
     while let Some(outcome) = tasks.join_next().await {
         outcome.unwrap();

@@ -9,7 +9,7 @@ use purista_core::{
 use purista_integration_tests::nats::NatsConfig;
 use tokio::runtime::Handle;
 
-use crate::support::{Place, echo, serve, watch};
+use crate::support::{PATIENCE, Place, echo, serve, watch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_for_one_of_several_instances_is_served_by_that_one() {
@@ -17,7 +17,7 @@ async fn a_command_for_one_of_several_instances_is_served_by_that_one() {
     let (meant, other, caller) = (place.bridge().await, place.bridge().await, place.bridge().await);
     serve(&meant, ("User", "1", "echo"), echo()).await;
     serve(&other, ("User", "1", "echo"), echo()).await;
-    let options = InvokeOptions::default().with_timeout(Duration::from_millis(500));
+    let options = InvokeOptions::default().with_timeout(PATIENCE);
     for number in 0..20 {
         let receiver = Receiver::new(("User", "1", "echo")).with_instance_id(meant.instance_id());
         let draft = CommandDraft::new(ServiceAddress::client(), receiver);
@@ -39,7 +39,7 @@ async fn a_bridge_that_is_dropped_is_gone() {
         watch(&bridge, "all", Filter::event("happened"), SubscriptionOptions::default()).await.unwrap();
         let _: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
         drop(bridge);
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             // The server learns of the end a bit later.
             let left = place.server.monitor().connections().await.unwrap();
@@ -47,6 +47,7 @@ async fn a_bridge_that_is_dropped_is_gone() {
                 break;
             }
             assert!(tokio::time::Instant::now() < deadline, "{} tasks, {left:?}", tasks());
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use purista_core::{
-    ErrorKind, EventBridge as _, EventBridgeExt as _, Filter, Health, MessageType, SubscriptionOptions,
+    BridgeEvent, ErrorKind, EventBridge as _, EventBridgeExt as _, Filter, Health, MessageType,
+    SubscriptionOptions,
 };
 use purista_integration_tests::nats::NatsConfig;
 use purista_nats::NatsBridge;
 use tokio::time::{Instant, timeout};
 
 use crate::support::{
-    BOUND, PATIENCE, Place, durable, echo, health_is, is_well, names, reaches, serve, started, watch,
+    BOUND, PATIENCE, Place, durable, echo, health_is, is_well, names, reaches, serve, started, watch, within,
 };
 
 /// A server with two users: a bridge, whose permissions change, and one who may do everything.
@@ -264,8 +265,13 @@ async fn a_user_who_moves_to_another_account_goes_on_there() {
     let bridge = connect("bridge").await;
     serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
     let seen = watch(&bridge, "all", Filter::event("happened"), durable()).await.unwrap();
+    let mut events = bridge.events();
     place.server.reload(&base.with_lines(accounts("B"))).await.unwrap();
     let there = connect("inB").await;
+    within("the server ends the connection", async {
+        while !matches!(events.next().await.unwrap(), BridgeEvent::Disconnected(_)) {}
+    })
+    .await;
     is_well(&bridge).await;
     greets(&there, "Greeter").await;
     there.emit("happened", "there").await.unwrap();

@@ -3,7 +3,7 @@
 use purista_core::{BridgeEvent, EventBridge as _, EventBridgeExt as _};
 use purista_integration_tests::{free_port, nats::NatsConfig};
 
-use crate::support::{Place, echo, serve, started, within};
+use crate::support::{Place, echo, eventually, serve, started, within};
 
 fn nobody() -> String {
     format!("nats://127.0.0.1:{}", free_port().unwrap())
@@ -32,7 +32,7 @@ async fn when_the_server_dies_the_next_one_is_used() {
     used.server.process().unwrap().kill().await.unwrap();
     within("the other server", async { while events.next().await.unwrap() != BridgeEvent::Connected {} })
         .await;
-    assert!(bridge.health().is_healthy(), "{:?}", bridge.health());
+    eventually("it is healthy", || bridge.health().is_healthy()).await;
     assert_eq!(other.server.monitor().info().await.unwrap().connections, 1);
     // Somebody who knows only the other server reaches the command.
     let caller = started(other.builder().prefix(&places[0].prefix).without_jetstream()).await;

@@ -129,7 +129,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Within which time health has to tell what happened, and all has to work again.
-pub(crate) const BOUND: Duration = Duration::from_secs(15);
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
 
 /// Waits until something holds of a bridge's health.
 pub(crate) async fn health_is(what: &str, bridge: &NatsBridge, holds: impl Fn(&Health) -> bool) {
