@@ -44,7 +44,7 @@ faults *args:
 # The example: `just quickstart Ada ada@example.com`, or after `just up`: `just quickstart --bridge nats://localhost:4222`
 [positional-arguments]
 quickstart *args:
-    cargo run --locked --example quickstart -- "$@"
+    cargo run --locked --all-features -p purista-examples --example quickstart -- "$@"
 
 # Fuzzes where foreign bytes are read: `just fuzz all`, or `just fuzz envelope` (needs: cargo install cargo-fuzz --locked)
 [positional-arguments]

@@ -3,35 +3,28 @@
 //! ```text
 //! cargo run --example quickstart -- Ada ada@example.com
 //! cargo run --example quickstart -- Ada
-//! cargo run --example quickstart -- --bridge nats://localhost:4222
-//! cargo run --example quickstart -- --bridge amqp://localhost:5672
-//! cargo run --example quickstart -- --bridge mqtt://localhost:1883
-//! cargo run --example quickstart -- --bridge dapr://localhost:3500
+//! cargo run --example quickstart --features nats -- --bridge nats://localhost:4222
+//! cargo run --example quickstart --features amqp -- --bridge amqp://localhost:5672
+//! cargo run --example quickstart --features mqtt -- --bridge mqtt://localhost:1883
+//! cargo run --example quickstart --features dapr -- --bridge 'dapr://localhost:3500?all_messages_topic=all'
 //! ```
 //!
 //! Over a broker, the services can run in one process or several, and their callers in others:
 //!
 //! ```text
-//! cargo run --example quickstart -- --bridge nats://localhost:4222 --serve
-//! cargo run --example quickstart -- --bridge nats://localhost:4222 --call Ada ada@example.com
+//! cargo run --example quickstart --features nats -- --bridge nats://localhost:4222 --serve
+//! cargo run --example quickstart --features nats -- --bridge nats://localhost:4222 --call Ada ada@example.com
 //! ```
 //!
 //! With Dapr, each process has a sidecar, whose URL is given. That of a process that serves has the app id `app-user-v1`, as
-//! the command belongs to the service `User`, version 1.
+//! the command belongs to the service `User`, version 1. The topic for all messages is for the audit, which names no event:
+//! Dapr has no wildcards.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
-use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, future::ready, process::ExitCode};
 
-use purista_amqp::AmqpBridge;
-use purista_core::{
-    Context, ErrorPayload, EventBridge, EventBridgeExt as _, Filter, HandledError, HandlerError, InvokeError,
-    MessageType, Service, adapter::ServerUrl,
-};
-use purista_dapr::DaprBridge;
-use purista_default::DefaultEventBridge;
-use purista_mqtt::MqttBridge;
-use purista_nats::NatsBridge;
+use purista::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,22 +65,6 @@ async fn record_error(context: Context, error: ErrorPayload) -> Result<(), Handl
     Ok(())
 }
 
-/// The one place that knows the broker.
-fn open_bridge(url: &str) -> Result<Arc<dyn EventBridge>, Box<dyn Error>> {
-    let scheme = ServerUrl::scheme_of(url);
-    // NATS has servers without a scheme, and a host may be called `default`: here, that is the bridge of this process.
-    match scheme.as_deref().unwrap_or(url) {
-        "default" => Ok(Arc::new(DefaultEventBridge::builder().build()?)),
-        "nats" | "tls" => Ok(Arc::new(NatsBridge::builder(url).build()?)),
-        "amqp" | "amqps" => Ok(Arc::new(AmqpBridge::builder(url).build()?)),
-        "mqtt" | "mqtts" | "ws" | "wss" => Ok(Arc::new(MqttBridge::builder(url).build()?)),
-        // The audit names no event, and Dapr has no wildcards.
-        "dapr" => Ok(Arc::new(DaprBridge::builder(url).all_messages_topic("purista-all-messages").build()?)),
-        // It is not repeated, as it may hold a password.
-        _ => Err("no adapter for this URL; there are: default, nats, amqp, mqtt, dapr".into()),
-    }
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -112,7 +89,7 @@ async fn main() -> ExitCode {
         }
     };
     match run(&url, serves, calls.then_some(&input)).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("quickstart: {error}");
             ExitCode::FAILURE
@@ -127,24 +104,24 @@ fn take(arguments: &mut Vec<String>, flag: &str) -> bool {
 }
 
 /// Serves, calls, or both. A process that only serves does so until it is told to end.
-async fn run(url: &str, serves: bool, call: Option<&SignUp>) -> Result<(), Box<dyn Error>> {
-    let bridge = open_bridge(url)?;
+async fn run(url: &str, serves: bool, call: Option<&SignUp>) -> Result<ExitCode, Box<dyn Error>> {
+    let told_to_end = purista::end_signal()?;
+    let bridge = purista::connect(url)?; // the one line that knows the broker
     bridge.serve(if serves { services() } else { Vec::new() }).await?;
 
-    if let Some(input) = call {
+    let report = if let Some(input) = call {
         match bridge.invoke::<User>(("User", "1", "signUp"), input).await {
             Ok(user) => println!("[You]   signed up: {user:?}"),
             Err(InvokeError::Handled(error)) => println!("[You]   handled error: {error}"),
             Err(error) => return Err(error.into()),
         }
+        purista::run_until(bridge, [], ready(()), purista::DRAIN_TIME).await?
     } else {
         println!("[You]   serving; Ctrl-C ends it");
-        told_to_end().await?;
-    }
-
-    let report = bridge.shutdown(Duration::from_secs(10)).await;
+        purista::run_until(bridge, [], told_to_end, purista::DRAIN_TIME).await?
+    };
     println!("[You]   shut down, everything finished: {}", report.is_clean());
-    Ok(())
+    Ok(report.exit_code())
 }
 
 fn services() -> Vec<Service> {
@@ -154,18 +131,4 @@ fn services() -> Vec<Service> {
     let errors = Filter::message_type(MessageType::CommandErrorResponse);
     let audit = Service::new("Audit", "1").subscription("errors", errors, record_error);
     vec![users, mails, audit]
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-async fn told_to_end() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }

@@ -34,8 +34,15 @@ const PLACES: &[Place] = &[
     all("Cargo.toml", |name| format!("purista-{name} = {{ path")),
     all("README.md", |name| format!("`purista-{name}`")),
     all("CONTRIBUTING.md", |name| format!("purista-{name}")),
-    all("examples/Cargo.toml", |name| format!("purista-{name}.workspace")),
-    all("examples/quickstart.rs", |name| format!("use purista_{name}::")),
+    all("crates/purista/Cargo.toml", |name| format!("purista-{name} = {{|purista-{name}.workspace")),
+    all("crates/purista/src/systems.rs", |name| format!("purista_{name}::")),
+    all("crates/purista/src/lib.rs", |name| format!("pub use purista_{name} as")),
+    all("crates/purista/tests/options.rs", |name| format!("\"{name}\"),")),
+    brokers("crates/purista/README.md", |name| format!("| `{name}` | ")),
+    brokers("examples/Cargo.toml", |name| format!("{name} = [\"purista/{name}\"]")),
+    brokers("examples/quickstart.rs", |name| {
+        format!("--features {name} -- --bridge {name}://|--features {name} -- --bridge '{name}://")
+    }),
     brokers("CONTRIBUTING.md", |name| format!("-- {name}`|`{name}`")),
     brokers("docs/operating.md", |name| format!("-p purista-{name}`")),
     brokers("docs/operating.md", |name| format!("-- {name}`|`{name}`")),
@@ -47,10 +54,8 @@ const PLACES: &[Place] = &[
 ];
 
 /// Lists of names within one line: the file, and how the line begins.
-const LINES: &[(&str, &str, Of)] = &[
-    ("examples/quickstart.rs", "no adapter for this URL; there are:", Of::All),
-    ("integration-tests/examples/fault_run/main.rs", "usage: fault_run ", Of::Brokers),
-];
+const LINES: &[(&str, &str, Of)] =
+    &[("integration-tests/examples/fault_run/main.rs", "usage: fault_run ", Of::Brokers)];
 
 const GUIDE: &str = "docs/adding-an-adapter.md";
 
@@ -120,6 +125,47 @@ fn the_guide_lists_every_place() {
     for file in places.chain(["docs/capabilities.md", "docs/conformance"]) {
         assert!(guide.contains(&format!("`{file}`")), "{GUIDE} does not name {file}");
     }
+}
+
+/// Setters of which the URL says the same in another part: before the host, in its path, or in what its query says for the
+/// broker.
+const OTHERWISE: [&str; 4] = ["user_and_password", "token", "vhost", "external_credentials"];
+
+#[test]
+fn every_setter_of_a_text_a_number_or_a_time_is_an_option_of_the_url() {
+    let mut options = 0;
+    for adapter in adapters(&Of::Brokers) {
+        let builder = read(&format!("crates/purista-{adapter}/src/builder.rs"));
+        let table =
+            builder.split("        options {\n").nth(1).unwrap().split("\n        }\n").next().unwrap();
+        let listed: Vec<_> =
+            table.lines().filter_map(|line| line.trim().split([':', ';', ' ']).next()).collect();
+        for line in builder.lines() {
+            let Some(setter) = line.strip_prefix("    pub fn ") else { continue };
+            let Some((name, rest)) = setter.split_once("(self") else { continue };
+            let types = rest.split(')').next().unwrap().split(", ").skip(1);
+            let mut types = types.filter_map(|parameter| parameter.split(": ").nth(1));
+            let is_simple = |type_name: &str| {
+                let simple = [
+                    "impl Into<String>",
+                    "impl Into<PathBuf>",
+                    "Duration",
+                    "u16",
+                    "u32",
+                    "u64",
+                    "usize",
+                    "bool",
+                ];
+                simple.contains(&type_name)
+            };
+            if name == "build" || OTHERWISE.contains(&name) || !types.all(is_simple) {
+                continue;
+            }
+            assert!(listed.contains(&name), "{adapter}: `url_options!` does not list {name}");
+            options += 1;
+        }
+    }
+    assert!(options > 20, "{options}");
 }
 
 #[test]

@@ -31,8 +31,28 @@ impl AmqpBridgeBuilder {
         "PURISTA_INSTANCE_ID" => instance_id;
     }
 
+    purista_core::url_options! {
+        Config, "PURISTA_AMQP_URL";
+        tables [SERVER_OPTIONS, ENGINE_OPTIONS];
+        at_most_one ["keep_alive", "?heartbeat"];
+        at_most_one ["connect_timeout", "?connection_timeout"];
+        options {
+            typescript_topology: flag;
+            exchange_name: text;
+            queue_type;
+            max_queue_length;
+            max_dead_letters;
+            check_interval;
+            max_unconfirmed_bytes;
+        }
+    }
+
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
-        Self::new(variables.required("PURISTA_AMQP_URL")?).with_variables(variables)
+        Self::new(variables.required("PURISTA_AMQP_URL")?).with_all_variables(variables)
+    }
+
+    fn with_all_variables(self, variables: &Variables) -> Result<Self> {
+        self.with_variables(variables)
     }
 
     /// Authenticates as the subject of the [`client_certificate`](Self::client_certificate) (SASL `EXTERNAL`).

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use purista_core::{
     Error, Result,
-    adapter::{ConnectionConfig, Parameters, ServerList, ServerUrl, UrlScheme, UserInfo},
+    adapter::{ConnectionConfig, Parameters, ServerList, ServerUrl, UrlScheme, UrlValue, UserInfo},
 };
 use secrecy::ExposeSecret as _;
 
@@ -17,6 +17,18 @@ pub enum QueueType {
     Quorum,
     /// On the disk of one node. It does not count deliveries: a message that kills its process comes again and again.
     Classic,
+}
+
+impl UrlValue for QueueType {
+    const EXPECTED: &'static str = "quorum or classic";
+
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "quorum" => Some(Self::Quorum),
+            "classic" => Some(Self::Classic),
+            _ => None,
+        }
+    }
 }
 
 /// All that is configured about the connection and the mapping.
@@ -42,22 +54,24 @@ pub(crate) enum Credentials {
     External,
 }
 
-const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("amqp", 5_672), UrlScheme::encrypted("amqps", 5_671)];
-
-/// What the query of a URL can say, as with RabbitMQ's own clients.
-const PARAMETERS: &[&str] = &["heartbeat", "connection_timeout", "auth_mechanism"];
-
 /// The user that a new RabbitMQ has, which is also its password. It may connect from the host of the broker.
 const GUEST: &str = "guest";
 
 impl Config {
+    pub(crate) const SCHEMES: &[UrlScheme] =
+        &[UrlScheme::plain("amqp", 5_672), UrlScheme::encrypted("amqps", 5_671)];
+
+    /// What the query of a URL can say, as with RabbitMQ's own clients.
+    pub(crate) const PARAMETERS: &[&str] = &["heartbeat", "connection_timeout", "auth_mechanism"];
+
     /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        let servers = ServerList::parse(servers, SCHEMES)?;
+        let servers = ServerList::parse(servers, Self::SCHEMES)?;
         let vhost = servers.common("the virtual host", ServerUrl::path_segment)?;
         let query = |server: &ServerUrl| Ok(server.query().map(str::to_owned));
         servers.common("the query", query)?;
-        let parameters = servers.iter().next().map(|server| server.parameters(PARAMETERS)).transpose()?;
+        let parameters =
+            servers.iter().next().map(|server| server.parameters(Self::PARAMETERS)).transpose()?;
         let parameters = parameters.unwrap_or_default();
         let seconds = parameters.number("heartbeat")?.unwrap_or(10);
         let milliseconds = parameters.number("connection_timeout")?.unwrap_or(5_000);

@@ -34,12 +34,40 @@ impl DaprBridgeBuilder {
         /// The names that begin with `DAPR` and `APP` are those of Dapr.
     }
 
+    purista_core::url_options! {
+        Config;
+        tables [ENGINE_OPTIONS];
+        at_most_one ["health_topic", "no_health_topic"];
+        options {
+            app_address = |builder, value| Ok(builder.app_address(value.read::<SocketAddr>()?));
+            app_id: text;
+            pubsub_name: text;
+            component_type: text;
+            component_gives = |builder, value| Ok(builder.component_gives(value.list()?));
+            all_messages_topic: text;
+            dead_letter_topic: text;
+            health_topic: text;
+            no_health_topic: flag;
+            api_token: text;
+            app_token: text;
+            connect_timeout;
+            keep_alive;
+            max_reconnect_delay;
+            header_timeout;
+            max_payload;
+        }
+    }
+
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
         let sidecar = match variables.number::<u16>("DAPR_HTTP_PORT")? {
             Some(port) => format!("dapr://127.0.0.1:{port}"),
             None => "dapr://127.0.0.1".to_owned(),
         };
-        let builder = Self::new(&sidecar).with_variables(variables)?;
+        Self::new(&sidecar).with_all_variables(variables)
+    }
+
+    fn with_all_variables(self, variables: &Variables) -> Result<Self> {
+        let builder = self.with_variables(variables)?;
         Ok(match variables.number::<u16>("APP_PORT")? {
             Some(port) => builder.app_address(([127, 0, 0, 1], port)),
             None => builder,

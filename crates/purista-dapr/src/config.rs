@@ -12,9 +12,6 @@ use crate::{
     component,
 };
 
-/// The schemes of sidecars, which have no TLS.
-const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("dapr", 3_500), UrlScheme::plain("http", 80)];
-
 /// The topic that is ours to see whether a component works.
 const HEALTH_TOPIC: &str = "purista-health";
 
@@ -73,6 +70,12 @@ impl fmt::Debug for AppIds {
 }
 
 impl Config {
+    /// The schemes of sidecars, which have no TLS.
+    pub(crate) const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("dapr", 3_500), UrlScheme::plain("http", 80)];
+
+    /// What the query of a URL can say beside options.
+    pub(crate) const PARAMETERS: &[&str] = &[];
+
     /// Takes the defaults, for the URL of a sidecar.
     pub(crate) fn new(sidecar: &str) -> Result<Self> {
         Ok(Self {
@@ -156,7 +159,7 @@ impl Config {
 
 /// Reads the URL of a sidecar, and writes it as that of an HTTP server.
 fn sidecar_url(url: &str) -> Result<Url> {
-    let server = ServerUrl::parse(url, SCHEMES)?;
+    let server = ServerUrl::parse(url, Config::SCHEMES)?;
     server.without_path()?;
     server.without_query()?;
     if server.user_info().is_some() {

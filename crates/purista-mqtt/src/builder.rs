@@ -27,8 +27,25 @@ impl MqttBridgeBuilder {
         "PURISTA_INSTANCE_ID" => instance_id;
     }
 
+    purista_core::url_options! {
+        Config, "PURISTA_MQTT_URL";
+        tables [SERVER_OPTIONS, ENGINE_OPTIONS];
+        options {
+            share_name: text;
+            share_prefix: text;
+            empty_part: text;
+            persistent_sessions;
+            receive_maximum;
+            pending_limits: pair;
+        }
+    }
+
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
-        let builder = Self::new(variables.required("PURISTA_MQTT_URL")?).with_variables(variables)?;
+        Self::new(variables.required("PURISTA_MQTT_URL")?).with_all_variables(variables)
+    }
+
+    fn with_all_variables(self, variables: &Variables) -> Result<Self> {
+        let builder = self.with_variables(variables)?;
         Ok(match variables.number("PURISTA_MQTT_SESSION_EXPIRY")? {
             Some(seconds) => builder.persistent_sessions(Duration::from_secs(seconds)),
             None => builder,

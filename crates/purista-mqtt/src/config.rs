@@ -25,13 +25,6 @@ pub(crate) struct Config {
     pub(crate) pending_bytes: usize,
 }
 
-const SCHEMES: &[UrlScheme] = &[
-    UrlScheme::plain("mqtt", 1_883),
-    UrlScheme::encrypted("mqtts", 8_883),
-    UrlScheme::plain("ws", 80),
-    UrlScheme::encrypted("wss", 443),
-];
-
 /// The longest text, and the longest password, that MQTT has.
 const MAX_TEXT: usize = 65_535;
 
@@ -41,9 +34,19 @@ pub(crate) fn is_websocket(server: &ServerUrl) -> bool {
 }
 
 impl Config {
+    pub(crate) const SCHEMES: &[UrlScheme] = &[
+        UrlScheme::plain("mqtt", 1_883),
+        UrlScheme::encrypted("mqtts", 8_883),
+        UrlScheme::plain("ws", 80).or("mqtt+ws").with_own_query(),
+        UrlScheme::encrypted("wss", 443).or("mqtt+wss").with_own_query(),
+    ];
+
+    /// What the query of a URL can say beside options.
+    pub(crate) const PARAMETERS: &[&str] = &[];
+
     /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        let servers = ServerList::parse(servers, SCHEMES)?;
+        let servers = ServerList::parse(servers, Self::SCHEMES)?;
         for server in &servers {
             if is_websocket(server) {
                 let broker = Broker::websocket(web_socket::url_for_client(server));

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use purista_core::{
-    Result,
+    Error, Result,
     adapter::{EngineConfig, Variables},
 };
 
@@ -33,14 +33,55 @@ impl NatsBridgeBuilder {
         "PURISTA_INSTANCE_ID" => instance_id;
     }
 
+    purista_core::url_options! {
+        Config, "PURISTA_NATS_URL";
+        tables [SERVER_OPTIONS, ENGINE_OPTIONS];
+        at_most_one ["nkey", "credentials_file", "@"];
+        options {
+            nkey: text;
+            credentials_file: text;
+            require_tls: flag;
+            empty_part: text;
+            inbox_prefix: text;
+            pending_limits: pair;
+            // Before the options of what is kept in it.
+            without_jetstream: flag;
+            jetstream_max_bytes = |builder, value| builder.in_jetstream(value.read()?, JetStreamConfig::with_max_bytes);
+            jetstream_max_messages =
+                |builder, value| builder.in_jetstream(value.read()?, JetStreamConfig::with_max_messages);
+            jetstream_max_messages_per_subject =
+                |builder, value| builder.in_jetstream(value.read()?, JetStreamConfig::with_max_messages_per_subject);
+            jetstream_max_age = |builder, value| builder.in_jetstream(value.read()?, JetStreamConfig::with_max_age);
+            jetstream_max_dead_letters =
+                |builder, value| builder.in_jetstream(value.read()?, JetStreamConfig::with_max_dead_letters);
+            jetstream_replicas = |builder, value| builder.in_jetstream(value.read()?, JetStreamConfig::with_replicas);
+            jetstream_duplicate_window =
+                |builder, value| builder.in_jetstream(value.read()?, JetStreamConfig::with_duplicate_window);
+            jetstream_ack_wait = |builder, value| builder.in_jetstream(value.read()?, JetStreamConfig::with_ack_wait);
+        }
+    }
+
     pub(crate) fn from_variables(variables: &Variables) -> Result<Self> {
+        Self::new(variables.required("PURISTA_NATS_URL")?).with_all_variables(variables)
+    }
+
+    fn with_all_variables(self, variables: &Variables) -> Result<Self> {
         variables.at_most_one(&[
             "PURISTA_NATS_USER",
             "PURISTA_NATS_TOKEN",
             "PURISTA_NATS_NKEY",
             "PURISTA_NATS_CREDENTIALS",
         ])?;
-        Self::new(variables.required("PURISTA_NATS_URL")?).with_variables(variables)
+        self.with_variables(variables)
+    }
+
+    /// Sets a part of what is configured about JetStream.
+    fn in_jetstream<V>(self, value: V, set: fn(JetStreamConfig, V) -> JetStreamConfig) -> Result<Self> {
+        if matches!(&self.config, Ok(Config { jetstream: None, .. })) {
+            return Err(Error::invalid_config("without JetStream there are no options of it"));
+        }
+        Ok(self
+            .set(|config| config.jetstream = config.jetstream.take().map(|jetstream| set(jetstream, value))))
     }
 
     /// Authenticates with a token.

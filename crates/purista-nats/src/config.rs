@@ -171,13 +171,17 @@ impl From<UserInfo> for Credentials {
     }
 }
 
-/// The schemes of servers. Without `tls://` it is for the server to say whether a connection gets encrypted.
-const SCHEMES: &[UrlScheme] = &[UrlScheme::plain("nats", 4_222), UrlScheme::encrypted("tls", 4_222)];
-
 impl Config {
+    /// The schemes of servers. Without `tls://` it is for the server to say whether a connection gets encrypted.
+    pub(crate) const SCHEMES: &[UrlScheme] =
+        &[UrlScheme::plain("nats", 4_222), UrlScheme::encrypted("tls", 4_222).or("nats+tls")];
+
+    /// What the query of a URL can say beside options.
+    pub(crate) const PARAMETERS: &[&str] = &[];
+
     /// Takes the defaults, for a list of URLs.
     pub(crate) fn new(servers: &str) -> Result<Self> {
-        let servers = ServerList::parse_bare(servers, SCHEMES)?;
+        let servers = ServerList::parse_bare(servers, Self::SCHEMES)?;
         for server in &servers {
             server.without_path()?;
             server.without_query()?;

@@ -2,10 +2,19 @@
 //! that they define need no import, and stand in the documentation of each builder.
 
 /// Gives the builder of an adapter the setters of the
-/// [`EngineConfig`](crate::adapter::EngineConfig) in one of its fields.
+/// [`EngineConfig`](crate::adapter::EngineConfig) in one of its fields, and the table `ENGINE_OPTIONS` of them for
+/// [`url_options!`](crate::url_options).
 #[macro_export]
 macro_rules! engine_setters {
     ($engine:ident) => {
+        const ENGINE_OPTIONS: &'static [$crate::adapter::UrlOption<Self>] = $crate::url_options!(@list
+            instance_id: text;
+            operation_timeout;
+            max_pending_calls;
+            max_pending_emits;
+            max_identity_len;
+        );
+
         /// Sets the id of this instance, unique among all that run; random by default.
         pub fn instance_id(mut self, instance_id: impl Into<$crate::Id>) -> Self {
             self.$engine.instance_id = Some(instance_id.into());
@@ -106,8 +115,9 @@ macro_rules! adapter_bridge {
 /// The builder has two fields, `config`, which is a [`Result`](crate::Result) of the configuration, and `engine`, an
 /// [`EngineConfig`](crate::adapter::EngineConfig). The configuration has a function `new` that takes the URL, and the transport
 /// one that takes the configuration and the `EngineConfig`, checks both, and is not connected. The builder has a function
-/// `from_variables`, which calls `with_variables`: that hands each variable of the table, or two that belong together, to a
-/// setter. The doc comments before the table are the rows of variables that are read in another way.
+/// `from_variables`, which starts with the servers, and `with_all_variables`, which takes all others. That one calls
+/// `with_variables`, which hands each variable of the table, or two that belong together, to a setter. The doc comments before
+/// the table are the rows of variables that are read in another way.
 #[macro_export]
 macro_rules! builder_start {
     (
@@ -178,7 +188,8 @@ macro_rules! builder_start {
 
 /// Gives the builder of an adapter the setters of the [`ConnectionConfig`](crate::adapter::ConnectionConfig) in the field
 /// `connection` of its configuration, and of user and password in the field `credentials`, which takes a
-/// [`UserInfo`](crate::adapter::UserInfo).
+/// [`UserInfo`](crate::adapter::UserInfo); and the table `SERVER_OPTIONS` of the first ones for
+/// [`url_options!`](crate::url_options).
 ///
 /// The text says which connections the certificates are for; the doc comments are those of the setters whose meaning depends
 /// on the broker.
@@ -190,6 +201,16 @@ macro_rules! server_setters {
         $(#[$about_keep_alive:meta])* keep_alive;
         $(#[$about_max_payload:meta])* max_payload;
     ) => {
+        const SERVER_OPTIONS: &'static [$crate::adapter::UrlOption<Self>] = $crate::url_options!(@list
+            root_certificates: text;
+            client_certificate: text pair;
+            prefix: text;
+            connect_timeout;
+            keep_alive;
+            max_reconnect_delay;
+            max_payload;
+        );
+
         /// Authenticates with user name and password.
         pub fn user_and_password(self, user: impl Into<String>, password: impl Into<String>) -> Self {
             let credentials = $crate::adapter::UserInfo::new(user, password).into();

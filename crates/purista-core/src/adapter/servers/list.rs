@@ -166,7 +166,7 @@ impl<'l> IntoIterator for &'l ServerList {
 }
 
 /// Returns what stands between commas, if a URL begins behind them.
-fn separated(text: &str) -> Result<Vec<&str>> {
+pub(super) fn separated(text: &str) -> Result<Vec<&str>> {
     let mut entries = Vec::new();
     let mut rest = bounded(text)?;
     let mut from = 0;
@@ -183,7 +183,7 @@ fn separated(text: &str) -> Result<Vec<&str>> {
     Ok(entries)
 }
 
-fn bounded(text: &str) -> Result<&str> {
+pub(super) fn bounded(text: &str) -> Result<&str> {
     if text.len() > MAX_LIST {
         Err(refused(format!("a list of servers has up to {MAX_LIST} bytes")))
     } else {

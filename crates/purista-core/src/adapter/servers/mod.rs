@@ -7,11 +7,13 @@ mod attempts;
 mod host;
 mod list;
 mod malformed;
+mod options;
 mod query;
 mod url;
 
 pub use attempts::Attempts;
 pub use list::ServerList;
+pub use options::UrlOptions;
 pub use query::Parameters;
 pub use url::{ServerUrl, UrlScheme, UserInfo};
 

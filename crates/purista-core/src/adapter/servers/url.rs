@@ -16,27 +16,56 @@ const MAX_URL: usize = 32 * 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UrlScheme {
     name: &'static str,
+    full_name: Option<&'static str>,
     default_port: u16,
     is_encrypted: bool,
+    has_own_query: bool,
 }
 
 impl UrlScheme {
     /// Creates the scheme of connections without TLS. The name is in lower case.
     #[must_use]
     pub const fn plain(name: &'static str, default_port: u16) -> Self {
-        Self { name, default_port, is_encrypted: false }
+        Self { name, full_name: None, default_port, is_encrypted: false, has_own_query: false }
     }
 
     /// Creates the scheme of connections with TLS. The name is in lower case.
     #[must_use]
     pub const fn encrypted(name: &'static str, default_port: u16) -> Self {
-        Self { name, default_port, is_encrypted: true }
+        Self { name, full_name: None, default_port, is_encrypted: true, has_own_query: false }
+    }
+
+    /// Adds the name that no other system has, such as `nats+tls`, for a scheme that others may have as well. It is in lower
+    /// case.
+    #[must_use]
+    pub const fn or(mut self, full_name: &'static str) -> Self {
+        self.full_name = Some(full_name);
+        self
+    }
+
+    /// Leaves the query of its URLs to the broker: [options](super::UrlOptions) are behind `#` then.
+    #[must_use]
+    pub const fn with_own_query(mut self) -> Self {
+        self.has_own_query = true;
+        self
     }
 
     /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.name
+    }
+
+    /// Returns whether a URL that begins so has this scheme.
+    #[must_use]
+    pub fn is_named(self, name: &str) -> bool {
+        self.name == name || self.full_name == Some(name)
+    }
+
+    /// Returns whether the query of its URLs is the broker's alone.
+    #[must_use]
+    pub const fn has_own_query(self) -> bool {
+        self.has_own_query
     }
 
     /// Returns whether connections are encrypted.
@@ -117,7 +146,7 @@ impl ServerUrl {
             return Err(refused(format!("a server's URL has up to {MAX_URL} bytes")));
         }
         let name = Self::scheme_of(text);
-        let scheme = schemes.iter().find(|scheme| name.as_deref() == Some(scheme.name));
+        let scheme = schemes.iter().find(|scheme| name.as_deref().is_some_and(|name| scheme.is_named(name)));
         let scheme = scheme.copied().ok_or_else(|| refused(beginning_with(schemes)))?;
         let uri = Uri::parse(text).map_err(|cause| malformed(text, cause.index()))?;
         let authority = uri.authority().ok_or_else(|| refused("a server's URL has no host"))?;
