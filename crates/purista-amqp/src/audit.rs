@@ -2,7 +2,10 @@
 //! that is gone.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -110,7 +113,10 @@ async fn look(connection: &Connection, session: &Session) {
         connection.out_of_trouble();
     }
     if connection.is_in_trouble() {
-        bind_all_anew(connection).await;
+        if !bind_all_anew(connection).await {
+            connection.look.notify_one();
+            return;
+        }
         // Other bridges find out by themselves meanwhile. What is sent before would not come to them.
         sleep(connection.config.check_interval + OTHERS).await;
         connection.out_of_trouble();
@@ -150,10 +156,16 @@ async fn mend_exchanges(connection: &Connection, session: &Session) -> Result<()
     session.declare_exchanges(&exchanges).await
 }
 
-/// Binds all that consumes to the exchanges again.
-async fn bind_all_anew(connection: &Connection) {
-    let all = stream::iter(connection.audited());
-    all.for_each_concurrent(AT_ONCE, async |what| drop(what.look().await)).await;
+/// Binds all that consumes to the exchanges again. Returns whether the exchanges were there for all of it.
+async fn bind_all_anew(connection: &Connection) -> bool {
+    let were_there = AtomicBool::new(true);
+    let bind = async |what: Arc<dyn Audited>| {
+        if let Found::NoExchange = what.look().await {
+            were_there.store(false, Ordering::Relaxed);
+        }
+    };
+    stream::iter(connection.audited()).for_each_concurrent(AT_ONCE, bind).await;
+    were_there.into_inner()
 }
 
 /// Looks whether the queues of some plans are consumed, and puts back what leads to them.
@@ -178,16 +190,16 @@ async fn look_at_one(channel: &OpenChannel, plan: &Plan) -> Result<Found> {
     let (queue, failed) = (&plan.queue.name, |cause| from_lapin(cause, "look"));
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let beside = channel.beside().await?;
-    match beside.queue_declare(queue.clone(), options, FieldTable::default()).await {
-        Ok(declared) if declared.consumer_count() > 0 => {}
-        Ok(_) => return Ok(Found::Silent(format!("nobody consumes from {queue}, or it does not answer"))),
+    let is_consumed = match beside.queue_declare(queue.clone(), options, FieldTable::default()).await {
+        Ok(declared) => declared.consumer_count() > 0,
         Err(cause) if soft_error(&cause) == Some(AMQPSoftError::NOTFOUND) => {
             return Ok(Found::Broken(format!("{queue} is gone")));
         }
         Err(cause) => return Err(failed(cause)),
-    }
+    };
     match bind(&beside, plan).await {
-        Ok(()) => Ok(Found::Whole),
+        Ok(()) if is_consumed => Ok(Found::Whole),
+        Ok(()) => Ok(Found::Silent(format!("nobody consumes from {queue}, or it does not answer"))),
         Err(cause) => match soft_error(&cause) {
             Some(AMQPSoftError::NOTFOUND) => Ok(Found::NoExchange),
             Some(AMQPSoftError::PRECONDITIONFAILED) => {
