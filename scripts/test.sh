@@ -195,7 +195,7 @@ quickstart() {
 
 # From here on with the bridges for brokers.
 build_for_brokers() {
-    cargo build --locked --workspace --all-features --example quickstart
+    cargo build --locked --workspace --all-features --examples
 }
 
 # Without an e-mail the service answers with a handled error. The example shows it; it must not panic (status 101).
@@ -278,6 +278,30 @@ quickstart_with() {
     check "quickstart across processes over $broker" quickstart_across_processes "$url" "${logs[@]}"
 }
 
+# printed NAME FILE: compares what an example printed with examples/output/NAME.txt. What runs at the same time prints in any
+# order.
+printed() {
+    cat "$2"
+    diff <(sort "examples/output/$1.txt") <(sort "$2")
+}
+
+# example NAME ARGUMENT...: runs an example, which must succeed and print what it should.
+example() {
+    timeout 60 "$target/debug/examples/$1" "${@:2}" >"$work/example.log" || return
+    printed "$1" "$work/example.log"
+}
+
+# The one that ends when it is told to.
+example_shutdown() {
+    local pid
+    timeout 60 "$target/debug/examples/shutdown" >"$work/example.log" &
+    pid=$!
+    lines 1 '^began' "$work/example.log" || return
+    kill "$pid"
+    wait "$pid" || return
+    printed shutdown "$work/example.log"
+}
+
 tests "unit, integration, documentation and conformance tests" \
     cargo test --workspace --all-features --locked --no-fail-fast
 
@@ -290,12 +314,18 @@ check "quickstart" quickstart
 check "quickstart without an e-mail" quickstart_without_email
 check "quickstart with the bridges for brokers" build_for_brokers
 quickstart=("$target/debug/examples/quickstart")
+for name in errors dead_letter fan_out tenants http; do
+    check "example $name" example "$name"
+done
+check "example shutdown" example_shutdown
 serve_nats
+check "example durable" example durable "$nats_url"
 quickstart_with NATS "$nats_url"{,,}
 serve_rabbitmq
 quickstart_with RabbitMQ "$amqp_url"{,,}
 serve_mosquitto
 quickstart_with MQTT "$mqtt_url"{,,}
+check "example two_brokers" example two_brokers "$nats_url" "$mqtt_url"
 serve_dapr
 quickstart_with Dapr "${dapr_urls[@]}"
 
