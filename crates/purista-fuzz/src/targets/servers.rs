@@ -2,14 +2,14 @@
 
 use std::{fmt::Debug, net::IpAddr};
 
-use purista_amqp::AmqpBridge;
+use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
 use purista_core::{
     Error, ErrorKind,
     adapter::{ServerUrl, UrlScheme},
 };
-use purista_dapr::DaprBridge;
-use purista_mqtt::MqttBridge;
-use purista_nats::NatsBridge;
+use purista_dapr::{DaprBridge, DaprBridgeBuilder};
+use purista_mqtt::{MqttBridge, MqttBridgeBuilder};
+use purista_nats::{NatsBridge, NatsBridgeBuilder};
 use secrecy::ExposeSecret as _;
 
 use crate::{Verdict, input};
@@ -82,18 +82,22 @@ fn is_met_as_written(user: &str, password: &str, rest: &str) -> bool {
 }
 
 fn nats(servers: &str) -> bool {
+    with_options(NatsBridgeBuilder::from_url(servers));
     look_at(&NatsBridge::builder(servers), |builder| builder.build().map(drop))
 }
 
 fn amqp(servers: &str) -> bool {
+    with_options(AmqpBridgeBuilder::from_url(servers));
     look_at(&AmqpBridge::builder(servers), |builder| builder.build().map(drop))
 }
 
 fn mqtt(servers: &str) -> bool {
+    with_options(MqttBridgeBuilder::from_url(servers));
     look_at(&MqttBridge::builder(servers), |builder| builder.build().map(drop))
 }
 
 fn dapr(servers: &str) -> bool {
+    with_options(DaprBridgeBuilder::from_url(servers));
     look_at(&DaprBridge::builder(servers), |builder| {
         // A client for HTTP takes long to make; a pub/sub component without a name is refused before.
         match builder.pubsub_name("").build() {
@@ -101,6 +105,13 @@ fn dapr(servers: &str) -> bool {
             other => other.map(drop),
         }
     })
+}
+
+/// The same with options behind the last server: they are set, or refused.
+fn with_options<B: Debug>(builder: Result<B, Error>) {
+    let kind = builder.as_ref().err().map_or(ErrorKind::InvalidConfig, Error::kind);
+    let shown = format!("{builder:?}");
+    assert!(kind == ErrorKind::InvalidConfig && !shown.contains(SECRET), "{shown}");
 }
 
 fn look_at<B: Clone + Debug>(builder: &B, build: impl Fn(B) -> Result<(), Error>) -> bool {
