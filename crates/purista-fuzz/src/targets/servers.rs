@@ -82,22 +82,22 @@ fn is_met_as_written(user: &str, password: &str, rest: &str) -> bool {
 }
 
 fn nats(servers: &str) -> bool {
-    with_options(NatsBridgeBuilder::from_url(servers));
+    with_options(&NatsBridgeBuilder::from_url(servers));
     look_at(&NatsBridge::builder(servers), |builder| builder.build().map(drop))
 }
 
 fn amqp(servers: &str) -> bool {
-    with_options(AmqpBridgeBuilder::from_url(servers));
+    with_options(&AmqpBridgeBuilder::from_url(servers));
     look_at(&AmqpBridge::builder(servers), |builder| builder.build().map(drop))
 }
 
 fn mqtt(servers: &str) -> bool {
-    with_options(MqttBridgeBuilder::from_url(servers));
+    with_options(&MqttBridgeBuilder::from_url(servers));
     look_at(&MqttBridge::builder(servers), |builder| builder.build().map(drop))
 }
 
 fn dapr(servers: &str) -> bool {
-    with_options(DaprBridgeBuilder::from_url(servers));
+    with_options(&DaprBridgeBuilder::from_url(servers));
     look_at(&DaprBridge::builder(servers), |builder| {
         // A client for HTTP takes long to make; a pub/sub component without a name is refused before.
         match builder.pubsub_name("").build() {
@@ -108,7 +108,7 @@ fn dapr(servers: &str) -> bool {
 }
 
 /// The same with options behind the last server: they are set, or refused.
-fn with_options<B: Debug>(builder: Result<B, Error>) {
+fn with_options<B: Debug>(builder: &Result<B, Error>) {
     let kind = builder.as_ref().err().map_or(ErrorKind::InvalidConfig, Error::kind);
     let shown = format!("{builder:?}");
     assert!(kind == ErrorKind::InvalidConfig && !shown.contains(SECRET), "{shown}");
