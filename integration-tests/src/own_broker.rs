@@ -150,5 +150,5 @@ impl fmt::Debug for OwnBroker {
 }
 
 fn failed(operation: &'static str, error: &anyhow::Error) -> Error {
-    Error::new(ErrorKind::Unexpected, operation).context(format!("{error:#}"))
+    Error::new(ErrorKind::Unexpected, operation).with_context(format!("{error:#}"))
 }

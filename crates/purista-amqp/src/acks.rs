@@ -67,7 +67,7 @@ impl Acks {
     pub(crate) fn accept(self: &Arc<Self>, tag: u64) -> Result<()> {
         let mut state = self.state.lock();
         if state.is_closed || !self.channel.status().connected() {
-            return Err(error(ErrorKind::Unavailable, "acknowledge").context("the channel is closed"));
+            return Err(error(ErrorKind::Unavailable, "acknowledge").with_context("the channel is closed"));
         }
         state.in_hand.remove(&tag);
         state.done.insert(tag);

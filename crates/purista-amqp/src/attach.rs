@@ -263,7 +263,7 @@ async fn replace_gate(session: &Session, plan: &Plan, gate: &Gate, cause: lapin:
 }
 
 fn mismatch(cause: lapin::Error, context: String) -> Error {
-    error(ErrorKind::TopologyMismatch, "register").context(context).source(cause)
+    error(ErrorKind::TopologyMismatch, "register").with_context(context).with_source(cause)
 }
 
 /// What is in a queue.

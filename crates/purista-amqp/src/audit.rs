@@ -90,14 +90,14 @@ pub(crate) async fn keep_whole(connection: Weak<Connection>) {
 async fn look(connection: &Connection, session: &Session) {
     if session.is_blocked() {
         connection
-            .in_trouble(&error(ErrorKind::Backpressure, "send").context("the broker takes no messages"));
+            .in_trouble(&error(ErrorKind::Backpressure, "send").with_context("the broker takes no messages"));
         return;
     }
     let mended = timeout(PATIENCE, mend_exchanges(connection, session)).await;
     match mended.unwrap_or_else(|_| Err(error(ErrorKind::Timeout, "look"))) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Timeout => {
-            connection.in_trouble(&error.context("the broker does not answer"));
+            connection.in_trouble(&error.with_context("the broker does not answer"));
             return;
         }
         Err(error) if error.kind().is_temporary() => {
@@ -150,7 +150,8 @@ async fn look(connection: &Connection, session: &Session) {
 async fn mend_exchanges(connection: &Connection, session: &Session) -> Result<()> {
     let exchanges = connection.topology.exchanges();
     if let Some(missing) = session.missing_exchange(&exchanges).await? {
-        let gone = error(ErrorKind::Unavailable, "send").context(format!("the exchange {missing} is gone"));
+        let gone =
+            error(ErrorKind::Unavailable, "send").with_context(format!("the exchange {missing} is gone"));
         connection.in_trouble(&gone);
     }
     session.declare_exchanges(&exchanges).await

@@ -55,7 +55,7 @@ pub(crate) async fn connect(
         Ok(connected) => {
             connected.map_err(|cause: lapin::Error| from_connect(cause, server.scheme().is_encrypted()))
         }
-        Err(_) => Err(error(ErrorKind::Unavailable, "start").context("no answer")),
+        Err(_) => Err(error(ErrorKind::Unavailable, "start").with_context("no answer")),
     }
 }
 

@@ -172,7 +172,7 @@ impl Connection {
         match timeout_at(deadline, taken).await {
             Ok(taken) => taken,
             Err(_) if has_no_room || self.session().is_blocked() => {
-                Err(error(ErrorKind::Backpressure, "emit").context("the broker has no room"))
+                Err(error(ErrorKind::Backpressure, "emit").with_context("the broker has no room"))
             }
             Err(_) => Err(self.refusal("emit").unwrap_or_else(|| error(ErrorKind::Timeout, "emit"))),
         }
@@ -188,7 +188,9 @@ impl Connection {
                 self.look.notify_one();
                 Ok(false)
             }
-            Confirm::Refused => Err(error(ErrorKind::Backpressure, "send").context("the queue has no room")),
+            Confirm::Refused => {
+                Err(error(ErrorKind::Backpressure, "send").with_context("the queue has no room"))
+            }
         }
     }
 
@@ -196,7 +198,7 @@ impl Connection {
     pub(crate) fn refusal(&self, operation: &'static str) -> Option<Error> {
         let cause = self.trouble.borrow().clone().or_else(|| self.refusal.lock().clone())?;
         (!cause.kind().is_temporary())
-            .then(|| error(cause.kind(), operation).context(cause.to_string()).source(cause))
+            .then(|| error(cause.kind(), operation).with_context(cause.to_string()).with_source(cause))
     }
 
     /// Notes why nothing can be sent, or not as it should be, although the connection is up.

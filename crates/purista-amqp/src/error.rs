@@ -9,7 +9,7 @@ use crate::transport::NAME;
 
 /// Creates an error of this bridge.
 pub(crate) fn error(kind: ErrorKind, operation: &'static str) -> Error {
-    Error::new(kind, operation).bridge(NAME)
+    Error::new(kind, operation).with_bridge(NAME)
 }
 
 /// What the client was doing when it failed.
@@ -31,9 +31,9 @@ pub(crate) fn from_lapin(cause: lapin::Error, operation: &'static str) -> Error 
 fn told(error: Error, cause: lapin::Error) -> Error {
     match cause.kind() {
         lapin::ErrorKind::ProtocolError(refused) => {
-            error.context(refused.get_message().as_str()).source(cause)
+            error.with_context(refused.get_message().as_str()).with_source(cause)
         }
-        _ => error.source(cause),
+        _ => error.with_source(cause),
     }
 }
 
@@ -42,7 +42,9 @@ pub(crate) fn from_publish(cause: lapin::Error, size: usize) -> Error {
     let kind = kind(&cause, During::Publishing(size));
     let error = error(kind, "send");
     match kind {
-        ErrorKind::PayloadTooLarge { .. } => error.context("the broker's max_message_size").source(cause),
+        ErrorKind::PayloadTooLarge { .. } => {
+            error.with_context("the broker's max_message_size").with_source(cause)
+        }
         _ => told(error, cause),
     }
 }
@@ -57,7 +59,7 @@ pub(crate) fn from_connect(cause: lapin::Error, tls: bool) -> Error {
         // That is all RabbitMQ does when it cannot agree, and it takes three seconds for it.
         lapin::ErrorKind::IOError(io) if !tls && io.kind() == io::ErrorKind::ConnectionReset => {
             let context = "the connection was reset; its log tells why, such as a frame_max below 8192";
-            error(kind, "start").context(context).source(cause)
+            error(kind, "start").with_context(context).with_source(cause)
         }
         _ => told(error(kind, "start"), cause),
     }
@@ -150,7 +152,7 @@ pub(crate) fn soft_error(cause: &lapin::Error) -> Option<AMQPSoftError> {
 fn is_tls(cause: &io::Error) -> bool {
     cause.kind() == io::ErrorKind::InvalidData
         || is_closed(cause.kind())
-        || StdError::source(cause).is_some()
+        || cause.source().is_some()
         || cause.get_ref().is_some()
 }
 

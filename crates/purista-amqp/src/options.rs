@@ -69,7 +69,9 @@ async fn read(path: &Path) -> Result<Vec<u8>> {
     let owned = path.to_owned();
     let content = tokio::task::spawn_blocking(move || std::fs::read(owned)).await;
     content.map_err(std::io::Error::other).flatten().map_err(|cause| {
-        error(ErrorKind::InvalidConfig, "start").context(format!("{}", path.display())).source(cause)
+        error(ErrorKind::InvalidConfig, "start")
+            .with_context(format!("{}", path.display()))
+            .with_source(cause)
     })
 }
 

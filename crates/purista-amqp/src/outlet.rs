@@ -119,12 +119,12 @@ impl Outlet {
             // The broker would end the connection.
             let context =
                 format!("its properties need {properties} bytes, and the broker's frame_max leaves {max}");
-            return Err(error(ErrorKind::InvalidMessage, "send").context(context));
+            return Err(error(ErrorKind::InvalidMessage, "send").with_context(context));
         }
         loop {
             if let Some(limit) = self.trust.limit_for(size) {
                 let too_large = error(ErrorKind::payload_too_large(size, limit), "send");
-                return Err(too_large.context("the broker's max_message_size"));
+                return Err(too_large.with_context("the broker's max_message_size"));
             }
             let line = self.trust.line(&post.route);
             let place = self.trust.queue(&line, size).await;

@@ -316,7 +316,7 @@ impl Task {
                 match typescript::contradicts(&message, acknowledgement.properties.headers().as_ref()) {
                     None => Ok(message),
                     Some(header) => Err(error(ErrorKind::InvalidMessage, "message")
-                        .context(format!("the header {header} contradicts the message"))),
+                        .with_context(format!("the header {header} contradicts the message"))),
                 }
             }
             Topology::Native(_) => Ok(message),

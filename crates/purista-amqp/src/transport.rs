@@ -122,7 +122,9 @@ impl Transport for AmqpTransport {
             match session.outlet.publish_and(Way::Commands, post, settle).await? {
                 Confirm::Taken => return Ok(()),
                 Confirm::Refused => {
-                    return Err(error(ErrorKind::Backpressure, "invoke").context("the queue has no room"));
+                    return Err(
+                        error(ErrorKind::Backpressure, "invoke").with_context("the queue has no room")
+                    );
                 }
                 Confirm::Returned(_) => return Err(error(ErrorKind::NoHandler, "invoke")),
                 // Nobody got it: it goes out when the exchange is back.

@@ -56,7 +56,7 @@ pub fn received(headers: &HeaderMap, body: &Bytes) -> Result<Received, Malformed
 
 fn structured(body: &Bytes) -> Result<Received, Malformed> {
     let event: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body)
-        .map_err(|cause| Malformed::NoCloudEvent(invalid("no CloudEvent").source(cause)))?;
+        .map_err(|cause| Malformed::NoCloudEvent(invalid("no CloudEvent").with_source(cause)))?;
     let attribute = |name: &str| {
         let value = event.get(name)?;
         serde_json::from_str::<Cow<'_, str>>(value.get()).ok().map(Cow::into_owned)
@@ -66,7 +66,7 @@ fn structured(body: &Bytes) -> Result<Received, Malformed> {
         (Some(data), None) => body.slice_ref(data.get().as_bytes()),
         (None, Some(data)) => BASE64_STANDARD
             .decode(data)
-            .map_err(|cause| Malformed::NoMessage(invalid("the data is not Base64").source(cause)))?
+            .map_err(|cause| Malformed::NoMessage(invalid("the data is not Base64").with_source(cause)))?
             .into(),
         _ => return Err(Malformed::NoMessage(invalid("a CloudEvent without data"))),
     };
@@ -107,7 +107,7 @@ fn checked(original: Bytes, attribute: &impl Fn(&str) -> Option<String>) -> Resu
 }
 
 fn invalid(context: &str) -> Error {
-    Error::new(ErrorKind::InvalidMessage, "receive").context(context)
+    Error::new(ErrorKind::InvalidMessage, "receive").with_context(context)
 }
 
 #[cfg(test)]

@@ -47,8 +47,8 @@ impl Server {
     pub async fn open(address: SocketAddr, router: Router, header_timeout: Duration) -> Result<Self> {
         let listener = TcpListener::bind(address).await.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, "start")
-                .context(format!("cannot listen to {address}"))
-                .source(cause)
+                .with_context(format!("cannot listen to {address}"))
+                .with_source(cause)
         })?;
         let service = TowerToHyperService::new(router);
         let closing = CancellationToken::new();

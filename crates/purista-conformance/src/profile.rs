@@ -129,7 +129,7 @@ pub trait Deployment: Send + Sync + 'static {
         _attributes: &[(&str, &str)],
         _bytes: Bytes,
     ) -> Result<bool> {
-        Err(Error::new(ErrorKind::Unexpected, "deliver").context("messages are no CloudEvents"))
+        Err(Error::new(ErrorKind::Unexpected, "deliver").with_context("messages are no CloudEvents"))
     }
 
     /// Starts an instance of the TypeScript original; returns when the broker routes to it what it registers. Bridges that
@@ -139,7 +139,7 @@ pub trait Deployment: Send + Sync + 'static {
     ///
     /// Why it could not start; also if the wire is not that of the original.
     async fn original(&self, _part: &Part) -> Result<Box<dyn Original>> {
-        Err(Error::new(ErrorKind::Unexpected, "test").context("the wire is not that of the original"))
+        Err(Error::new(ErrorKind::Unexpected, "test").with_context("the wire is not that of the original"))
     }
 
     /// Returns whether instances of both languages share the messages of one subscriber. Otherwise each language gets all

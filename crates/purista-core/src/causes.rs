@@ -75,9 +75,9 @@ mod tests {
 
     #[test]
     fn what_a_failure_of_a_socket_wraps_is_a_cause() {
-        let refused = Error::new(ErrorKind::Tls, "start").source(fmt::Error);
+        let refused = Error::new(ErrorKind::Tls, "start").with_source(fmt::Error);
         let wrapped = io::Error::new(io::ErrorKind::InvalidData, refused);
-        let outer = Outer(Error::new(ErrorKind::Unavailable, "connect").source(wrapped));
+        let outer = Outer(Error::new(ErrorKind::Unavailable, "connect").with_source(wrapped));
         let kinds: Vec<_> =
             causes(&outer).filter_map(|cause| cause.downcast_ref()).map(Error::kind).collect();
         assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Tls]);
@@ -87,8 +87,10 @@ mod tests {
     #[test]
     fn causes_are_told_once() {
         let refused = io::Error::other("refused");
-        let inner = Error::new(ErrorKind::Unavailable, "connect").context("2 of 3 servers").source(refused);
-        let error = Error::new(ErrorKind::Unavailable, "start").bridge("test").source(inner.clone());
+        let inner =
+            Error::new(ErrorKind::Unavailable, "connect").with_context("2 of 3 servers").with_source(refused);
+        let error =
+            Error::new(ErrorKind::Unavailable, "start").with_bridge("test").with_source(inner.clone());
         let cause = "connect: the broker cannot be reached (2 of 3 servers): refused";
         let told = format!("start on the test bridge: the broker cannot be reached: {cause}");
         assert_eq!(error.to_string(), told);
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn long_causes_are_cut() {
         let long = io::Error::other("\u{e9}".repeat(10_000));
-        let told = Error::new(ErrorKind::Unexpected, "emit").source(long).to_string();
+        let told = Error::new(ErrorKind::Unexpected, "emit").with_source(long).to_string();
         assert!(told.len() < 400, "{} bytes", told.len());
     }
 }

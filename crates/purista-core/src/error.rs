@@ -110,6 +110,19 @@ impl fmt::Display for ErrorKind {
 /// The failure of a bridge's operation.
 ///
 /// Displays as one line with its causes, which [`std::error::Error::source`] returns too.
+///
+/// ```
+/// use purista_core::{Error, ErrorKind};
+/// use std::error::Error as _;
+///
+/// let refused = std::io::Error::other("connection refused");
+/// let error = Error::new(ErrorKind::Unavailable, "emit").with_context("2 servers").with_source(refused);
+/// assert_eq!(error.to_string(), "emit: the broker cannot be reached (2 servers): connection refused");
+/// assert_eq!((error.kind(), error.operation()), (ErrorKind::Unavailable, "emit"));
+/// assert_eq!((error.bridge(), error.context()), (None, Some("2 servers")));
+/// assert!(error.kind().is_temporary());
+/// assert!(error.source().is_some_and(|cause| cause.is::<std::io::Error>()));
+/// ```
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -130,25 +143,25 @@ impl Error {
     }
 
     pub(crate) fn invalid_message(context: impl Into<String>) -> Self {
-        Self::new(ErrorKind::InvalidMessage, "message").context(context)
+        Self::new(ErrorKind::InvalidMessage, "message").with_context(context)
     }
 
     /// Creates an error of an invalid configuration.
     #[must_use]
     pub fn invalid_config(context: impl Into<String>) -> Self {
-        Self::new(ErrorKind::InvalidConfig, "configure").context(context)
+        Self::new(ErrorKind::InvalidConfig, "configure").with_context(context)
     }
 
     /// Names the bridge it happened on.
     #[must_use]
-    pub fn bridge(mut self, name: &'static str) -> Self {
+    pub fn with_bridge(mut self, name: &'static str) -> Self {
         self.0.bridge = Some(name);
         self
     }
 
     /// Adds what the reader needs to know. Never put secrets here: it is logged.
     #[must_use]
-    pub fn context(mut self, context: impl Into<String>) -> Self {
+    pub fn with_context(mut self, context: impl Into<String>) -> Self {
         self.0.context = Some(context.into());
         self
     }
@@ -159,12 +172,12 @@ impl Error {
             Some(context) => format!("{context}; {more}"),
             None => more,
         };
-        self.context(context)
+        self.with_context(context)
     }
 
     /// Keeps the cause.
     #[must_use]
-    pub fn source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
     }
@@ -187,20 +200,32 @@ impl Error {
     pub const fn operation(&self) -> &'static str {
         self.0.operation
     }
+
+    /// Returns the bridge it happened on.
+    #[must_use]
+    pub const fn bridge(&self) -> Option<&'static str> {
+        self.0.bridge
+    }
+
+    /// Returns what the reader needs to know beside the kind.
+    #[must_use]
+    pub fn context(&self) -> Option<&str> {
+        self.0.context.as_deref()
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = self.without_causes();
         f.write_str(&told)?;
-        write_causes(f, told, StdError::source(self))
+        write_causes(f, told, self.source())
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.without_causes())?;
-        let mut source = StdError::source(self);
+        let mut source = self.source();
         while let Some(cause) = source {
             write!(f, "\n  caused by: {cause}")?;
             source = cause.source();
@@ -292,6 +317,36 @@ impl fmt::Display for HandledError {
 impl StdError for HandledError {}
 
 /// Why an invoked command gave no result.
+///
+/// In a handler, `?` makes a failure of this handler of it, whose cause its own caller does not learn: also of another
+/// service's [`HandledError`], which is meant for the handler alone. [`pass_on`](Self::pass_on) passes such an answer on.
+///
+/// ```
+/// # use purista_core::{Context, EventBridge as _, EventBridgeExt as _, HandledError, InvokeError, Service, StatusCode};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let stock = Service::new("Stock", "1").command("take", |_: Context, item: String| async move {
+/// #     Err::<(), _>(HandledError::not_found(format!("no {item}")).into())
+/// # });
+/// let shop = Service::new("Shop", "1")
+///     .command("order", |context: Context, item: String| async move {
+///         context.invoke::<()>(("Stock", "1", "take"), &item).await?;
+///         Ok(item)
+///     })
+///     .command("ask", |context: Context, item: String| async move {
+///         context.invoke::<()>(("Stock", "1", "take"), &item).await.map_err(InvokeError::pass_on)?;
+///         Ok(item)
+///     });
+/// # let bridge = purista_default::DefaultEventBridge::builder().build()?;
+/// # bridge.serve([stock, shop]).await?;
+///
+/// let ordered = bridge.invoke::<String>(("Shop", "1", "order"), "tea").await;
+/// assert!(matches!(ordered, Err(InvokeError::Unhandled(StatusCode::INTERNAL_SERVER_ERROR))));
+/// let asked = bridge.invoke::<String>(("Shop", "1", "ask"), "tea").await;
+/// assert!(asked.is_err_and(|error| error.handled() == Some(&HandledError::not_found("no tea"))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum InvokeError {
@@ -310,6 +365,25 @@ impl InvokeError {
         match self {
             Self::Bridge(error) => Some(error.kind()),
             Self::Handled(_) | Self::Unhandled(_) => None,
+        }
+    }
+
+    /// Returns the error that the service means its caller to see, `None` for any other failure.
+    #[must_use]
+    pub const fn handled(&self) -> Option<&HandledError> {
+        match self {
+            Self::Handled(error) => Some(error),
+            Self::Unhandled(_) | Self::Bridge(_) => None,
+        }
+    }
+
+    /// Makes the answer of the other service the one of this handler, if it is handled: its status, message and data are
+    /// for this handler's caller then. Any other failure stays one that the caller learns nothing of.
+    #[must_use]
+    pub fn pass_on(self) -> HandlerError {
+        match self {
+            Self::Handled(error) => HandlerError::Handled(error),
+            other => HandlerError::Unhandled(Box::new(other)),
         }
     }
 }
@@ -335,15 +409,30 @@ impl StdError for InvokeError {
         match self {
             Self::Handled(error) => Some(error),
             Self::Unhandled(_) => None,
-            Self::Bridge(error) => StdError::source(error),
+            Self::Bridge(error) => error.source(),
         }
     }
 }
 
 /// Why a handler failed.
 ///
-/// Any error converts into it, so `?` works in handlers. A [`HandledError`], also one that an inner call returned,
-/// stays handled; of every other error the caller of a command learns only a status, and the log the cause.
+/// Any error converts into it, so `?` works in handlers. A [`HandledError`] stays handled; of every other error the
+/// caller of a command learns only a status, and the log the cause. That holds for the failure of a call that the handler
+/// makes, too: what another service says to this one is passed on by [`InvokeError::pass_on`] alone.
+///
+/// ```
+/// use purista_core::{HandledError, HandlerError};
+///
+/// fn age(text: &str) -> Result<u8, HandlerError> {
+///     if text.is_empty() {
+///         return Err(HandledError::bad_request("the age is missing").into());
+///     }
+///     Ok(text.parse()?)
+/// }
+///
+/// assert!(matches!(age(""), Err(HandlerError::Handled(error)) if error.message() == "the age is missing"));
+/// assert!(matches!(age("x"), Err(HandlerError::Unhandled(_))));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandlerError {
@@ -364,15 +453,8 @@ impl HandlerError {
 impl<E: StdError + Send + Sync + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
         let error: Box<dyn StdError + Send + Sync> = Box::new(error);
-        let error = match error.downcast::<HandledError>() {
-            Ok(handled) => return Self::Handled(*handled),
-            Err(other) => other,
-        };
-        match error.downcast::<InvokeError>() {
-            Ok(invoke) => match *invoke {
-                InvokeError::Handled(handled) => Self::Handled(handled),
-                other => Self::Unhandled(Box::new(other)),
-            },
+        match error.downcast::<HandledError>() {
+            Ok(handled) => Self::Handled(*handled),
             Err(other) => Self::Unhandled(other),
         }
     }
@@ -392,9 +474,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn question_mark_keeps_handled_errors_handled() {
-        let inner = InvokeError::Handled(HandledError::not_found("no such user"));
-        assert!(matches!(HandlerError::from(inner), HandlerError::Handled(_)));
+    fn a_handled_answer_is_passed_on_explicitly() {
+        let of_another = || InvokeError::Handled(HandledError::not_found("no such user"));
+        assert!(matches!(HandlerError::from(of_another()), HandlerError::Unhandled(_)));
+        assert!(
+            matches!(of_another().pass_on(), HandlerError::Handled(error) if error.message() == "no such user")
+        );
+        assert!(matches!(HandlerError::from(HandledError::not_found("mine")), HandlerError::Handled(_)));
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        assert!(matches!(InvokeError::Unhandled(status).pass_on(), HandlerError::Unhandled(_)));
         assert!(matches!(HandlerError::from(fmt::Error), HandlerError::Unhandled(_)));
     }
 }

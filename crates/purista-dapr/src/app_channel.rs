@@ -42,7 +42,7 @@ impl App {
     pub(crate) async fn open(self, address: SocketAddr) -> Result<Server> {
         let header_timeout = self.config.header_timeout;
         let opened = Server::open(address, router(Arc::new(self)), header_timeout).await;
-        opened.map_err(|error| error.bridge(NAME))
+        opened.map_err(|error| error.with_bridge(NAME))
     }
 }
 
@@ -96,7 +96,7 @@ async fn command(
         }
         Ok(Ok(_)) => {
             let context = "what came to a command is none";
-            app.link.malformed(&error(ErrorKind::InvalidMessage, "receive").context(context));
+            app.link.malformed(&error(ErrorKind::InvalidMessage, "receive").with_context(context));
             return status(StatusCode::BAD_REQUEST);
         }
         Ok(Err(error)) => {
@@ -104,7 +104,7 @@ async fn command(
             return status(StatusCode::BAD_REQUEST);
         }
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            app.link.malformed(&error(ErrorKind::InvalidMessage, "receive").source(rejection));
+            app.link.malformed(&error(ErrorKind::InvalidMessage, "receive").with_source(rejection));
             return status(StatusCode::PAYLOAD_TOO_LARGE);
         }
         // Its connection broke: who sent it knows.
@@ -138,18 +138,18 @@ async fn event(
             return status(StatusCode::BAD_REQUEST);
         }
         Err(rejection) => {
-            Err(Malformed::NoMessage(error(ErrorKind::InvalidMessage, "receive").source(rejection)))
+            Err(Malformed::NoMessage(error(ErrorKind::InvalidMessage, "receive").with_source(rejection)))
         }
     };
     let received = match message {
         Ok(received) => received,
         Err(Malformed::NoCloudEvent(error)) => {
-            app.link.malformed(&error.bridge(NAME));
+            app.link.malformed(&error.with_bridge(NAME));
             return status(StatusCode::BAD_REQUEST);
         }
         // To deliver it again would not help.
         Err(Malformed::NoMessage(error)) => {
-            app.link.malformed(&error.bridge(NAME));
+            app.link.malformed(&error.with_bridge(NAME));
             return acknowledge("DROP");
         }
     };

@@ -53,7 +53,7 @@ impl Connection {
     /// Finds the sidecar.
     pub(crate) async fn open(config: &Config, sidecar: &Sidecar, link: Link) -> Result<Arc<Self>> {
         let metadata = found(config, sidecar).await?;
-        let wrong = |context: String| Err(error(ErrorKind::InvalidConfig, "start").context(context));
+        let wrong = |context: String| Err(error(ErrorKind::InvalidConfig, "start").with_context(context));
         if let Some(reason) = metadata.unusable() {
             return wrong(reason);
         }
@@ -89,7 +89,7 @@ impl Connection {
                 return Ok(());
             }
             let context = "the sidecar has no app: it needs an --app-port to deliver something";
-            return Err(error(ErrorKind::InvalidConfig, "start").context(context));
+            return Err(error(ErrorKind::InvalidConfig, "start").with_context(context));
         };
         let address = self.config.app_address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
         let (routes, link) = (Arc::clone(&self.routes), self.link().clone());
@@ -134,7 +134,7 @@ impl Connection {
 
     /// Returns a session if the sidecar has subscribed to all, and reaches us.
     async fn session(&self) -> Result<Session, Failure> {
-        let fails = |kind, context: String| Err(Failure::Refused(error(kind, "start").context(context)));
+        let fails = |kind, context: String| Err(Failure::Refused(error(kind, "start").with_context(context)));
         let session = self.watched();
         // First, as what it has subscribed to is complete then.
         let is_ready = self.sidecar.is_ready().await?;
@@ -230,7 +230,7 @@ impl Connection {
                 }
                 Err(Failure::Lost(reason)) => {
                     self.suspect();
-                    error(ErrorKind::Unavailable, operation).context(reason)
+                    error(ErrorKind::Unavailable, operation).with_context(reason)
                 }
                 // A sidecar that ends closes its components before it stops to answer.
                 Err(Failure::Refused(error))

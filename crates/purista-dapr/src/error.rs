@@ -64,7 +64,7 @@ const TOO_MUCH: [&str; 2] = ["resourceexhausted", "too many requests"];
 
 /// Creates an error of this bridge.
 pub(crate) fn error(kind: ErrorKind, operation: &'static str) -> Error {
-    Error::new(kind, operation).bridge(NAME)
+    Error::new(kind, operation).with_bridge(NAME)
 }
 
 /// What a sidecar or an app says when it fails.
@@ -121,7 +121,8 @@ impl Refusal {
         let (code, says): (String, String) =
             (code.collect(), self.message.chars().take(MAX_REASON).collect());
         let hint = self.hint(operation).map(|hint| format!("; {hint}")).unwrap_or_default();
-        error(kind, operation).context(format!("the sidecar answers {}, {code}: {says}{hint}", self.status))
+        error(kind, operation)
+            .with_context(format!("the sidecar answers {}, {code}: {says}{hint}", self.status))
     }
 
     fn kind(&self, operation: &'static str) -> ErrorKind {

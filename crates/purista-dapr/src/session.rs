@@ -95,7 +95,9 @@ impl Session {
             Err(failure) => {
                 *unanswered = unanswered.saturating_add(1).min(MAX_UNANSWERED);
                 if *unanswered == MAX_UNANSWERED {
-                    return Some(failure.into_error("receive").context("the sidecar gets no answer from us"));
+                    return Some(
+                        failure.into_error("receive").with_context("the sidecar gets no answer from us"),
+                    );
                 }
             }
         }

@@ -126,7 +126,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn into_error(self, operation: &'static str) -> Error {
         match self {
-            Self::Lost(reason) => error(ErrorKind::Unavailable, operation).context(reason),
+            Self::Lost(reason) => error(ErrorKind::Unavailable, operation).with_context(reason),
             Self::Refused(error) => error,
         }
     }
@@ -134,7 +134,7 @@ impl Failure {
 
 impl Sidecar {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let unusable = |context: &str| error(ErrorKind::InvalidConfig, "configure").context(context);
+        let unusable = |context: &str| error(ErrorKind::InvalidConfig, "configure").with_context(context);
         let header = |token: &SecretString| {
             let mut value = HeaderValue::from_str(token.expose_secret())
                 .map_err(|_| unusable("the API token is no value of a header"))?;
@@ -168,8 +168,8 @@ impl Sidecar {
             return Err(Failure::Refused(Refusal::read(status, &body).into_error("start", 0, 0)));
         }
         serde_json::from_slice(&body).map_err(|cause| {
-            let unreadable = error(ErrorKind::Unexpected, "start").source(cause);
-            Failure::Refused(unreadable.context("what answers is no sidecar"))
+            let unreadable = error(ErrorKind::Unexpected, "start").with_source(cause);
+            Failure::Refused(unreadable.with_context("what answers is no sidecar"))
         })
     }
 
@@ -191,12 +191,12 @@ impl Sidecar {
         }
         if status == StatusCode::UNAUTHORIZED && !refusal.is_of_sidecar() {
             let context = "the sidecar's APP_API_TOKEN is not the app_token of this bridge";
-            return Ok(Reach::Unreached(error(ErrorKind::Unauthenticated, "start").context(context)));
+            return Ok(Reach::Unreached(error(ErrorKind::Unauthenticated, "start").with_context(context)));
         }
         let cause = refusal.into_error("start", 0, 0);
         let unreached = error(ErrorKind::Unavailable, "start");
         let context = format!("the sidecar does not reach us: {cause}");
-        Ok(Reach::Unreached(unreached.context(context).source(cause)))
+        Ok(Reach::Unreached(unreached.with_context(context).with_source(cause)))
     }
 
     /// Returns whether it has the API for calls: without it, no path of that is known.
@@ -288,7 +288,9 @@ fn client(keep_alive: Duration) -> Result<Client> {
         .pool_idle_timeout(keep_alive)
         .build();
     client.map_err(|cause| {
-        error(ErrorKind::InvalidConfig, "configure").context("there is no HTTP client").source(cause)
+        error(ErrorKind::InvalidConfig, "configure")
+            .with_context("there is no HTTP client")
+            .with_source(cause)
     })
 }
 

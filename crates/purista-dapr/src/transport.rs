@@ -98,14 +98,15 @@ impl Transport for DaprTransport {
         let has_topic = message.event_name.is_some() || self.config.all_messages_topic.is_some();
         if !has_topic && !message.message_type().is_info() {
             let context = "a message without the name of an event needs the topic for all messages";
-            return Err(error(ErrorKind::InvalidConfig, "emit").context(context));
+            return Err(error(ErrorKind::InvalidConfig, "emit").with_context(context));
         }
         connection.publish(&message, "emit", Some(publish.deadline)).await
     }
 
     async fn request(&self, command: Arc<Message>, deadline: Instant) -> Result<()> {
         let connection = self.live.connection()?;
-        let no_receiver = || error(ErrorKind::InvalidMessage, "invoke").context("a command without receiver");
+        let no_receiver =
+            || error(ErrorKind::InvalidMessage, "invoke").with_context("a command without receiver");
         let address = &command.receiver.as_ref().ok_or_else(no_receiver)?.address;
         let app_id = self.config.app_ids.find(address);
         let body = command.encode();
@@ -132,7 +133,8 @@ impl Transport for DaprTransport {
         let answer = self.answer(&command, sent, status, body).await;
         let response = answer.inspect_err(|error| note(&connection, error))?;
         if response.correlation_id != command.correlation_id {
-            let other = error(ErrorKind::InvalidMessage, "invoke").context("an answer to another command");
+            let other =
+                error(ErrorKind::InvalidMessage, "invoke").with_context("an answer to another command");
             note(&connection, &other);
             return Err(other);
         }
@@ -155,7 +157,7 @@ impl Transport for DaprTransport {
         let app_id = self.config.app_ids.find(&command.address);
         if app_id != connection.app_id {
             let context = format!("callers look for it at {app_id}, and this is {}", connection.app_id);
-            return Err(error(ErrorKind::InvalidConfig, "register").context(context));
+            return Err(error(ErrorKind::InvalidConfig, "register").with_context(context));
         }
         let served = Served::new(command.address.clone(), intake);
         connection.routes.serve(command_name(&command.address), Arc::clone(&served));
@@ -168,7 +170,7 @@ impl Transport for DaprTransport {
         intake: Intake<Self>,
     ) -> Result<DaprConsumer> {
         let connection = self.live.connection()?;
-        let fails = |context: String| Err(error(ErrorKind::InvalidConfig, "register").context(context));
+        let fails = |context: String| Err(error(ErrorKind::InvalidConfig, "register").with_context(context));
         if connection.component_type.is_none() {
             return fails(format!("the sidecar has no component {}", self.config.pubsub_name));
         }

@@ -183,7 +183,7 @@ impl Group {
         match timeout_at(deadline, Arc::clone(&self.room).acquire_owned()).await {
             Err(_) => {
                 return Err(
-                    Error::new(ErrorKind::Backpressure, "emit").context("a subscriber's queue is full")
+                    Error::new(ErrorKind::Backpressure, "emit").with_context("a subscriber's queue is full")
                 );
             }
             Ok(Err(_)) => return Ok(false),

@@ -70,7 +70,7 @@ impl HubConfig {
     pub(crate) fn validate(&self) -> Result<()> {
         if self.queue_capacity == 0 || self.dead_letter_capacity == 0 || self.max_payload == 0 {
             return Err(
-                Error::new(ErrorKind::InvalidConfig, "configure").context("a limit of the hub is zero")
+                Error::new(ErrorKind::InvalidConfig, "configure").with_context("a limit of the hub is zero")
             );
         }
         Ok(())
@@ -172,12 +172,13 @@ impl Hub {
         let message = Arc::new(self.decode(bytes)?);
         let deadline = Instant::now() + InvokeOptions::default().timeout;
         match message.message_type() {
-            MessageType::Command => match self.link_of(&message) {
-                Some(caller) => self.request(message, caller, deadline).await,
-                None => {
-                    Err(Error::new(ErrorKind::Unroutable, "inject").context("the sender is not attached"))
+            MessageType::Command => {
+                match self.link_of(&message) {
+                    Some(caller) => self.request(message, caller, deadline).await,
+                    None => Err(Error::new(ErrorKind::Unroutable, "inject")
+                        .with_context("the sender is not attached")),
                 }
-            },
+            }
             MessageType::CommandSuccessResponse | MessageType::CommandErrorResponse => {
                 if let Some(caller) = self.link_of_receiver(&message) {
                     caller.respond(Arc::clone(&message));
@@ -308,7 +309,7 @@ impl Hub {
         let mut letters = self.0.dead_letters.lock();
         if letters.len() >= self.0.config.dead_letter_capacity {
             return Err(
-                Error::new(ErrorKind::Backpressure, "dead letter").context("no room for dead letters")
+                Error::new(ErrorKind::Backpressure, "dead letter").with_context("no room for dead letters")
             );
         }
         letters.push_back(letter);

@@ -59,7 +59,7 @@ impl Routes {
         let subscriber = match self.subscribers.entry(key) {
             Entry::Occupied(known) if known.get().filter != *filter => {
                 return Err(Error::new(ErrorKind::TopologyMismatch, "register")
-                    .context("another instance of the subscriber has another filter"));
+                    .with_context("another instance of the subscriber has another filter"));
             }
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(vacant) => {

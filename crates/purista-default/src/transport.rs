@@ -52,7 +52,7 @@ impl Transport for InProcess {
         let id = link.instance_id().clone();
         if routes.bridges.contains_key(&id) {
             return Err(Error::new(ErrorKind::AlreadyRegistered, "start")
-                .context("another bridge on the hub has the same instance id"));
+                .with_context("another bridge on the hub has the same instance id"));
         }
         routes.bridges.insert(id, link.clone());
         *self.link.lock() = Some(link);

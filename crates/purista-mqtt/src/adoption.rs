@@ -104,14 +104,14 @@ impl Adoption {
                     Place::Before => {}
                 }
                 if !self.hand_over.give(publish, failed_attempts(publish)).await? {
-                    return Err(lost("adopt").context("no instance is there any more"));
+                    return Err(lost("adopt").with_context("no instance is there any more"));
                 }
                 arrival.client.ack(publish).await.map_err(|_| lost("adopt"))?;
             }
         }
         for copy in copies_in(&self.connection, &self.copies).await? {
             if !self.hand_over.give(&copy, failed_attempts(&copy)).await? {
-                return Err(lost("adopt").context("no instance is there any more"));
+                return Err(lost("adopt").with_context("no instance is there any more"));
             }
             forget(&self.connection, &String::from_utf8_lossy(&copy.topic)).await?;
         }

@@ -80,6 +80,6 @@ impl Connection {
         }
         let kind = ErrorKind::Unsupported(Capability::SharedSubscriptions);
         Err(error(kind, "start")
-            .context("shared subscriptions get nothing: is it the listener's mount_point?"))
+            .with_context("shared subscriptions get nothing: is it the listener's mount_point?"))
     }
 }

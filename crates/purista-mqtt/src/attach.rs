@@ -193,7 +193,7 @@ impl Attachment {
     pub(crate) async fn agree(&self) -> Result<()> {
         let Some(hand_over) = &self.hand_over else { return Ok(()) };
         match self.connection.ask(hand_over.presence.clone(), Some(&self.listens_to)).await? {
-            Some(false) => Err(error(ErrorKind::TopologyMismatch, "register").context(format!(
+            Some(false) => Err(error(ErrorKind::TopologyMismatch, "register").with_context(format!(
                 "another instance of {} has another filter or is not as durable; this one: {}",
                 self.subscriber, self.listens_to
             ))),
@@ -295,7 +295,7 @@ impl Attachment {
 }
 
 fn taken_over() -> Error {
-    error(ErrorKind::TopologyMismatch, "register").context(
+    error(ErrorKind::TopologyMismatch, "register").with_context(
         "another connection has the same client id: the broker gives one to all connections of a user \
          (use_username_as_clientid), or another bridge has the same instance id",
     )

@@ -60,11 +60,11 @@ impl Limits {
 }
 
 fn unsupported(capability: Capability, what: &str) -> Error {
-    error(ErrorKind::Unsupported(capability), "start").context(format!("the broker has no {what}"))
+    error(ErrorKind::Unsupported(capability), "start").with_context(format!("the broker has no {what}"))
 }
 
 fn mismatch(context: String) -> Error {
-    error(ErrorKind::TopologyMismatch, "start").context(context)
+    error(ErrorKind::TopologyMismatch, "start").with_context(context)
 }
 
 #[cfg(test)]

@@ -15,37 +15,37 @@ use crate::{polling::Cut, transport::NAME};
 
 /// Creates an error of this bridge.
 pub(crate) fn error(kind: ErrorKind, operation: &'static str) -> Error {
-    Error::new(kind, operation).bridge(NAME)
+    Error::new(kind, operation).with_bridge(NAME)
 }
 
 /// Says that the connection over which something was sent is lost.
 pub(crate) fn lost(operation: &'static str) -> Error {
-    error(ErrorKind::Unavailable, operation).context("the connection was lost")
+    error(ErrorKind::Unavailable, operation).with_context("the connection was lost")
 }
 
 /// Translates why a connection could not be made.
 pub(crate) fn from_connect(cause: ConnectionError, is_encrypted: bool, client_id: &str) -> Error {
     if let ConnectionError::ConnectionRefused(code) = cause {
         let context = format!("the broker answers {code:?} to the client {client_id}");
-        return error(refusal_of_client(code), "start").context(context).source(cause);
+        return error(refusal_of_client(code), "start").with_context(context).with_source(cause);
     }
     if all_causes(&cause).any(|cause| kind_of_io(cause) == Some(io::ErrorKind::Unsupported)) {
         return error(ErrorKind::TopologyMismatch, "start")
-            .context("the broker does not speak MQTT 5")
-            .source(cause);
+            .with_context("the broker does not speak MQTT 5")
+            .with_source(cause);
     }
     let is_tls = matches!(cause, ConnectionError::Tls(_)) || (is_encrypted && is_tls(&cause));
     match (is_tls, is_cut(&cause)) {
         // A broker that refuses our certificate says so, and closes at once: its word may be lost with that.
-        (false, true) if is_encrypted => error(ErrorKind::Tls, "start").source(cause),
+        (false, true) if is_encrypted => error(ErrorKind::Tls, "start").with_source(cause),
         (false, true) => error(ErrorKind::Unavailable, "start")
-            .context(
+            .with_context(
                 "the broker closes the connection without an answer: it may have too many (max_connections)",
             )
-            .source(cause),
+            .with_source(cause),
         (is_tls, _) => {
             let kind = if is_tls { ErrorKind::Tls } else { ErrorKind::Unavailable };
-            error(kind, "start").source(cause)
+            error(kind, "start").with_source(cause)
         }
     }
 }
@@ -128,7 +128,7 @@ pub(crate) fn refused(reason: PubAckReason, operation: &'static str) -> Error {
         | PubAckReason::UnspecifiedError
         | PubAckReason::ImplementationSpecificError => ErrorKind::Unexpected,
     };
-    error(kind, operation).context(format!("the broker answers {reason:?}"))
+    error(kind, operation).with_context(format!("the broker answers {reason:?}"))
 }
 
 /// Translates why the broker does not take a message, for a reason that MQTT does not have there. That of a packet which is
@@ -142,7 +142,7 @@ pub(crate) fn refused_oddly(reason: u8, operation: &'static str) -> Error {
         Ok(DisconnectReasonCode::QoSNotSupported) => ErrorKind::Unsupported(Capability::BrokerConfirm),
         _ => ErrorKind::Unexpected,
     };
-    error(kind, operation).context(format!("the broker answers {reason:#04x}"))
+    error(kind, operation).with_context(format!("the broker answers {reason:#04x}"))
 }
 
 /// Translates why the broker does not take a subscription.
@@ -162,7 +162,7 @@ pub(crate) fn not_subscribed(reason: SubscribeReasonCode) -> Error {
         | SubscribeReasonCode::Unspecified
         | SubscribeReasonCode::ImplementationSpecific => ErrorKind::Unexpected,
     };
-    error(kind, "register").context(format!("the broker answers {reason:?}"))
+    error(kind, "register").with_context(format!("the broker answers {reason:?}"))
 }
 
 /// Translates what the broker says to the end of a subscription.
@@ -176,7 +176,7 @@ pub(crate) fn unsubscribed(reason: UnsubAckReason) -> Result<()> {
             ErrorKind::Unexpected
         }
     };
-    Err(error(kind, "unregister").context(format!("the broker answers {reason:?}")))
+    Err(error(kind, "unregister").with_context(format!("the broker answers {reason:?}")))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ pub(crate) fn seconds(time: Duration) -> u32 {
 }
 
 fn invalid(cause: rumqttc::OptionError) -> Error {
-    error(ErrorKind::InvalidConfig, "start").source(cause)
+    error(ErrorKind::InvalidConfig, "start").with_source(cause)
 }
 
 /// Lets the client take up a session that another process left at the broker: nothing is published in these sessions, so
@@ -188,7 +188,7 @@ async fn tls(config: &Config) -> Result<Arc<ClientConfig>> {
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|cause| error(ErrorKind::Tls, "start").source(cause))?
+            .map_err(|cause| error(ErrorKind::Tls, "start").with_source(cause))?
             .with_root_certificates(authorities);
         Ok(match &client {
             Some((path, key)) => {
@@ -200,7 +200,7 @@ async fn tls(config: &Config) -> Result<Arc<ClientConfig>> {
             None => builder.with_no_client_auth(),
         })
     });
-    let config = read.await.map_err(|cause| error(ErrorKind::Unexpected, "start").source(cause))??;
+    let config = read.await.map_err(|cause| error(ErrorKind::Unexpected, "start").with_source(cause))??;
     Ok(Arc::new(config))
 }
 
@@ -210,7 +210,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 }
 
 fn unreadable(path: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-    error(ErrorKind::InvalidConfig, "start").context(format!("{}", path.display())).source(cause)
+    error(ErrorKind::InvalidConfig, "start").with_context(format!("{}", path.display())).with_source(cause)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Connection {
                 Err(Failed::Suspect { size }) => {
                     suspicions = if sent.elapsed() < SUDDEN { suspicions + 1 } else { 1 };
                     if suspicions == SUSPICIONS {
-                        return Err(session.blame(size).into_error(operation).context(NO_LIMIT));
+                        return Err(session.blame(size).into_error(operation).with_context(NO_LIMIT));
                     }
                     self.is_replaced(&session).await?;
                 }

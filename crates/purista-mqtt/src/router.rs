@@ -83,7 +83,7 @@ impl Inbox for Router {
             },
             None => {
                 let context = "it came without a subscription identifier, which tells who it is for";
-                self.0.link.malformed(&error(ErrorKind::InvalidMessage, "receive").context(context));
+                self.0.link.malformed(&error(ErrorKind::InvalidMessage, "receive").with_context(context));
             }
         }
     }

@@ -100,10 +100,12 @@ impl Failed {
             Self::Lost | Self::Suspect { .. } => lost(operation),
             Self::TooLarge { size, limit } => error(ErrorKind::payload_too_large(size, limit), operation),
             Self::KeepsNone => {
-                error(ErrorKind::Unsupported(Capability::DeadLetter), operation).context(NO_RETAINED)
+                error(ErrorKind::Unsupported(Capability::DeadLetter), operation).with_context(NO_RETAINED)
             }
             Self::Odd(reason) => refused_oddly(reason, operation),
-            Self::NotSent => error(ErrorKind::Unexpected, operation).context("the client does not send it"),
+            Self::NotSent => {
+                error(ErrorKind::Unexpected, operation).with_context("the client does not send it")
+            }
         }
     }
 }
@@ -129,9 +131,9 @@ impl Session {
         let (client, mut events) = AsyncClient::builder(options)
             .capacity(REQUEST_CAPACITY)
             .try_build()
-            .map_err(|cause| error(ErrorKind::InvalidConfig, "start").source(cause))?;
+            .map_err(|cause| error(ErrorKind::InvalidConfig, "start").with_source(cause))?;
         let answer = timeout(config.connection.connect_timeout, events.poll()).await;
-        let answer = answer.map_err(|_| error(ErrorKind::Unavailable, "start").context("no answer"))?;
+        let answer = answer.map_err(|_| error(ErrorKind::Unavailable, "start").with_context("no answer"))?;
         let failed = |cause| from_connect(cause, server.scheme().is_encrypted(), &spec.client_id);
         let connack = match answer.map_err(failed)? {
             Event::Incoming(Packet::ConnAck(connack)) => connack,
@@ -314,7 +316,7 @@ impl Session {
         let size = 32 + filters.iter().map(|filter| 3 + filter.len()).sum::<usize>();
         if size > self.limits.max_packet {
             let context = format!("the broker takes no filter of {size} bytes (max_packet_size)");
-            return Err(error(ErrorKind::TopologyMismatch, "register").context(context));
+            return Err(error(ErrorKind::TopologyMismatch, "register").with_context(context));
         }
         let filters = filters
             .iter()

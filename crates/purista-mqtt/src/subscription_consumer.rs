@@ -426,7 +426,7 @@ impl Task {
                 if given? {
                     self.forget(self.acknowledgement(arrival)).await;
                 } else if self.attachment.is_durable {
-                    return Err(lost("hand over").context("the other instance is gone"));
+                    return Err(lost("hand over").with_context("the other instance is gone"));
                 } else if let Some(slot) = self.intake.slot().await {
                     self.deliver(slot, arrival).await;
                 }

@@ -55,7 +55,7 @@ async fn know_all(client: &Client, config: &Config) -> Result<()> {
         return Ok(());
     }
     let mut pool = config.connection.servers.iter().map(address).collect::<Result<Vec<ServerAddr>>>()?;
-    let lost = |cause| error(ErrorKind::Unavailable, "start").source(cause);
+    let lost = |cause| error(ErrorKind::Unavailable, "start").with_source(cause);
     let known = client.server_pool().await.map_err(lost)?;
     let told: Vec<_> =
         known.into_iter().map(|server| server.addr).filter(|told| !pool.contains(told)).collect();
@@ -63,5 +63,5 @@ async fn know_all(client: &Client, config: &Config) -> Result<()> {
     client
         .set_server_pool(pool.as_slice())
         .await
-        .map_err(|cause| error(ErrorKind::Unavailable, "start").source(cause))
+        .map_err(|cause| error(ErrorKind::Unavailable, "start").with_source(cause))
 }

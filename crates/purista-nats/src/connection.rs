@@ -164,7 +164,7 @@ impl Connection {
         sent.map_err(|cause| {
             if cause.kind() == async_nats::PublishErrorKind::MaxPayloadExceeded {
                 let kind = ErrorKind::payload_too_large(size, self.max_message());
-                return error(kind, "send").source(cause);
+                return error(kind, "send").with_source(cause);
             }
             from_publish(cause, "send")
         })
@@ -202,10 +202,10 @@ impl Connection {
         match reply.received().await {
             Ok(_) => Ok(()),
             Err(NoReply::Lost) => {
-                Err(error(ErrorKind::Unavailable, "send").context("the inbox gets nothing"))
+                Err(error(ErrorKind::Unavailable, "send").with_context("the inbox gets nothing"))
             }
             Err(NoReply::Forbidden) => {
-                Err(error(ErrorKind::Forbidden, "send").context("publishing to the own inbox"))
+                Err(error(ErrorKind::Forbidden, "send").with_context("publishing to the own inbox"))
             }
         }
     }

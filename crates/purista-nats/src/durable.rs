@@ -161,7 +161,7 @@ impl DurableConsumer {
             }
         }
         let context = format!("the consumer {} is changed by somebody else all the time", self.name);
-        Err(error(ErrorKind::Unavailable, "register").context(context))
+        Err(error(ErrorKind::Unavailable, "register").with_context(context))
     }
 
     /// Changes it, unless somebody else was faster.

@@ -12,7 +12,7 @@ use crate::transport::NAME;
 
 /// Creates an error of this bridge.
 pub(crate) fn error(kind: ErrorKind, operation: &'static str) -> Error {
-    Error::new(kind, operation).bridge(NAME)
+    Error::new(kind, operation).with_bridge(NAME)
 }
 
 /// Translates why a connection could not be made.
@@ -31,13 +31,15 @@ pub(crate) fn from_connect(cause: async_nats::ConnectError, tls_required: bool) 
         | ConnectErrorKind::Io
         | ConnectErrorKind::MaxReconnects => ErrorKind::Unavailable,
     };
-    let Some(text) = said_by_server(&cause) else { return error(kind, "start").source(cause) };
+    let Some(text) = said_by_server(&cause) else { return error(kind, "start").with_source(cause) };
     let lower = text.to_ascii_lowercase();
     let kind = match kind {
         _ if lower.contains("tls required") => ErrorKind::Tls,
         _ if lower.contains("requires headers support") => {
             let error = error(ErrorKind::Unsupported(Capability::NoResponder), "start");
-            return error.context(format!("{text}; see no_header_support of the server")).source(cause);
+            return error
+                .with_context(format!("{text}; see no_header_support of the server"))
+                .with_source(cause);
         }
         _ if lower.contains("authentication expired") || lower.contains("authentication revoked") => {
             ErrorKind::Unauthenticated
@@ -47,9 +49,9 @@ pub(crate) fn from_connect(cause: async_nats::ConnectError, tls_required: bool) 
     let error = error(kind, "start");
     if lower.contains("connections exceeded") {
         let setting = "max_connections of the server, or conn of the account";
-        return error.context(format!("{text}; see {setting}")).source(cause);
+        return error.with_context(format!("{text}; see {setting}")).with_source(cause);
     }
-    error.context(text).source(cause)
+    error.with_context(text).with_source(cause)
 }
 
 /// Returns why the server does not take the connection, if it says so.
@@ -77,7 +79,7 @@ pub(crate) fn from_publish(cause: async_nats::PublishError, operation: &'static 
         Kind::InvalidSubject => ErrorKind::InvalidMessage,
         Kind::Send => ErrorKind::Unavailable,
     };
-    error(kind, operation).source(cause)
+    error(kind, operation).with_source(cause)
 }
 
 /// Reads what the server did not allow from its message.

@@ -78,14 +78,15 @@ impl Connection {
     ) -> Result<Result<T, jetstream::Error>> {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
         loop {
-            let not_now =
-                |text: &str| error(ErrorKind::Unavailable, "JetStream").context(format!("{request}: {text}"));
+            let not_now = |text: &str| {
+                error(ErrorKind::Unavailable, "JetStream").with_context(format!("{request}: {text}"))
+            };
             let not_now = match self.ask(request, body.clone(), until).await? {
                 Asked::Answer(message) => match serde_json::from_slice(&message.payload) {
                     Ok(Response::Ok(answer)) => return Ok(Ok(answer)),
                     Ok(Response::Err { error }) if is_not_now(&error) => not_now(&error.to_string()),
                     Ok(Response::Err { error }) => return Ok(Err(error)),
-                    Err(cause) => return Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
+                    Err(cause) => return Err(error(ErrorKind::Unexpected, "JetStream").with_source(cause)),
                 },
                 Asked::Nobody => not_now("nobody answers"),
                 Asked::Lost => not_now("no answer"),
@@ -108,7 +109,7 @@ impl Connection {
             Ok(Ok(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => Ok(Asked::Nobody),
             Ok(Ok(message)) => Ok(Asked::Answer(message)),
             Ok(Err(NoReply::Forbidden)) => {
-                Err(error(ErrorKind::Forbidden, "JetStream").context(format!("$JS.API.{request}")))
+                Err(error(ErrorKind::Forbidden, "JetStream").with_context(format!("$JS.API.{request}")))
             }
             Ok(Err(NoReply::Lost)) | Err(_) => Ok(Asked::Lost),
         }
@@ -136,9 +137,11 @@ impl Connection {
                     Ok(Response::Err { error }) if is_not_enabled(&error) => return Ok(false),
                     Ok(Response::Err { error }) if is_not_now(&error) => refused(&error, "start"),
                     Ok(Response::Err { error }) => return Err(refused(&error, "start")),
-                    Err(cause) => return Err(error(ErrorKind::Unexpected, "JetStream").source(cause)),
+                    Err(cause) => return Err(error(ErrorKind::Unexpected, "JetStream").with_source(cause)),
                 },
-                Asked::Lost => error(ErrorKind::Unavailable, "start").context("JetStream does not answer"),
+                Asked::Lost => {
+                    error(ErrorKind::Unavailable, "start").with_context("JetStream does not answer")
+                }
             };
             let pause = backoff.next_delay();
             if Instant::now() + pause >= until {
@@ -182,20 +185,20 @@ impl Connection {
                 Confirm::NotNow(refusal) => (refused(&refusal, "emit"), election.next_delay()),
                 Confirm::Again => {
                     let context = "the server did not acknowledge";
-                    (error(ErrorKind::Timeout, "emit").context(context), election.next_delay())
+                    (error(ErrorKind::Timeout, "emit").with_context(context), election.next_delay())
                 }
                 // It was deleted, it is the first one of its kind, or it has no leader.
                 Confirm::NoStream => match self.ensure_together(publication.stream, deadline).await {
                     Ok(()) => {
                         let context = "nobody takes messages for the stream";
-                        (error(ErrorKind::Unavailable, "emit").context(context), election.next_delay())
+                        (error(ErrorKind::Unavailable, "emit").with_context(context), election.next_delay())
                     }
                     Err(error) if error.kind().is_temporary() => (error, election.next_delay()),
                     Err(error) => return Err(error),
                 },
                 Confirm::Refused(refusal) if is_too_large(&refusal) => {
                     let kind = ErrorKind::payload_too_large(publication.payload.len(), self.max_message());
-                    return Err(error(kind, "emit").context(refusal.to_string()));
+                    return Err(error(kind, "emit").with_context(refusal.to_string()));
                 }
                 Confirm::Refused(refusal) => return Err(refused(&refusal, "emit")),
             };
@@ -210,7 +213,9 @@ impl Connection {
     /// Has all those who miss a stream at the same time ask for it once.
     async fn ensure_together(&self, stream: StreamKind, deadline: Instant) -> Result<()> {
         let Ok(mut ensured) = timeout_at(deadline, self.ensured.lock()).await else {
-            return Err(error(ErrorKind::Unavailable, "emit").context("nobody takes messages for the stream"));
+            return Err(
+                error(ErrorKind::Unavailable, "emit").with_context("nobody takes messages for the stream")
+            );
         };
         if ensured.is_some_and(|(known, at)| known == stream && at.elapsed() < ENSURED) {
             return Ok(());

@@ -108,7 +108,7 @@ fn cannot_be_changed(found: &Value) -> Option<&'static str> {
 }
 
 fn mismatch(context: String) -> purista_core::Error {
-    error(ErrorKind::TopologyMismatch, "register").context(context)
+    error(ErrorKind::TopologyMismatch, "register").with_context(context)
 }
 
 fn of(time: Duration) -> u64 {

@@ -74,8 +74,8 @@ pub(crate) async fn options(
         Credentials::NKey(seed) => options.nkey(seed.expose_secret().to_owned()),
         Credentials::File(path) => options.credentials_file(path).await.map_err(|cause| {
             error(ErrorKind::InvalidConfig, "start")
-                .context("the credentials file cannot be read")
-                .source(cause)
+                .with_context("the credentials file cannot be read")
+                .with_source(cause)
         })?,
     })
 }

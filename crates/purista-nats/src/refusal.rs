@@ -37,7 +37,7 @@ pub(crate) fn refused(refusal: &jetstream::Error, operation: &'static str) -> Er
         Some(setting) => format!("{refusal}; see {setting}"),
         None => refusal.to_string(),
     };
-    error(kind(refusal), operation).context(text)
+    error(kind(refusal), operation).with_context(text)
 }
 
 fn kind(refusal: &jetstream::Error) -> ErrorKind {

@@ -78,7 +78,7 @@ impl Connection {
                 }
                 if let Some(setting) = refused_subscription(&lower) {
                     let refusal = error(ErrorKind::Forbidden, "register");
-                    self.routes.refused_one(&refusal.context(format!("{text}; see {setting}")));
+                    self.routes.refused_one(&refusal.with_context(format!("{text}; see {setting}")));
                 }
                 false
             }

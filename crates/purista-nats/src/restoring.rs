@@ -122,5 +122,5 @@ impl Connection {
 }
 
 pub(crate) fn from_subscribe(cause: async_nats::SubscribeError) -> Error {
-    error(ErrorKind::Unavailable, "register").source(cause)
+    error(ErrorKind::Unavailable, "register").with_source(cause)
 }

@@ -67,7 +67,7 @@ async fn wait(queue: Arc<Semaphore>, deadline: Instant) -> Result<Turn> {
     match timeout_at(deadline, queue.acquire_owned()).await {
         Ok(Ok(turn)) => Ok(turn),
         Ok(Err(_)) | Err(_) => {
-            Err(error(ErrorKind::Backpressure, "emit").context("others wait for room in the stream"))
+            Err(error(ErrorKind::Backpressure, "emit").with_context("others wait for room in the stream"))
         }
     }
 }

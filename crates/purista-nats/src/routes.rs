@@ -159,7 +159,7 @@ impl Routes {
 
     /// Notes that the server refuses a subscription, or has ended it. Returns whether it was one that was just sent.
     pub(crate) fn refused(&self, subject: &str, queue_group: Option<&str>, text: &str) -> bool {
-        let refusal = error(ErrorKind::Forbidden, "register").context(text);
+        let refusal = error(ErrorKind::Forbidden, "register").with_context(text);
         let mut was_sent = false;
         for attempt in self.attempts.lock().iter().filter_map(Weak::upgrade) {
             if attempt.subject == subject && attempt.queue_group.as_deref() == queue_group {

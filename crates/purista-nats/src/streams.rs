@@ -177,7 +177,7 @@ async fn find_or_create(
     };
     connection.known_streams.lock().insert(name.clone());
     let typed = serde_json::from_value(found.clone())
-        .map_err(|cause| error(ErrorKind::Unexpected, "start").source(cause))?;
+        .map_err(|cause| error(ErrorKind::Unexpected, "start").with_source(cause))?;
     check(&wanted, &typed)?;
     let mut more = found.clone();
     let missing = missing_subjects(&wanted, &typed);
@@ -243,7 +243,7 @@ pub(crate) async fn check_commands(connection: &Connection, until: Instant) -> R
         if found.is_some_and(|found| found.get("no_ack") != Some(&Value::Bool(true))) {
             let context =
                 format!("the stream {name} acknowledges commands, which answers them: set its no_ack");
-            return Err(error(ErrorKind::TopologyMismatch, "start").context(context));
+            return Err(error(ErrorKind::TopologyMismatch, "start").with_context(context));
         }
         connection.keeps_commands.store(true, Ordering::Release);
     }
@@ -287,7 +287,7 @@ fn mismatch(name: &str, refusal: &jetstream::Error) -> purista_core::Error {
     let translated = refused(refusal, "start");
     // A store that is too small for the limits is no matter of time.
     let kind = if is_no_room(refusal) { ErrorKind::InvalidConfig } else { translated.kind() };
-    error(kind, "start").context(format!("the stream {name}: {translated}"))
+    error(kind, "start").with_context(format!("the stream {name}: {translated}"))
 }
 
 /// Checks what a stream's limits do not change.
@@ -304,7 +304,7 @@ fn check(wanted: &StreamConfig, found: &StreamConfig) -> Result<()> {
         None => Ok(()),
         Some((what, _)) => {
             let context = format!("the stream {} has another {what}", wanted.name);
-            Err(error(ErrorKind::TopologyMismatch, "start").context(context))
+            Err(error(ErrorKind::TopologyMismatch, "start").with_context(context))
         }
     }
 }

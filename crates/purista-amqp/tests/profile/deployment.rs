@@ -356,6 +356,6 @@ pub(crate) async fn cancel_consumer(
 /// Reads a location.
 pub(crate) fn at(location: &str) -> Result<AmqpDeployment> {
     let place = serde_json::from_str(location)
-        .map_err(|cause| Error::new(ErrorKind::InvalidConfig, "reach").source(cause))?;
+        .map_err(|cause| Error::new(ErrorKind::InvalidConfig, "reach").with_source(cause))?;
     Ok(AmqpDeployment::new(place, None, None))
 }

@@ -120,5 +120,5 @@ pub(crate) fn dead_letters(prefix: &str) -> String {
 }
 
 pub(crate) fn unavailable(cause: impl Display) -> Error {
-    Error::new(ErrorKind::Unavailable, "test").context(format!("{cause:#}"))
+    Error::new(ErrorKind::Unavailable, "test").with_context(format!("{cause:#}"))
 }

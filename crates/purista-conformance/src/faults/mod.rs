@@ -217,7 +217,7 @@ impl Profile for AnyWrong {
         let is_it = |fault: &&Fault| location.starts_with(&format!("{fault:?} "));
         match Fault::every().find(is_it) {
             Some(fault) => Wrong::new(Arc::clone(&self.0), *fault).reach(location).await,
-            None => Err(Error::new(ErrorKind::InvalidConfig, "reach").context("no such fault")),
+            None => Err(Error::new(ErrorKind::InvalidConfig, "reach").with_context("no such fault")),
         }
     }
 }

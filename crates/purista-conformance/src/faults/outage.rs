@@ -83,8 +83,8 @@ impl Outage {
             return Err(match (self.fault, refused.kind()) {
                 (Fault::WaitsForItsBroker, kind) if kind.is_temporary() => continue,
                 (Fault::HidesRefusedCertificates, ErrorKind::Tls)
-                | (Fault::HidesRefusedLogins, ErrorKind::Unauthenticated) => outage.source(refused),
-                (Fault::TellsSecrets, _) => refused.context(format!("with the password {SECRET}")),
+                | (Fault::HidesRefusedLogins, ErrorKind::Unauthenticated) => outage.with_source(refused),
+                (Fault::TellsSecrets, _) => refused.with_context(format!("with the password {SECRET}")),
                 _ => refused,
             });
         }

@@ -175,7 +175,7 @@ macro_rules! builder_start {
         }
 
         fn named(error: $crate::Error) -> $crate::Error {
-            error.bridge(<$transport as $crate::adapter::Transport>::NAME)
+            error.with_bridge(<$transport as $crate::adapter::Transport>::NAME)
         }
     };
     (@apply $variables:ident, $builder:ident, $variable:literal, $setter:ident) => {

@@ -78,7 +78,9 @@ impl Connectivity {
     /// Says that it was lost, and what was sent over it with it.
     #[must_use]
     pub fn lost(&self, operation: &'static str) -> Error {
-        Error::new(ErrorKind::Unavailable, operation).bridge(self.bridge).context("the connection was lost")
+        Error::new(ErrorKind::Unavailable, operation)
+            .with_bridge(self.bridge)
+            .with_context("the connection was lost")
     }
 
     /// Waits until it is up. Cancel safe.
@@ -93,7 +95,7 @@ impl Connectivity {
         let mut up = self.up.subscribe();
         tokio::select! {
             _up = up.wait_for(|up| *up) => Ok(()),
-            () = self.closing.cancelled() => Err(Error::new(ErrorKind::ShutDown, "send").bridge(self.bridge)),
+            () = self.closing.cancelled() => Err(Error::new(ErrorKind::ShutDown, "send").with_bridge(self.bridge)),
         }
     }
 

@@ -74,7 +74,7 @@ impl DeadLetter {
     /// [`InvalidMessage`](ErrorKind::InvalidMessage) if the text is no metadata.
     pub fn from_metadata(metadata: &str, original: Bytes) -> Result<Self> {
         let metadata: Metadata = serde_json::from_str(metadata)
-            .map_err(|error| Error::new(ErrorKind::InvalidMessage, "dead letter").source(error))?;
+            .map_err(|error| Error::new(ErrorKind::InvalidMessage, "dead letter").with_source(error))?;
         Ok(Self {
             original,
             message_id: metadata.message_id,

@@ -96,7 +96,7 @@ impl<T: Transport> Engine<T> {
     }
 
     pub(super) fn error(kind: ErrorKind, operation: &'static str) -> Error {
-        Error::new(kind, operation).bridge(T::NAME)
+        Error::new(kind, operation).with_bridge(T::NAME)
     }
 
     fn check_usable(&self, operation: &'static str) -> Result<()> {
@@ -130,7 +130,7 @@ impl<T: Transport> Engine<T> {
 
     async fn send_command(&self, command: &Arc<Message>, limit: CallLimit) -> Result<Arc<Message>> {
         let deadline = limit.until;
-        let mut call = self.shared.calls.begin(command).map_err(|error| error.bridge(T::NAME))?;
+        let mut call = self.shared.calls.begin(command).map_err(|error| error.with_bridge(T::NAME))?;
         self.shared.counters.invoked.increment();
         if limit.is_over() {
             self.shared.counters.timed_out.increment();
@@ -183,13 +183,13 @@ impl<T: Transport> EventBridge for Engine<T> {
     async fn emit_message(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
         self.check_usable("emit")?;
         demand_for("emit", options.must_route, Capability::MustRoute, &self.transport.capabilities())
-            .map_err(|error| error.bridge(T::NAME))?;
+            .map_err(|error| error.with_bridge(T::NAME))?;
         let deadline = Instant::now() + check_timeout(options.timeout)?;
         let message = Arc::new(draft.stamp(&self.shared.instance_id));
         self.check_limits(&message, "emit")?;
         let _waiting = self.emits.enter();
         if self.emits.count() > self.config.max_pending_emits {
-            return Err(Self::error(ErrorKind::Backpressure, "emit").context("too many emits wait"));
+            return Err(Self::error(ErrorKind::Backpressure, "emit").with_context("too many emits wait"));
         }
         let publish = Publish::new(deadline, options.must_route);
         tokio::select! {

@@ -11,7 +11,7 @@ use crate::{
 impl<T: Transport> Engine<T> {
     pub(super) async fn start_once(&self) -> Result<()> {
         if self.shared.state() == BridgeState::Created {
-            self.shared.home.settle("start").map_err(|error| error.bridge(T::NAME))?;
+            self.shared.home.settle("start").map_err(|error| error.with_bridge(T::NAME))?;
         }
         let started = self.change("start", async |engine: Arc<Self>| {
             if engine.shared.state() == BridgeState::Started {
@@ -85,7 +85,7 @@ impl<T: Transport> Engine<T> {
         }
         if self.shared.state() == BridgeState::Created {
             // Until the start, any runtime will do.
-            self.shared.home.settle(operation).map_err(|error| error.bridge(T::NAME))?;
+            self.shared.home.settle(operation).map_err(|error| error.with_bridge(T::NAME))?;
         }
         let task = self.shared.home.spawn(async move {
             let alone = async {
@@ -100,8 +100,8 @@ impl<T: Transport> Engine<T> {
         });
         task.await.unwrap_or_else(|error| match error.is_cancelled() {
             // Only the end of the runtime does that.
-            true => Err(shut_down().context("the runtime of the bridge is gone")),
-            false => Err(Self::error(ErrorKind::Unexpected, operation).source(error)),
+            true => Err(shut_down().with_context("the runtime of the bridge is gone")),
+            false => Err(Self::error(ErrorKind::Unexpected, operation).with_source(error)),
         })
     }
 

@@ -10,7 +10,7 @@ use crate::{
 impl<T: Transport> Engine<T> {
     /// Checks what is about to be sent.
     pub(super) fn check_limits(&self, message: &Message, operation: &'static str) -> Result<()> {
-        check_message(message, self.config.max_identity_len).map_err(|error| error.bridge(T::NAME))?;
+        check_message(message, self.config.max_identity_len).map_err(|error| error.with_bridge(T::NAME))?;
         let (size, limit) = (message.payload_len(), self.transport.capabilities().max_payload());
         if size > limit {
             return Err(Self::error(ErrorKind::payload_too_large(size, limit), operation));

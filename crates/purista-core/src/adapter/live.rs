@@ -37,7 +37,7 @@ impl<C: Deref<Target = Connectivity>> Live<C> {
     /// [`NotStarted`](ErrorKind::NotStarted) if it is not there.
     pub fn connection(&self) -> Result<Arc<C>> {
         let connection = self.connection.read().clone();
-        connection.ok_or_else(|| Error::new(ErrorKind::NotStarted, "send").bridge(self.bridge))
+        connection.ok_or_else(|| Error::new(ErrorKind::NotStarted, "send").with_bridge(self.bridge))
     }
 
     /// Takes the connection, to end it.

@@ -92,13 +92,12 @@ impl PendingCalls {
     pub fn begin<'a>(&'a self, command: &'a Message) -> Result<PendingCall<'a>> {
         let refused = |kind| Error::new(kind, "invoke");
         let (Some(correlation_id), Some(receiver)) = (&command.correlation_id, &command.receiver) else {
-            return Err(
-                refused(ErrorKind::InvalidMessage).context("a command needs receiver and correlation id")
-            );
+            return Err(refused(ErrorKind::InvalidMessage)
+                .with_context("a command needs receiver and correlation id"));
         };
         let inside = self.inside.enter().ok_or_else(|| refused(ErrorKind::ShutDown))?;
         if self.inside.count() > self.limit {
-            return Err(refused(ErrorKind::Backpressure).context("too many calls are pending"));
+            return Err(refused(ErrorKind::Backpressure).with_context("too many calls are pending"));
         }
         let (sender, answer) = oneshot::channel();
         let call = Call {
@@ -116,7 +115,7 @@ impl PendingCalls {
         match self.entry(&mut shard, hash, correlation_id) {
             Entry::Vacant(vacant) => vacant.insert(call),
             Entry::Occupied(_) => {
-                return Err(refused(ErrorKind::InvalidMessage).context("the correlation id is taken"));
+                return Err(refused(ErrorKind::InvalidMessage).with_context("the correlation id is taken"));
             }
         };
         drop(shard);
@@ -252,10 +251,10 @@ impl Call {
         }
         Some(if response.says_not_here() {
             let context = format!("instance {asked} is not there, or cannot be reached past others");
-            Error::new(ErrorKind::NoHandler, "invoke").context(context)
+            Error::new(ErrorKind::NoHandler, "invoke").with_context(context)
         } else {
             let context = format!("{asked} was asked, {answered} has answered");
-            Error::new(ErrorKind::OtherInstance, "invoke").context(context)
+            Error::new(ErrorKind::OtherInstance, "invoke").with_context(context)
         })
     }
 }

@@ -86,7 +86,7 @@ pub async fn keep_connected<C: Reconnect>(
                 }
                 // Such as a certificate on disk that cannot be read: somebody has to do something.
                 Ok(Err(error)) => throttle.log(|suppressed| {
-                    let cause = StdError::source(&error).map(ToString::to_string);
+                    let cause = error.source().map(ToString::to_string);
                     tracing::warn!(%error, cause, suppressed, "not connected again");
                 }),
                 Err(_) => tracing::debug!("a new connection could not be restored in time"),

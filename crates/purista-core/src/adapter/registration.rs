@@ -28,16 +28,20 @@ impl<T: Transport> Engine<T> {
         let given = self.transport.capabilities();
         let (shared, itself) = (Arc::clone(&self.shared), Weak::clone(&self.itself));
         let registered = Registered::new(endpoint, &given, shared, itself).map(Arc::new);
-        let registered = registered.map_err(|error| error.bridge(T::NAME))?;
+        let registered = registered.map_err(|error| error.with_bridge(T::NAME))?;
         let granted = registered.granted();
         if granted.durable && granted.sharing == Sharing::Broadcast && self.config.instance_id.is_none() {
             let error = Self::error(ErrorKind::InvalidConfig, "register");
-            return Err(error.context("a durable broadcast needs a bridge with a configured instance id"));
+            return Err(
+                error.with_context("a durable broadcast needs a bridge with a configured instance id")
+            );
         }
         let (address, added) = (key.1.clone(), Arc::clone(&registered));
         let live = self.change("register", async move |engine: Arc<Self>| {
             if engine.registrations.lock().contains_key(&key) {
-                return Err(Self::error(ErrorKind::AlreadyRegistered, "register").context(key.1.to_string()));
+                return Err(
+                    Self::error(ErrorKind::AlreadyRegistered, "register").with_context(key.1.to_string())
+                );
             }
             let live = engine.shared.state() == BridgeState::Started;
             demand_for("register", live, Capability::RegisterAfterStart, &given)?;
@@ -93,7 +97,7 @@ impl<T: Transport> Engine<T> {
     async fn unregister(&self, registered: &Arc<Registered<T>>) -> Result<()> {
         if self.shared.state() == BridgeState::ShutDown {
             return match self.shared.home.why_gone() {
-                Some(why) => Err(Self::error(ErrorKind::ShutDown, "unregister").context(why)),
+                Some(why) => Err(Self::error(ErrorKind::ShutDown, "unregister").with_context(why)),
                 None => Ok(()),
             };
         }
@@ -156,7 +160,7 @@ impl<T: Transport> RegistrationControl for Handle<T> {
             Some(engine) => engine.unregister(&self.registered).await,
             None if self.registered.shared.is_over() => Ok(()),
             None => Err(Engine::<T>::error(ErrorKind::ShutDown, "unregister")
-                .context("the bridge was dropped without a shutdown")),
+                .with_context("the bridge was dropped without a shutdown")),
         }
     }
 }

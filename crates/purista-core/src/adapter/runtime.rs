@@ -56,8 +56,9 @@ impl Home {
     /// Makes the runtime that this is called on the one of the bridge, as long as it is not started.
     pub(super) fn settle(&self, operation: &'static str) -> Result<()> {
         let here = Handle::try_current();
-        let here =
-            here.map_err(|error| Error::new(ErrorKind::Unexpected, operation).context(NONE).source(error))?;
+        let here = here.map_err(|error| {
+            Error::new(ErrorKind::Unexpected, operation).with_context(NONE).with_source(error)
+        })?;
         *self.runtime.write() = Some(here);
         Ok(())
     }
@@ -109,7 +110,7 @@ impl Shared {
     /// Adds why to the error of a bridge that can be used no more.
     pub(super) fn explain(&self, error: Error) -> Error {
         match self.home.why_gone() {
-            Some(why) if error.kind() == ErrorKind::ShutDown => error.context(why),
+            Some(why) if error.kind() == ErrorKind::ShutDown => error.with_context(why),
             _ => error,
         }
     }

@@ -44,7 +44,9 @@ impl Payload {
 
     fn checked(text: ByteString) -> Result<Self, Error> {
         if exceeds_depth(&text) {
-            return Err(Error::new(ErrorKind::InvalidMessage, "encode payload").context("nested too deep"));
+            return Err(
+                Error::new(ErrorKind::InvalidMessage, "encode payload").with_context("nested too deep")
+            );
         }
         Ok(Self(text))
     }
@@ -67,7 +69,7 @@ impl Payload {
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
         fit(&self.0).map_err(|misfit| {
             let context = format!("the payload does not fit the expected type: {misfit}");
-            Error::new(ErrorKind::InvalidMessage, "payload").context(context)
+            Error::new(ErrorKind::InvalidMessage, "payload").with_context(context)
         })
     }
 
@@ -91,7 +93,7 @@ impl Payload {
 }
 
 fn invalid(context: &'static str, source: serde_json::Error) -> Error {
-    Error::new(ErrorKind::InvalidMessage, "payload").context(context).source(source)
+    Error::new(ErrorKind::InvalidMessage, "payload").with_context(context).with_source(source)
 }
 
 /// Tells whether valid JSON text nests deeper than [`MAX_DEPTH`].

@@ -107,9 +107,10 @@ impl Message {
     /// [`ErrorKind::InvalidMessage`] if the bytes are no UTF-8, no JSON object, miss a field that the type of
     /// message needs, name one twice, or nest deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
     pub fn decode(bytes: impl Into<Bytes>) -> Result<Self, Error> {
-        let text = ByteString::try_from(bytes.into()).map_err(|error| invalid("not UTF-8").source(error))?;
+        let text =
+            ByteString::try_from(bytes.into()).map_err(|error| invalid("not UTF-8").with_source(error))?;
         let Object::<Wire<'_>>(wire) =
-            serde_json::from_str(&text).map_err(|error| invalid("not a message").source(error))?;
+            serde_json::from_str(&text).map_err(|error| invalid("not a message").with_source(error))?;
         wire.into_message(&text)
     }
 
@@ -176,7 +177,7 @@ impl Wire<'_> {
             MessageType::Command => {
                 let Object::<WireInput<'_>>(input) = match self.payload {
                     Some(raw) => serde_json::from_str(raw.get())
-                        .map_err(|error| invalid("a command's payload is no input").source(error))?,
+                        .map_err(|error| invalid("a command's payload is no input").with_source(error))?,
                     None => Object(WireInput { payload: None, parameter: None }),
                 };
                 Body::Command { payload: part(input.payload)?, parameter: part(input.parameter)? }
@@ -216,7 +217,7 @@ impl Wire<'_> {
 }
 
 fn invalid(context: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidMessage, "decode").context(context)
+    Error::new(ErrorKind::InvalidMessage, "decode").with_context(context)
 }
 
 /// Writes a JSON object field by field; payloads go in as the text they are.

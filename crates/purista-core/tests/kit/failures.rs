@@ -202,6 +202,30 @@ async fn only_handled_errors_tell_their_cause() {
     assert!(error.message().ends_with("expects: invalid type, expected a boolean"), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_service_is_passed_on_explicitly() {
+    let stock = Service::new("Stock", "1").command("take", |_ctx: Context, item: String| async move {
+        let refusal = HandledError::not_found(format!("no {item}")).with_data(&["hunter2"])?;
+        Err::<(), _>(refusal.into())
+    });
+    let service = Service::new("Shop", "1")
+        .command("order", |ctx: Context, item: String| async move {
+            Ok(ctx.invoke::<()>(("Stock", "1", "take"), &item).await?)
+        })
+        .command("ask", |ctx: Context, item: String| async move {
+            let taken = ctx.invoke::<()>(("Stock", "1", "take"), &item).await;
+            taken.map_err(InvokeError::pass_on)
+        });
+    let bridge = serving(stock).await;
+    bridge.serve([service]).await.unwrap();
+    let ordered = bridge.invoke::<()>(("Shop", "1", "order"), "tea").await.unwrap_err();
+    assert!(matches!(ordered, InvokeError::Unhandled(StatusCode::INTERNAL_SERVER_ERROR)), "{ordered:?}");
+    assert!(!format!("{ordered:?} {ordered}").contains("hunter2"));
+    let asked = bridge.invoke::<()>(("Shop", "1", "ask"), "tea").await.unwrap_err();
+    let expected = HandledError::not_found("no tea").with_data(&["hunter2"]).unwrap();
+    assert_eq!(asked.handled(), Some(&expected));
+}
+
 /// A handler of whole messages that returns nothing.
 struct Nothing;
 

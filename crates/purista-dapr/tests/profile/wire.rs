@@ -23,7 +23,7 @@ pub(crate) const ALL_MESSAGES: &str = "purista-messages";
 const DEAD_LETTERS: &str = "purista-dead-letter";
 
 pub(crate) fn unavailable(cause: impl Display) -> Error {
-    Error::new(ErrorKind::Unavailable, "test").context(format!("{cause:#}"))
+    Error::new(ErrorKind::Unavailable, "test").with_context(format!("{cause:#}"))
 }
 
 /// What a sidecar says of itself.

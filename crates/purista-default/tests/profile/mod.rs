@@ -25,7 +25,7 @@ impl Profile for DefaultProfile {
     }
 
     async fn reach(&self, _location: &str) -> Result<Arc<dyn Deployment>> {
-        Err(Error::new(ErrorKind::Unavailable, "reach").context("a hub lives within one process"))
+        Err(Error::new(ErrorKind::Unavailable, "reach").with_context("a hub lives within one process"))
     }
 }
 

@@ -325,6 +325,6 @@ pub(crate) async fn cancel_consumer(url: String, prefix: String, subscriber: Ser
 /// Reads a location.
 pub(crate) fn at(location: &str) -> Result<NatsDeployment> {
     let place = serde_json::from_str(location)
-        .map_err(|cause| Error::new(ErrorKind::InvalidConfig, "reach").source(cause))?;
+        .map_err(|cause| Error::new(ErrorKind::InvalidConfig, "reach").with_source(cause))?;
     Ok(NatsDeployment::new(place, None, None))
 }

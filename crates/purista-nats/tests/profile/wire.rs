@@ -42,5 +42,5 @@ pub(crate) fn stream(prefix: &str, what: &str) -> String {
 }
 
 pub(crate) fn unavailable(cause: impl Display) -> Error {
-    Error::new(ErrorKind::Unavailable, "test").context(format!("{cause:#}"))
+    Error::new(ErrorKind::Unavailable, "test").with_context(format!("{cause:#}"))
 }

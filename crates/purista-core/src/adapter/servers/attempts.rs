@@ -28,7 +28,7 @@ impl Attempts {
                 error.and_context(format!("none of {} servers can be used: this is of {server}", self.failed))
             }
             Some((_, error)) => error,
-            None => Error::new(ErrorKind::Unavailable, "start").context("there is no server"),
+            None => Error::new(ErrorKind::Unavailable, "start").with_context("there is no server"),
         }
     }
 }
@@ -59,7 +59,7 @@ mod tests {
         let list = ServerList::parse("amqp://ada:s3cret@one,amqp://two,amqp://[::1]:3", SCHEMES).unwrap();
         let mut attempts = Attempts::default();
         for (server, kind) in list.iter().zip(kinds) {
-            attempts.failed(server, Error::new(*kind, "start").bridge("amqp").context("why"));
+            attempts.failed(server, Error::new(*kind, "start").with_bridge("amqp").with_context("why"));
         }
         attempts.into_error().to_string()
     }
