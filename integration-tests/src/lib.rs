@@ -24,6 +24,7 @@ mod shared;
 mod shell;
 mod turns;
 pub mod urls;
+pub mod vault;
 mod witness;
 
 pub use certificates::{Certificates, PemFiles};

@@ -122,7 +122,7 @@ pub(crate) fn event_key(event_name: &str) -> String {
 
 /// Returns the routing key of responses to one instance.
 pub(crate) fn reply_key(instance_id: &Id) -> String {
-    instance_id.with_str(|id| bounded_name(&[id], MAX_NAME))
+    bounded_name(&[instance_id], MAX_NAME)
 }
 
 #[cfg(test)]

@@ -155,7 +155,15 @@ mod tests {
         let with_tls =
             || AmqpBridge::builder("amqps://host").client_certificate("certificate.pem", "key.pem");
         assert!(with_tls().root_certificates("ca.pem").external_credentials().build().is_ok());
+        let provider = || std::future::ready(Ok(purista_core::Credentials::user_and_password("ada", "pw")));
+        assert!(builder().credentials_provider(provider).build().is_ok());
         let broken = [
+            AmqpBridge::builder("amqp://ada:pw@host").credentials_provider(provider),
+            builder().credentials_provider(provider).user_and_password("ada", "pw"),
+            with_tls().credentials_provider(provider).external_credentials(),
+            AmqpBridge::builder("amqps://host?auth_mechanism=external")
+                .client_certificate("certificate.pem", "key.pem")
+                .credentials_provider(provider),
             AmqpBridge::builder("http://host"),
             builder().prefix(""),
             builder().connect_timeout(Duration::ZERO),

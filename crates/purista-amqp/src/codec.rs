@@ -67,7 +67,7 @@ pub(crate) fn properties(message: &Message, reply: &Reply, mut headers: FieldTab
 
 /// An id of a foreign peer can be longer than a property; nothing depends on the property then.
 fn short_id(id: &Id) -> Option<ShortString> {
-    id.with_str(|id| (id.len() <= MAX_SHORT_STRING).then(|| id.into()))
+    (id.len() <= MAX_SHORT_STRING).then(|| id.as_str().into())
 }
 
 /// Returns when a command's caller stops waiting, if it says so.

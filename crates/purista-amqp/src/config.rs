@@ -5,6 +5,7 @@ use purista_core::{
     adapter::{ConnectionConfig, Parameters, ServerList, ServerUrl, UrlScheme, UrlValue, UserInfo},
 };
 use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
 
 use crate::address::MAX_SHORT_STRING;
 
@@ -48,6 +49,8 @@ pub(crate) struct Config {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Credentials {
+    /// Nobody said who: the user that a new RabbitMQ has.
+    Guest,
     /// A user; without a password if a URL says none, for somebody else to complete.
     Login(UserInfo),
     /// The certificate that is shown says who it is.
@@ -55,7 +58,7 @@ pub(crate) enum Credentials {
 }
 
 /// The user that a new RabbitMQ has, which is also its password. It may connect from the host of the broker.
-const GUEST: &str = "guest";
+pub(crate) const GUEST: &str = "guest";
 
 impl Config {
     pub(crate) const SCHEMES: &[UrlScheme] =
@@ -122,7 +125,18 @@ impl Config {
                 "a virtual host has 1 to 255 bytes; `/` is %2F in a URL, or no path at all",
             ));
         }
+        self.connection.check_provider(!matches!(self.credentials, Credentials::Guest))?;
         self.credentials.validate(self.connection.tls.client_certificate.is_some())
+    }
+
+    /// Returns the credentials of a connection that has to be made until then.
+    pub(crate) async fn credentials(&self, until: Instant) -> Result<Credentials> {
+        let Some(provided) = self.connection.provided(until).await? else {
+            return Ok(self.credentials.clone());
+        };
+        let login = Credentials::Login(provided.into_login()?);
+        login.validate(false)?;
+        Ok(login)
     }
 }
 
@@ -140,7 +154,7 @@ impl Credentials {
             (Some("external"), Some(_)) => {
                 Err(Error::invalid_config("with auth_mechanism=external, the certificate names the user"))
             }
-            (None | Some("plain"), None) => Ok(Self::Login(UserInfo::new(GUEST, GUEST))),
+            (None | Some("plain"), None) => Ok(Self::Guest),
             (None | Some("plain"), Some(who)) => Ok(Self::Login(who.clone())),
             (Some(_), _) => Err(Error::invalid_config("the auth_mechanism in a URL is plain or external")),
         }
@@ -159,7 +173,7 @@ impl Credentials {
             Self::External if !has_certificate => {
                 Err(Error::invalid_config("external credentials need a client certificate"))
             }
-            Self::Login(_) | Self::External => Ok(()),
+            Self::Guest | Self::Login(_) | Self::External => Ok(()),
         }
     }
 }
@@ -184,11 +198,13 @@ mod tests {
     }
 
     fn login(servers: &str) -> (String, String) {
-        let Credentials::Login(UserInfo { user, password: Some(password), .. }) = config(servers).credentials
-        else {
-            panic!("{servers}")
-        };
-        (user, password.expose_secret().to_owned())
+        match config(servers).credentials {
+            Credentials::Guest => (GUEST.to_owned(), GUEST.to_owned()),
+            Credentials::Login(UserInfo { user, password: Some(password), .. }) => {
+                (user, password.expose_secret().to_owned())
+            }
+            other => panic!("{servers}: {other:?}"),
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 use lapin::{Connection, tcp::AsyncTcpStream};
 use parking_lot::Mutex;
 use purista_core::{ErrorKind, Id, Result, adapter::ServerUrl};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use crate::{
     config::Config,
@@ -23,6 +23,8 @@ pub(crate) async fn connect(
     instance_id: &Id,
     role: &str,
 ) -> Result<Connection> {
+    let until = config.connection.connects_until();
+    let credentials = config.credentials(until).await?;
     let tls = tls(config).await?;
     let runtime = lapin::runtime::default_runtime().map_err(|cause| from_connect(cause, false))?;
     let connected = async {
@@ -43,7 +45,7 @@ pub(crate) async fn connect(
             async move |_, _| {
                 once.lock().take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
             },
-            properties(config, instance_id, role),
+            properties(credentials, instance_id, role),
         )
         .await?;
         if let Some(hang_up) = hang_up {
@@ -51,7 +53,7 @@ pub(crate) async fn connect(
         }
         Ok(connected)
     };
-    match timeout(config.connection.connect_timeout, connected).await {
+    match timeout_at(until, connected).await {
         Ok(connected) => {
             connected.map_err(|cause: lapin::Error| from_connect(cause, server.scheme().is_encrypted()))
         }

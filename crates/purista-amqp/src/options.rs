@@ -16,7 +16,7 @@ use purista_core::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    config::{Config, Credentials},
+    config::{Config, Credentials, GUEST},
     error::error,
 };
 
@@ -39,13 +39,15 @@ pub(crate) fn uri(config: &Config, server: &ServerUrl) -> AMQPUri {
 }
 
 /// Makes the client's properties of our configuration.
-pub(crate) fn properties(config: &Config, instance_id: &Id, role: &str) -> ConnectionProperties {
+pub(crate) fn properties(credentials: Credentials, instance_id: &Id, role: &str) -> ConnectionProperties {
     let name = format!("{} {role}", instance_id.to_string().escape_debug());
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    match &config.credentials {
+    match credentials {
+        Credentials::Guest => properties.with_auth_provider(Plain(GUEST.to_owned(), GUEST.into())),
         // Nobody gets here without a password, and nothing is shown in its place.
-        Credentials::Login(login) => properties
-            .with_auth_provider(Plain(login.user.clone(), login.password.clone().unwrap_or_default())),
+        Credentials::Login(login) => {
+            properties.with_auth_provider(Plain(login.user, login.password.unwrap_or_default()))
+        }
         Credentials::External => properties.with_auth_provider(External),
     }
 }

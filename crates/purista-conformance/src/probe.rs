@@ -125,7 +125,7 @@ impl Collector {
     #[must_use]
     pub fn payloads(&self) -> Vec<String> {
         let text = |message: Arc<Message>| {
-            message.payload().map_or_else(String::new, |payload| payload.get().to_owned())
+            message.payload().map_or_else(String::new, |payload| payload.as_str().to_owned())
         };
         self.messages().into_iter().map(text).collect()
     }
@@ -152,7 +152,7 @@ impl Collector {
     ///
     /// If it did not come within the patience of a trial.
     pub async fn sentinel(&self, payload: &str) -> Result<()> {
-        let is_it = |seen: &Seen| seen.message.payload().is_some_and(|known| known.get() == payload);
+        let is_it = |seen: &Seen| seen.message.payload().is_some_and(|known| known.as_str() == payload);
         self.until(|seen| seen.iter().any(is_it))
             .await
             .map_err(|_| anyhow::anyhow!("the sentinel {payload} did not come; seen: {:?}", self.payloads()))

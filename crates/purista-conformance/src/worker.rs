@@ -115,7 +115,7 @@ impl Job {
         let in_hand = AtomicUsize::new(0);
         on_event(move |context| {
             let is_poison =
-                context.message().payload().is_some_and(|content| content.get() == quoted(POISON));
+                context.message().payload().is_some_and(|content| content.as_str() == quoted(POISON));
             let in_hand = in_hand.fetch_add(1, Ordering::SeqCst) + 1;
             async move {
                 match self {

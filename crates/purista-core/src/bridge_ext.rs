@@ -5,9 +5,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     bridge::{EventBridge, Registration},
     call::Call,
+    emission::Emission,
     error::{InvokeError, Result},
-    message::{CommandDraft, EventDraft, Message, Name, Payload, Receiver, ServiceAddress},
-    options::{EmitOptions, InvokeOptions},
+    message::{CommandDraft, EventDraft, Message, Name, Receiver, ServiceAddress},
+    options::InvokeOptions,
     service::Service,
 };
 
@@ -39,11 +40,16 @@ pub trait EventBridgeExt: EventBridge {
         self.call(receiver).invoke(input)
     }
 
+    /// Begins to emit an event, with a time limit or a tenant of its own.
+    fn event(&self, event_name: impl Into<Name>) -> Emission<'_, Self> {
+        Emission::new(self, EventDraft::event(ServiceAddress::client(), event_name))
+    }
+
     /// Emits an event and waits up to 5 s for the broker to take it over.
     ///
     /// # Errors
     ///
-    /// As [`EventBridge::emit_message`].
+    /// As [`Emission::emit`].
     ///
     /// # Cancel safety
     ///
@@ -53,9 +59,7 @@ pub trait EventBridgeExt: EventBridge {
         event_name: impl Into<Name> + Send,
         content: &(impl Serialize + Sync + ?Sized),
     ) -> impl Future<Output = Result<Arc<Message>>> + Send {
-        let draft = Payload::json(content)
-            .map(|content| EventDraft::event(ServiceAddress::client(), event_name).with_payload(content));
-        async move { self.emit_message(draft?, &EmitOptions::default()).await }
+        self.event(event_name).emit(content)
     }
 
     /// Registers all that the services offer, then starts the bridge if it is not started.

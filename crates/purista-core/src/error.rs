@@ -51,7 +51,7 @@ pub enum ErrorKind {
     Backpressure,
     /// The broker cannot be reached.
     Unavailable,
-    /// The broker refused the credentials.
+    /// The broker refused the credentials, or the provider of the credentials returned none.
     Unauthenticated,
     /// The broker does not allow these credentials to do this.
     Forbidden,
@@ -175,10 +175,10 @@ impl Error {
         self.with_context(context)
     }
 
-    /// Keeps the cause.
+    /// Keeps the cause: an error, or a text.
     #[must_use]
-    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.0.source = Some(Arc::new(source));
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bridge::EventBridge,
     call::Call,
+    emission::Emission,
     error::{Error, HandlerError, InvokeError},
     message::{CommandDraft, EventDraft, Message, Misfit, Name, Payload, Receiver, ServiceAddress, fit},
-    options::{EmitOptions, InvokeOptions},
+    options::InvokeOptions,
 };
 
 /// Serves a command.
@@ -195,11 +196,17 @@ impl Context {
         self.call(receiver).invoke(input).await
     }
 
-    /// Emits an event.
+    /// Begins to emit an event, with a time limit or a tenant of its own.
+    pub fn event(&self, event_name: impl Into<Name>) -> Emission<'_, dyn EventBridge> {
+        let draft = EventDraft::event(self.address(), event_name).caused_by(&self.message);
+        Emission::new(&*self.bridge, draft)
+    }
+
+    /// Emits an event and waits up to 5 s for the broker to take it over.
     ///
     /// # Errors
     ///
-    /// As [`EventBridge::emit_message`].
+    /// As [`Emission::emit`].
     ///
     /// # Cancel safety
     ///
@@ -209,10 +216,7 @@ impl Context {
         event_name: impl Into<Name> + Send,
         content: &(impl Serialize + Sync + ?Sized),
     ) -> Result<Arc<Message>, Error> {
-        let draft = EventDraft::event(self.address(), event_name)
-            .caused_by(&self.message)
-            .with_payload(Payload::json(content)?);
-        self.bridge.emit_message(draft, &EmitOptions::default()).await
+        self.event(event_name).emit(content).await
     }
 }
 
@@ -226,5 +230,5 @@ pub(crate) fn decode_or_null<T: DeserializeOwned>(payload: Option<&Payload>) -> 
 
 /// Decodes a payload, or tells where it does not fit; an absent one counts as `null`.
 pub(crate) fn fit_or_null<T: DeserializeOwned>(payload: Option<&Payload>) -> Result<T, Misfit> {
-    fit(payload.map_or("null", Payload::get))
+    fit(payload.map_or("null", Payload::as_str))
 }

@@ -47,12 +47,13 @@
 //! | for | see |
 //! |---|---|
 //! | declaring services | [`Service`], [`Context`], [`CommandOptions`], [`SubscriptionOptions`] |
-//! | calling and emitting | [`EventBridgeExt`], [`Call`], [`EventBridge`] with whole messages |
+//! | calling and emitting | [`EventBridgeExt`], [`Call`], [`Emission`], [`EventBridge`] with whole messages |
 //! | what holds on every broker | the contract of [`EventBridge`], [`Capabilities`] |
 //! | what can go wrong | [`Error`], [`InvokeError`], [`HandledError`], [`HandlerError`] |
 //! | subscribing by content | [`Filter`], and [`FilterIndex`] to find many at once |
 //! | the envelope | [`Message`], [`Payload`], [`TraceContext`] |
 //! | watching a bridge | [`Health`], [`BridgeEvents`], [`Stats`] |
+//! | authenticating with a broker | [`Credentials`] that a provider returns |
 //! | writing an adapter | [`adapter`], [`routing`] |
 //!
 //! Spans and logs go through `tracing` with OpenTelemetry's names for messaging, counters through the `metrics` facade.
@@ -63,6 +64,7 @@ mod bridge_ext;
 mod call;
 mod capability;
 mod causes;
+mod emission;
 mod error;
 mod events;
 mod forward;
@@ -81,10 +83,12 @@ mod stats;
 mod status;
 mod trace;
 
+pub use adapter::Credentials;
 pub use bridge::{EventBridge, Registration, RegistrationControl, ShutdownReport};
 pub use bridge_ext::EventBridgeExt;
 pub use call::Call;
 pub use capability::{Capabilities, Capability};
+pub use emission::Emission;
 pub use error::{Error, ErrorKind, HandledError, HandlerError, InvokeError, Result};
 pub use events::{BridgeEvent, BridgeEvents};
 pub use grant::{DEFAULT_CONCURRENCY, Granted, MAX_CONCURRENCY};

@@ -46,7 +46,23 @@ impl EmitOptions {
     }
 }
 
-/// How a command is invoked.
+/// How a command is invoked, where a whole draft is: [`Call`](crate::Call) sets the same for typed calls.
+///
+/// ```
+/// use purista_core::{CommandDraft, ErrorKind, EventBridge as _, InvokeOptions, ServiceAddress};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bridge = purista_default::DefaultEventBridge::builder().build()?;
+/// bridge.start().await?;
+/// let draft = CommandDraft::new(ServiceAddress::client(), ("User", "1", "signUp"));
+/// let options = InvokeOptions::default().with_timeout(Duration::from_secs(1));
+/// let error = bridge.invoke_command(draft, &options).await.unwrap_err();
+/// assert_eq!(error.bridge_kind(), Some(ErrorKind::NoHandler));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvokeOptions {
@@ -118,6 +134,15 @@ pub enum Sharing {
 /// each subscription in each bridge, and up to 64 MiB of them. Beyond that, each further one counts as a running handler
 /// ([`max_concurrency`](SubscriptionOptions::max_concurrency)) while it waits, so that fewer others are taken from the
 /// broker: when everything fails, the queue waits at the broker and uses no attempts up.
+///
+/// ```
+/// use purista_core::RetryPolicy;
+/// use std::time::Duration;
+///
+/// let policy = RetryPolicy::default().with_max_attempts(10).with_max_delay(Duration::from_secs(3));
+/// let delays: Vec<_> = (1..=4).map(|attempt| policy.delay_after(attempt).as_millis()).collect();
+/// assert_eq!(delays, [500, 1_000, 2_000, 3_000]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
@@ -206,6 +231,26 @@ macro_rules! consumer_setters {
 }
 
 /// How a command is served.
+///
+/// ```
+/// use purista_core::{CommandOptions, Context, EventBridge as _, EventBridgeExt as _, InvokeError, Service};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = CommandOptions::default().with_max_concurrency(4).with_handler_timeout(Duration::from_secs(2));
+/// let reports = Service::new("Report", "1").command_with("make", options, |_: Context, pages: u64| async move {
+///     tokio::time::sleep(Duration::from_secs(pages)).await;
+///     Ok(pages)
+/// });
+/// let bridge = purista_default::DefaultEventBridge::builder().build()?;
+/// bridge.serve([reports]).await?;
+/// assert_eq!(bridge.invoke::<u64>(("Report", "1", "make"), &1).await?, 1);
+/// let too_long = bridge.invoke::<u64>(("Report", "1", "make"), &60).await;
+/// assert!(matches!(too_long, Err(InvokeError::Unhandled(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommandOptions {
@@ -233,6 +278,32 @@ impl CommandOptions {
 }
 
 /// How a subscription is served.
+///
+/// An option that is set is met or refused; one that is not set means the best there is, and
+/// [`Registration::granted`](crate::Registration::granted) tells what that is.
+///
+/// ```
+/// use purista_core::{ErrorKind, EventBridge as _, EventBridgeExt as _, Filter, RetryPolicy, Service, Sharing};
+/// use purista_core::{Context, SubscriptionOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let service = |options: SubscriptionOptions| {
+///     let nothing = |_: Context, _: u64| async { Ok(()) };
+///     Service::new("Mail", "1").subscription_with("welcome", Filter::event("userRegistered"), options, nothing)
+/// };
+/// let bridge = purista_default::DefaultEventBridge::builder().build()?;
+/// let options = SubscriptionOptions::default().with_sharing(Sharing::Broadcast).with_retry(RetryPolicy::NEVER);
+/// let registrations = bridge.serve([service(options)]).await?;
+/// assert!(!registrations[0].granted().durable);
+/// registrations[0].unregister().await?;
+///
+/// // Nothing outlives the process here.
+/// let refused = bridge.serve([service(SubscriptionOptions::default().with_durable(true))]).await.unwrap_err();
+/// assert!(matches!(refused.kind(), ErrorKind::Unsupported(_)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriptionOptions {
@@ -304,6 +375,14 @@ impl Command {
 }
 
 /// A subscription to be registered: who subscribes, to what, and how it is served.
+///
+/// ```
+/// use purista_core::{Filter, Subscription, SubscriptionOptions};
+///
+/// let audit = Subscription::new(("Audit", "1", "all"), Filter::any().with_tenant_id("acme"))
+///     .with_options(SubscriptionOptions::default().with_max_concurrency(1));
+/// assert_eq!(audit.subscriber.service_target, "all");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Subscription {

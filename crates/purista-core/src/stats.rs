@@ -9,6 +9,19 @@ macro_rules! counters {
         /// Every delivery to a subscription ends in exactly one of `handled`, `dead_lettered`, `dropped`, `filtered` and
         /// `released`. The same counters are recorded through the `metrics` facade as
         /// `purista_<name>_total`, labelled with the bridge's name.
+        ///
+        /// ```
+        /// use purista_core::{EventBridge as _, EventBridgeExt as _};
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let bridge = purista_default::DefaultEventBridge::builder().build()?;
+        /// bridge.start().await?;
+        /// bridge.emit("happened", "content").await?;
+        /// assert_eq!((bridge.stats().emitted, bridge.stats().pending_calls), (1, 0));
+        /// # Ok(())
+        /// # }
+        /// ```
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {

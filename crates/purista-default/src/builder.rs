@@ -30,7 +30,7 @@ impl DefaultEventBridgeBuilder {
     /// [`InvalidConfig`](purista_core::ErrorKind::InvalidConfig) if it is another URL, if an option is not known, with the list
     /// of those that are, if its value is none, or if it is there twice.
     pub fn from_url(url: impl AsRef<str>) -> Result<Self> {
-        Self::default().with_url(url.as_ref()).map_err(|error| error.bridge(InProcess::NAME))
+        Self::default().with_url(url.as_ref()).map_err(|error| error.with_bridge(InProcess::NAME))
     }
 
     /// Starts with a URL as [`from_url`](Self::from_url) does, and with the setting of the environment, `PURISTA_INSTANCE_ID`.
@@ -41,7 +41,7 @@ impl DefaultEventBridgeBuilder {
     /// Those of [`from_url`](Self::from_url), or if the variable is not Unicode.
     pub fn from_url_and_variables(url: impl AsRef<str>, variables: &Variables) -> Result<Self> {
         let builder = variables.apply(Self::default(), "PURISTA_INSTANCE_ID", Self::instance_id)?;
-        builder.with_url(url.as_ref()).map_err(|error| error.bridge(InProcess::NAME))
+        builder.with_url(url.as_ref()).map_err(|error| error.with_bridge(InProcess::NAME))
     }
 
     fn with_url(self, url: &str) -> Result<Self> {

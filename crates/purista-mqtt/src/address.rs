@@ -114,7 +114,7 @@ impl Names {
 
     /// Returns where commands for one certain instance go that came to another one.
     pub(crate) fn command_member(&self, command: &ServiceAddress, instance_id: &Id) -> String {
-        let instance = instance_id.with_str(|id| bounded_name(&[id], MAX_NAME));
+        let instance = bounded_name(&[instance_id], MAX_NAME);
         self.topic_of("command_member", &[&name(command), &instance])
     }
 
@@ -204,21 +204,19 @@ impl Names {
         let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;
         let [service, version, target] =
             [service_name, service_version, service_target].map(|name| self.style.token(Some(name)));
-        let message = message_id.with_str(|id| bounded_name(&[id], MAX_NAME));
+        let message = bounded_name(&[message_id], MAX_NAME);
         self.topic_of("dead_letter", &[&service, &version, &target, &message])
     }
 
     /// Returns the client id of an instance.
     pub(crate) fn client(&self, instance_id: &Id) -> String {
-        instance_id.with_str(|id| bounded_name(&[&self.prefix, id], MAX_NAME))
+        bounded_name(&[&self.prefix, instance_id], MAX_NAME)
     }
 
     /// Returns the client id of a subscriber at an instance.
     pub(crate) fn subscriber_client(&self, subscriber: &ServiceAddress, instance_id: &Id) -> String {
         let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;
-        instance_id.with_str(|id| {
-            bounded_name(&[&self.prefix, service_name, service_version, service_target, id], MAX_NAME)
-        })
+        bounded_name(&[&self.prefix, service_name, service_version, service_target, instance_id], MAX_NAME)
     }
 
     /// It has fewer levels than a message's topic, so nobody's filter for messages matches it.

@@ -143,7 +143,11 @@ mod tests {
     fn what_cannot_be_is_refused() {
         let builder = || MqttBridge::builder("mqtt://host");
         assert!(builder().build().is_ok());
+        let provider = || std::future::ready(Ok(purista_core::Credentials::user_and_password("ada", "pw")));
+        assert!(builder().credentials_provider(provider).build().is_ok());
         let broken = [
+            MqttBridge::builder("mqtt://ada@host").credentials_provider(provider),
+            builder().credentials_provider(provider).user_and_password("ada", "pw"),
             MqttBridge::builder("http://host"),
             builder().prefix(""),
             builder().connect_timeout(Duration::ZERO),

@@ -88,7 +88,7 @@ pub(crate) fn event() -> Headers {
 pub(crate) fn command(command: &Message, deadline: Instant) -> Headers {
     let correlation_id = command.correlation_id.as_ref();
     let mut properties = PublishProperties {
-        correlation_data: correlation_id.map(|id| id.with_str(|id| Bytes::copy_from_slice(id.as_bytes()))),
+        correlation_data: correlation_id.map(|id| Bytes::copy_from_slice(id.as_bytes())),
         ..properties(Duration::ZERO)
     };
     limit(&mut properties, deadline);

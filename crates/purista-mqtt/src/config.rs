@@ -6,6 +6,7 @@ use purista_core::{
 };
 use rumqttc::Broker;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
 
 use crate::{
     address::{Names, Shares},
@@ -94,7 +95,20 @@ impl Config {
             ));
         }
         Names::new(&self.connection.prefix, &self.shares)?;
+        self.connection.check_provider(self.credentials.is_some())?;
         self.credentials.as_ref().map_or(Ok(()), check_login)
+    }
+}
+
+impl Config {
+    /// Returns who makes a connection that has to be made until then.
+    pub(crate) async fn login(&self, until: Instant) -> Result<Option<UserInfo>> {
+        let Some(provided) = self.connection.provided(until).await? else {
+            return Ok(self.credentials.clone());
+        };
+        let login = provided.into_login()?;
+        check_login(&login)?;
+        Ok(Some(login))
     }
 }
 

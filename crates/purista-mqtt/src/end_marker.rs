@@ -24,7 +24,7 @@ impl EndMarker {
     /// Has it come on a topic that belongs to the session alone.
     pub(crate) async fn send(session: &Session, topic: &str, operation: &'static str) -> Result<Self> {
         let topic = topic.to_owned();
-        let id = Id::random().with_str(|id| Bytes::copy_from_slice(id.as_bytes()));
+        let id = Bytes::copy_from_slice(Id::random().as_bytes());
         session.subscribe(std::slice::from_ref(&topic), None).await?;
         session.publish_once(topic.clone(), id.clone(), marker(), operation).await?;
         Ok(Self { topic, id })

@@ -51,6 +51,7 @@ pub(crate) struct SessionSpec {
 pub(crate) async fn options(
     config: &Config,
     server: &ServerUrl,
+    login: Option<UserInfo>,
     spec: &SessionSpec,
     odd_reasons: &OddReasons,
 ) -> Result<MqttOptions> {
@@ -65,13 +66,13 @@ pub(crate) async fn options(
     } else {
         MqttOptions::new(client_id, Broker::tcp(server.host(), server.port()))
     };
-    match &config.credentials {
+    match login {
         None => {}
         Some(UserInfo { user, password: None, .. }) => {
-            options.set_username(user.clone());
+            options.set_username(user);
         }
         Some(UserInfo { user, password: Some(password), .. }) => {
-            options.set_credentials(user.clone(), password.expose_secret().to_owned());
+            options.set_credentials(user, password.expose_secret().to_owned());
         }
     }
     let mut properties = ConnectProperties::new();

@@ -11,7 +11,10 @@ use rumqttc::{
     PublishNoticeError, PublishResult, QoS, RetainForwardRule, SubscribeFilterInput, SubscribeProperties,
     SubscribeReasonCode,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{timeout, timeout_at},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -127,12 +130,14 @@ impl Session {
         inbox: impl Inbox,
     ) -> Result<Self> {
         let odd_reasons = OddReasons::default();
-        let options = options(config, server, spec, &odd_reasons).await?;
+        let until = config.connection.connects_until();
+        let login = config.login(until).await?;
+        let options = options(config, server, login, spec, &odd_reasons).await?;
         let (client, mut events) = AsyncClient::builder(options)
             .capacity(REQUEST_CAPACITY)
             .try_build()
             .map_err(|cause| error(ErrorKind::InvalidConfig, "start").with_source(cause))?;
-        let answer = timeout(config.connection.connect_timeout, events.poll()).await;
+        let answer = timeout_at(until, events.poll()).await;
         let answer = answer.map_err(|_| error(ErrorKind::Unavailable, "start").with_context("no answer"))?;
         let failed = |cause| from_connect(cause, server.scheme().is_encrypted(), &spec.client_id);
         let connack = match answer.map_err(failed)? {

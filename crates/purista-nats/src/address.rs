@@ -86,7 +86,7 @@ impl Names {
 
     /// Returns where commands for one certain instance go that came to another one.
     pub(crate) fn command_member(&self, command: &ServiceAddress, instance_id: &Id) -> String {
-        let instance = instance_id.with_str(|id| bounded_name(&[id], MAX_NAME));
+        let instance = bounded_name(&[instance_id], MAX_NAME);
         format!("{}.{instance}", self.command_members(command))
     }
 

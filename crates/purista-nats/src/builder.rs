@@ -186,7 +186,14 @@ mod tests {
         let builder = || NatsBridge::builder("host");
         assert!(builder().build().is_ok());
         assert!(builder().root_certificates("ca.pem").require_tls().build().is_ok());
+        let provider = || std::future::ready(Ok(purista_core::Credentials::user_and_password("ada", "pw")));
+        assert!(builder().credentials_provider(provider).build().is_ok());
         let broken = [
+            NatsBridge::builder("nats://ada:pw@host").credentials_provider(provider),
+            builder().credentials_provider(provider).user_and_password("ada", "pw"),
+            builder().credentials_provider(provider).token("pw"),
+            builder().nkey("seed").credentials_provider(provider),
+            builder().credentials_provider(provider).credentials_file("ada.creds"),
             NatsBridge::builder("http://host"),
             builder().root_certificates("ca.pem"),
             builder().client_certificate("certificate.pem", "key.pem"),

@@ -219,6 +219,7 @@ impl Config {
         if matches!(&self.credentials, Credentials::Token(token) if token.expose_secret().is_empty()) {
             return Err(Error::invalid_config("the token is empty"));
         }
+        self.connection.check_provider(!matches!(self.credentials, Credentials::None))?;
         Names::new(&self.connection.prefix, self.empty_part.as_deref())?;
         self.jetstream.as_ref().map_or(Ok(()), JetStreamConfig::validate)
     }

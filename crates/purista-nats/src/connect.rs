@@ -13,6 +13,7 @@ use crate::{
     config::{Config, address},
     error::{error, from_connect},
     options::{options, reconnect_delay},
+    provided::Provided,
     replies::Replies,
 };
 
@@ -31,14 +32,19 @@ pub(crate) async fn connect(
     let mut failed = Vec::<(usize, &ServerUrl, Error)>::new();
     for (place, server) in servers {
         let delay = reconnect_delay(config, Arc::clone(was_connected), closing.clone());
-        let options =
-            options(config, link, events.clone(), Arc::clone(replies)).await?.reconnect_delay_callback(delay);
+        let provided = Arc::new(Provided::default());
+        let options = options(config, link, events.clone(), Arc::clone(replies), &provided).await?;
+        let options = options.reconnect_delay_callback(delay);
         match options.connect(address(server)?).await {
             Ok(client) => {
                 know_all(&client, config).await?;
                 return Ok(client);
             }
-            Err(cause) => failed.push((place, server, from_connect(cause, config.connection.is_encrypted()))),
+            Err(cause) => {
+                let none = provided.failure();
+                let error = none.unwrap_or_else(|| from_connect(cause, config.connection.is_encrypted()));
+                failed.push((place, server, error));
+            }
         }
     }
     failed.sort_by_key(|(place, ..)| *place);

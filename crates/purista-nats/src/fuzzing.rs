@@ -107,7 +107,7 @@ pub fn names_of(prefix: &str, address: &ServiceAddress) -> Vec<String> {
 
 /// Returns the names that are another one for another instance of a subscriber.
 pub fn names_at(prefix: &str, address: &ServiceAddress, instance_id: &Id) -> Vec<String> {
-    let of_instance = instance_id.with_str(|id| consumer_name(address, Some(id)));
+    let of_instance = consumer_name(address, Some(instance_id.as_str()));
     vec![of_instance, Names::standard(prefix).command_member(address, instance_id)]
 }
 

@@ -21,6 +21,7 @@ mod leased;
 mod limits;
 mod merge;
 mod options;
+mod provided;
 mod pull_consumer;
 mod pull_deliveries;
 mod pull_requests;

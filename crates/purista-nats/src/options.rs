@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, Credentials},
     error::{Violation, error, violation},
+    provided::Provided,
     replies::Replies,
     supervisor::text,
 };
@@ -31,9 +32,11 @@ pub(crate) async fn options(
     link: &Link,
     events: mpsc::Sender<Event>,
     replies: Arc<Replies>,
+    provided: &Arc<Provided>,
 ) -> Result<ConnectOptions> {
     let name = link.instance_id().to_string();
-    let mut options = ConnectOptions::new()
+    let mut options = provided
+        .options(config, link)
         // A name with control characters would break the handshake's log lines at the server.
         .name(name.escape_debug().to_string())
         .connection_timeout(config.connection.connect_timeout)

@@ -11,12 +11,12 @@ pub use run::{DRAIN_TIME, RunReport, end_signal, run, run_until};
 #[doc(inline)]
 pub use purista_core::{
     Acknowledge, Body, BridgeEvent, BridgeEvents, BridgeState, Call, Capabilities, Capability, Command,
-    CommandDraft, CommandHandler, CommandOptions, Context, DEFAULT_CONCURRENCY, EmitOptions, Error,
-    ErrorKind, ErrorPayload, EventBridge, EventBridgeExt, EventDraft, Filter, FilterIndex, Granted,
-    HandledError, HandlerError, Health, Id, InvokeError, InvokeOptions, MAX_CONCURRENCY, MAX_DEPTH,
-    MAX_TIMEOUT, Message, MessageType, Name, PartyFilter, Payload, Receiver, Registration, Result,
-    RetryPolicy, Sender, Service, ServiceAddress, Sharing, ShutdownReport, Stats, StatusCode, Subscription,
-    SubscriptionHandler, SubscriptionOptions, TraceContext,
+    CommandDraft, CommandHandler, CommandOptions, Context, Credentials, DEFAULT_CONCURRENCY, Emission,
+    EmitOptions, Error, ErrorKind, ErrorPayload, EventBridge, EventBridgeExt, EventDraft, Filter,
+    FilterIndex, Granted, HandledError, HandlerError, Health, Id, InvokeError, InvokeOptions,
+    MAX_CONCURRENCY, MAX_DEPTH, MAX_TIMEOUT, Message, MessageType, Name, PartyFilter, Payload, Receiver,
+    Registration, Result, RetryPolicy, Sender, Service, ServiceAddress, Sharing, ShutdownReport, Stats,
+    StatusCode, Subscription, SubscriptionHandler, SubscriptionOptions, TraceContext,
 };
 
 /// The bridge for RabbitMQ, to configure it in code.

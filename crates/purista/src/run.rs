@@ -192,8 +192,8 @@ impl Signals {
     fn listen() -> Result<Self> {
         let error = || Error::new(ErrorKind::Unexpected, "listen to signals");
         // Without a runtime, tokio panics.
-        let _runtime = Handle::try_current().map_err(|cause| error().source(cause))?;
-        Self::open().map_err(|cause| error().source(cause))
+        let _runtime = Handle::try_current().map_err(|cause| error().with_source(cause))?;
+        Self::open().map_err(|cause| error().with_source(cause))
     }
 }
 

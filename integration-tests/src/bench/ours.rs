@@ -21,7 +21,7 @@ use super::{
 ///
 /// None.
 pub fn payload() -> anyhow::Result<Bytes> {
-    Ok(Bytes::copy_from_slice(json()?.get().as_bytes()))
+    Ok(Bytes::copy_from_slice(json()?.as_str().as_bytes()))
 }
 
 fn json() -> anyhow::Result<Payload> {

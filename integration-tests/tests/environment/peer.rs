@@ -38,7 +38,7 @@ impl Peer {
         let draft = draft.with_payload(Payload::json(input)?);
         let options = InvokeOptions::default().with_timeout(limit);
         let answer = self.0.invoke_command(draft, &options).await?;
-        Ok(serde_json::from_str(answer.payload().context("an answer without payload")?.get())?)
+        Ok(serde_json::from_str(answer.payload().context("an answer without payload")?.as_str())?)
     }
 
     /// Calls the worker until it answers.

@@ -162,5 +162,5 @@ fn report(bridge: &dyn EventBridge, attempts: u32, keeps_dead_letters: bool) -> 
 
 /// Reads what a payload holds, for handlers that count.
 pub(crate) fn number(payload: &Payload) -> u32 {
-    payload.get().parse().unwrap_or(u32::MAX)
+    payload.as_str().parse().unwrap_or(u32::MAX)
 }

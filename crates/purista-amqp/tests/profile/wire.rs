@@ -30,7 +30,7 @@ pub(crate) fn native(prefix: &str, message: &Message) -> Route {
             receiver.map(|receiver| command_key(&receiver.address, instance)).unwrap_or_default(),
         ),
         MessageType::CommandSuccessResponse | MessageType::CommandErrorResponse => {
-            ("responses", instance.map(|id| bounded_name(&[&id.to_string()], 140)).unwrap_or_default())
+            ("responses", instance.map(|id| bounded_name(&[id], 140)).unwrap_or_default())
         }
         _ => ("events", event.clone().unwrap_or_default()),
     };
@@ -112,7 +112,7 @@ pub(crate) fn queues_of(prefix: &str, is_typescript: bool, address: &ServiceAddr
 }
 
 pub(crate) fn reply_queue_of(prefix: &str, instance_id: &Id) -> String {
-    format!("{prefix}.reply.{}.", bounded_name(&[&instance_id.to_string()], 140))
+    format!("{prefix}.reply.{}.", bounded_name(&[instance_id], 140))
 }
 
 pub(crate) fn dead_letters(prefix: &str) -> String {

@@ -1,9 +1,15 @@
 //! Whom the broker lets in. Encryption and permissions are proved by the conformance suite.
 
-use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
-use purista_core::{ErrorKind, EventBridge as _, EventBridgeExt as _};
+use std::{
+    future::{pending, ready},
+    time::Duration,
+};
 
-use crate::support::{PATIENCE, Place, echo, serve, started};
+use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
+use purista_core::{Credentials, ErrorKind, EventBridge as _, EventBridgeExt as _};
+use purista_integration_tests::vault::Vault;
+
+use crate::support::{PATIENCE, Place, echo, eventually, serve, started};
 
 const SECRET: &str = "s3cret p@ss:word/%";
 
@@ -64,4 +70,60 @@ async fn names_of_virtual_hosts_may_have_any_letters() {
     place.server.management().create_vhost(&vhost).await.unwrap();
     works(place.builder().vhost(&vhost)).await;
     works(AmqpBridge::builder(place.server.url_of(&vhost))).await;
+}
+
+/// Begins to configure a bridge by a URL that says nothing of who it is.
+fn without_user(place: &Place) -> AmqpBridgeBuilder {
+    AmqpBridge::builder(format!("amqp://{}/{}", place.server.address(), place.vhost))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_asked_again_when_the_password_is_replaced() {
+    let (place, user) = with_user().await;
+    let management = place.server.management();
+    let vault = Vault::new(&user, SECRET);
+    let bridge = started(without_user(&place).credentials_provider(vault.provider())).await;
+    serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
+    vault.seal("the vault is sealed");
+    management.put_user(&user, "another s3cret").await.unwrap();
+    eventually("connections are closed", async || {
+        management.close_connections(&place.vhost).await.unwrap() > 0
+    })
+    .await;
+    eventually("health tells why", async || {
+        let health = bridge.health();
+        !health.connected && health.reason.is_some_and(|reason| reason.contains("the vault is sealed"))
+    })
+    .await;
+    vault.replace("another s3cret");
+    eventually("all is well again", async || bridge.health().is_healthy()).await;
+    assert_eq!(bridge.health().reason, None);
+    let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
+    assert_eq!(greeting, "hello");
+    assert!(!format!("{bridge:?}").contains("s3cret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_gives_nothing_is_a_failed_connect() {
+    let (place, user) = with_user().await;
+    let sealed = || ready(Err("the vault is sealed".into()));
+    let hangs = || pending();
+    let wrong = move || ready(Ok(Credentials::user_and_password(&user, "s3cret of another")));
+    let builder = || without_user(&place).connect_timeout(Duration::from_secs(1));
+    let told = async |builder: AmqpBridgeBuilder| {
+        let bridge = builder.build().unwrap();
+        let error = bridge.start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
+        assert!(!format!("{error:?} {bridge:?}").contains("s3cret"), "{error:?}");
+        error.to_string()
+    };
+    let failed = told(builder().credentials_provider(sealed)).await;
+    assert!(failed.contains("the credentials provider failed") && failed.contains("vault"), "{failed}");
+    let late = told(builder().credentials_provider(hangs)).await;
+    assert!(late.contains("the credentials provider returned nothing in time"), "{late}");
+    told(without_user(&place).credentials_provider(wrong)).await;
+    let token = || ready(Ok(Credentials::token("s3cret")));
+    let refused =
+        without_user(&place).credentials_provider(token).build().unwrap().start().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidConfig, "{refused:?}");
 }

@@ -52,7 +52,7 @@ fn failing(collector: &Arc<Collector>, fails: fn(u32, &Message) -> bool) -> Arc<
 }
 
 fn is_poison(message: &Message) -> bool {
-    message.payload().is_some_and(|payload| payload.get() == "\"poison\"")
+    message.payload().is_some_and(|payload| payload.as_str() == "\"poison\"")
 }
 
 /// Registers a subscription that must be refused for the first of these capabilities that is not claimed, and looks that

@@ -130,7 +130,10 @@ async fn streams_are_known(stage: Stage) -> Outcome {
         seen.at_least(1).await?;
         let message = seen.messages().remove(0);
         ensure!(message.message_type() == MessageType::Stream, "{message:?}");
-        ensure!(message.payload().is_some_and(|payload| payload.get().contains("\"text\"")), "{message:?}");
+        ensure!(
+            message.payload().is_some_and(|payload| payload.as_str().contains("\"text\"")),
+            "{message:?}"
+        );
     }
     eventually("the frame is counted apart", || async { Ok(service.stats().stream_frames == 1) }).await?;
     let malformed = service.stats().malformed + watching.stats().malformed;

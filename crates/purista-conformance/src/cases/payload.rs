@@ -234,7 +234,7 @@ async fn deep_nesting_is_refused(stage: Stage) -> Outcome {
         let answer = bridge.invoke_command(draft, &InvokeOptions::default()).await?;
         ensure!(answer.payload() == Some(&deepest), "the deepest was answered {answer:?}");
         for foreign in [&event, &call] {
-            stage.deployment().inject(with_payload(foreign, deepest.get())?).await?;
+            stage.deployment().inject(with_payload(foreign, deepest.as_str())?).await?;
         }
         watch.at_least(2).await?;
         commands.at_least(2).await?;
@@ -250,7 +250,7 @@ async fn deep_nesting_is_refused(stage: Stage) -> Outcome {
         stage.emit(&*bridge, "nested", &"sentinel").await?;
         watch.sentinel("\"sentinel\"").await?;
         stage.invoke(&*bridge, "command", &"sentinel").await?;
-        let expected = [deepest.get(), deepest.get(), "\"sentinel\""];
+        let expected = [deepest.as_str(), deepest.as_str(), "\"sentinel\""];
         for seen in [&watch, &commands] {
             ensure!(seen.payloads() == expected, "{} came", seen.count());
             seen.clear();

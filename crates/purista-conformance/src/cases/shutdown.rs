@@ -155,7 +155,7 @@ async fn pending_calls_end(stage: Stage) -> Outcome {
     ensure!(caller.health().state == BridgeState::Draining, "{:?}", caller.health());
     latch.let_through(1);
     let response = call.await?.context("a call that was answered within the grace period")?;
-    ensure!(response.payload().is_some_and(|payload| payload.get() == "\"answered\""), "{response:?}");
+    ensure!(response.payload().is_some_and(|payload| payload.as_str() == "\"answered\""), "{response:?}");
     let report = shutdown.await?;
     ensure!(report.is_clean(), "{report:?}");
 

@@ -64,7 +64,7 @@ async fn an_answer_comes_late(stage: Stage) -> Outcome {
     ensure!(bridge.stats().pending_calls == 1, "the late answer ended another call: {:?}", bridge.stats());
     latch.open();
     let response = next.await??;
-    ensure!(response.payload().is_some_and(|payload| payload.get() == "\"next\""), "{response:?}");
+    ensure!(response.payload().is_some_and(|payload| payload.as_str() == "\"next\""), "{response:?}");
     let stats = bridge.stats();
     ensure!(stats.late_responses == late && stats.forged_responses == 0 && stats.answered == 1, "{stats:?}");
     Ok(())

@@ -30,7 +30,7 @@ pub(super) fn event(fault: Fault, draft: EventDraft, instance: &Id) -> EventDraf
             Ok(payload) => draft.with_payload(payload),
             Err(_) => draft,
         },
-        (Fault::LosesNull, Some(payload), _) if payload.get() == "null" => {
+        (Fault::LosesNull, Some(payload), _) if payload.as_str() == "null" => {
             let bare = EventDraft::custom(&message.sender.address);
             match &message.event_name {
                 Some(event_name) => bare.with_event_name(event_name),
@@ -48,7 +48,7 @@ pub(super) fn command(fault: Fault, draft: CommandDraft, instance: &Id) -> Comma
     let mut parameter = message.parameter().cloned();
     match fault {
         Fault::AsksAnybody => receiver.instance_id = None,
-        _ => parameter = parameter.filter(|parameter| parameter.get() != "{}"),
+        _ => parameter = parameter.filter(|parameter| parameter.as_str() != "{}"),
     }
     let mut spoiled = CommandDraft::new(&message.sender.address, receiver).caused_by(&message);
     if let Some(payload) = message.payload() {
@@ -119,7 +119,7 @@ fn as_floating_point(payload: &Payload) -> Option<Payload> {
 /// Writes floating-point numbers with one digit less than it takes.
 fn rounded(payload: &Payload) -> Result<Payload> {
     let is_part = |part: char| part.is_ascii_digit() || "+-.eE".contains(part);
-    let (mut json, mut rest) = (String::new(), payload.get());
+    let (mut json, mut rest) = (String::new(), payload.as_str());
     while !rest.is_empty() {
         let (number, after) = rest.split_at(rest.find(|part| !is_part(part)).unwrap_or(rest.len()));
         let digits = number.parse::<f64>().map(|double| format!("{double:.16e}")).unwrap_or_default();

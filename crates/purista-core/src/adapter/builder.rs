@@ -217,6 +217,30 @@ macro_rules! server_setters {
             self.set(|config| config.credentials = credentials)
         }
 
+        /// Authenticates with what a provider returns, for credentials that are replaced now and then. It is asked before each
+        /// connection, also when a connection that was lost is made again, and what it returns is used once. To ask it is
+        /// part of the attempt to connect, which the [`connect_timeout`](Self::connect_timeout) limits: a provider that
+        /// fails or does not return in time is an attempt that failed, and the next attempt asks it again. Its errors are
+        /// logged as causes, so no secrets belong there.
+        ///
+        /// Excludes all other ways to authenticate by user, password and the like, also those of the URL and the
+        /// environment: with both, [`build`](Self::build) fails with
+        /// [`InvalidConfig`]($crate::ErrorKind::InvalidConfig).
+        pub fn credentials_provider<F, C>(self, provider: F) -> Self
+        where
+            F: Fn() -> C + Send + Sync + 'static,
+            C: Future<
+                    Output = ::std::result::Result<
+                        $crate::Credentials,
+                        ::std::boxed::Box<dyn ::std::error::Error + Send + Sync>,
+                    >,
+                > + Send
+                + 'static,
+        {
+            let provider = $crate::adapter::CredentialsProvider::new(provider);
+            self.set(|config| config.connection.credentials_provider = Some(provider))
+        }
+
         #[doc = concat!("Trusts the authorities in a PEM file beside those of the system, for ", $encrypted, ".")]
         ///
         /// The file is read at the start.

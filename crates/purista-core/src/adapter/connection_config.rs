@@ -1,7 +1,12 @@
 use std::time::Duration;
 
-use super::{ServerList, TlsFiles};
-use crate::error::{Error, Result};
+use tokio::time::Instant;
+
+use super::{Credentials, CredentialsProvider, ServerList, TlsFiles};
+use crate::{
+    error::{Error, Result},
+    options::MAX_TIMEOUT,
+};
 
 /// The longest prefix, in bytes.
 const MAX_PREFIX: usize = 64;
@@ -17,6 +22,8 @@ pub struct ConnectionConfig {
     pub requires_tls: bool,
     /// By which certificates they are.
     pub tls: TlsFiles,
+    /// Who is asked for the credentials of each connection.
+    pub credentials_provider: Option<CredentialsProvider>,
     /// What names at the broker begin with; `purista` by default, as with the TypeScript original.
     pub prefix: String,
     /// How long one attempt to connect to a server takes; 5 s by default.
@@ -37,6 +44,7 @@ impl ConnectionConfig {
             servers,
             requires_tls: false,
             tls: TlsFiles::default(),
+            credentials_provider: None,
             prefix: "purista".to_owned(),
             connect_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(10),
@@ -67,6 +75,43 @@ impl ConnectionConfig {
             return Err(Error::invalid_config("the prefix has 1 to 64 bytes and no control characters"));
         }
         self.servers.check_tls_settings(self.tls.are_given() && !self.requires_tls)
+    }
+
+    /// Checks that not both a provider and somebody else say by what the bridge authenticates: what is in the URL, or is
+    /// `given` in another way.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if both do.
+    pub fn check_provider(&self, given: bool) -> Result<()> {
+        if self.credentials_provider.is_some() && (given || self.servers.user_info().is_some()) {
+            return Err(Error::invalid_config(
+                "credentials come from the provider or are set, in the URL or the builder: not both",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Asks the provider, if there is one, for the credentials of a connection that has to be made until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialsProvider::ask`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`CredentialsProvider::ask`].
+    pub async fn provided(&self, until: Instant) -> Result<Option<Credentials>> {
+        match &self.credentials_provider {
+            Some(provider) => provider.ask(until).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns until when an attempt to connect that begins now has to succeed.
+    #[must_use]
+    pub fn connects_until(&self) -> Instant {
+        Instant::now() + self.connect_timeout.min(MAX_TIMEOUT)
     }
 
     /// Returns [`keep_alive`](Self::keep_alive) for a broker that counts it in whole seconds: rounded down, so that a loss
@@ -116,6 +161,21 @@ mod tests {
             let error = with("test://host", set).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::InvalidConfig);
         }
+    }
+
+    #[test]
+    fn credentials_come_from_one_place() {
+        let check = |url, given, has_provider: bool| {
+            let mut config = ConnectionConfig::new(ServerList::parse(url, SCHEMES).unwrap());
+            config.credentials_provider = has_provider
+                .then(|| CredentialsProvider::new(|| std::future::ready(Ok(Credentials::token("s3cret")))));
+            assert!(!format!("{config:?}").contains("s3cret"));
+            config.check_provider(given).is_ok()
+        };
+        assert!(check("test://host", false, true));
+        assert!(check("test://ada:pw@host", true, false));
+        assert!(!check("test://ada:pw@host", false, true));
+        assert!(!check("test://host", true, true));
     }
 
     #[test]

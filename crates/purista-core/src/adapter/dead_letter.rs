@@ -53,7 +53,7 @@ impl DeadLetter {
         let metadata = Metadata {
             message_id: match self.message_id.len() {
                 ..=MAX_TEXT => self.message_id.clone(),
-                _ => self.message_id.with_str(|id| cut(id).into()),
+                _ => cut(self.message_id.as_str()).into(),
             },
             service_name,
             service_version,

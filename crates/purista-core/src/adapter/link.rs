@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) home: Home,
     state: AtomicU8,
     connected: AtomicBool,
+    /// Why it is not connected.
+    reason: Mutex<Option<String>>,
     not_consuming: Mutex<BTreeSet<Key>>,
     events: broadcast::Sender<BridgeEvent>,
 }
@@ -62,6 +64,7 @@ impl Shared {
             home: Home::default(),
             state: AtomicU8::new(BridgeState::Created as u8),
             connected: AtomicBool::new(false),
+            reason: Mutex::default(),
             not_consuming: Mutex::default(),
             events: broadcast::Sender::new(EVENT_BUFFER),
         }
@@ -93,7 +96,12 @@ impl Shared {
     pub(super) fn health(&self) -> Health {
         let not_consuming = self.not_consuming.lock().iter().map(|(_, address)| address.clone()).collect();
         let state = self.state();
-        Health::new(state, self.is_connected() && state != BridgeState::ShutDown, not_consuming)
+        let connected = self.is_connected() && state != BridgeState::ShutDown;
+        let health = Health::new(state, connected, not_consuming);
+        match self.reason.lock().clone().filter(|_| !connected) {
+            Some(reason) => health.with_reason(reason),
+            None => health,
+        }
     }
 
     pub(super) fn consumer_down(&self, key: Key) {
@@ -110,13 +118,15 @@ impl Shared {
     }
 
     pub(super) fn disconnected(&self, reason: impl Into<String>) {
+        let reason = reason.into();
         if self.connected.swap(false, Ordering::AcqRel) {
-            self.raise(BridgeEvent::Disconnected(reason.into()));
+            *self.reason.lock() = Some(reason.clone());
+            self.raise(BridgeEvent::Disconnected(reason));
         }
     }
 
     pub(super) fn subscribe(&self) -> BridgeEvents {
-        BridgeEvents(self.events.subscribe())
+        BridgeEvents::new(self.events.subscribe())
     }
 
     pub(super) fn raise(&self, event: BridgeEvent) {
@@ -235,6 +245,13 @@ impl Link {
     /// Tells that the connection is lost.
     pub fn disconnected(&self, reason: impl Into<String>) {
         self.0.disconnected(reason);
+    }
+
+    /// Tells why an attempt to connect again failed, for those who look at the health of the bridge.
+    pub fn not_connected_again(&self, error: &Error) {
+        if !self.0.is_connected() {
+            *self.0.reason.lock() = Some(error.to_string());
+        }
     }
 
     /// Tells that the broker forgot the session.

@@ -74,6 +74,9 @@ pub async fn keep_connected<C: Reconnect>(
                 () = closing.cancelled() => return,
                 restored = timeout(RESTORE_TIMEOUT, current.restore()) => restored,
             };
+            if let Ok(Err(error)) = &restored {
+                current.link().not_connected_again(error);
+            }
             match restored {
                 Ok(Ok(session)) if C::lost(&session).now_or_never().is_none() => {
                     current.came_up();

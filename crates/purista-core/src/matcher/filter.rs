@@ -203,7 +203,7 @@ impl Filter {
         let names = [self.event_name.as_ref(), self.principal_id.as_ref(), self.tenant_id.as_ref()];
         let names = names.into_iter().chain(self.sender.names()).chain(self.receiver.names()).flatten();
         let ids = [&self.sender.instance_id, &self.receiver.instance_id].into_iter().flatten();
-        for length in names.map(|name| name.len()).chain(ids.map(Id::len)) {
+        for length in names.map(|name| name.len()).chain(ids.map(|id| id.len())) {
             check_identity_len(length, max_identity_len)?;
         }
         Ok(())

@@ -1,8 +1,8 @@
-use std::fmt;
+use std::{cmp::Ordering, fmt, hash};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Name;
+use super::{Name, text::text};
 
 const BYTES: usize = 16;
 const HEX: usize = 2 * BYTES;
@@ -11,52 +11,70 @@ const HEX: usize = 2 * BYTES;
 ///
 /// PURISTA generates 16 random bytes and writes them as 32 lowercase hexadecimal characters. A foreign peer may
 /// choose any other text; it is kept as it is. Two ids are equal when their text is.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// ```
+/// use purista_core::Id;
+///
+/// let order = Id::from("order 7");
+/// assert_eq!((order.as_str(), order.len()), ("order 7", 7));
+/// assert_eq!(order, "order 7");
+/// assert_ne!(Id::random(), Id::random());
+/// ```
+#[derive(Clone, PartialEq, Eq)]
 pub struct Id(Repr);
 
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq)]
 enum Repr {
     /// Text of 32 lowercase hexadecimal characters, always in this form, so that equality is that of the text.
-    Generated([u8; BYTES]),
+    Generated([u8; HEX]),
     Foreign(Name),
 }
+
+text!(Id);
 
 impl Id {
     /// Generates an id that nobody can guess.
     #[must_use]
     pub fn random() -> Self {
-        Self(Repr::Generated(rand::random::<u128>().to_ne_bytes()))
+        let mut text = [0; HEX];
+        let bytes = rand::random::<u128>().to_ne_bytes();
+        text.copy_from_slice(const_hex::Buffer::<BYTES>::new().format(&bytes).as_bytes());
+        Self(Repr::Generated(text))
     }
 
-    /// Returns the number of bytes of the text.
+    /// Returns the text.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn as_str(&self) -> &str {
         match &self.0 {
-            Repr::Generated(_) => HEX,
-            Repr::Foreign(text) => text.len(),
-        }
-    }
-
-    /// Returns whether the text is empty, which no valid message has.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Calls `read` with the text, without allocating.
-    pub fn with_str<R>(&self, read: impl FnOnce(&str) -> R) -> R {
-        match &self.0 {
-            Repr::Generated(bytes) => read(const_hex::Buffer::<BYTES>::new().format(bytes)),
-            Repr::Foreign(text) => read(text),
+            // Hexadecimal characters always are text.
+            Repr::Generated(text) => std::str::from_utf8(text).unwrap_or_default(),
+            Repr::Foreign(text) => text.as_str(),
         }
     }
 }
 
-fn parse_generated(text: &str) -> Option<[u8; BYTES]> {
-    if text.len() != HEX || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return None;
+fn parse_generated(text: &str) -> Option<[u8; HEX]> {
+    let text: [u8; HEX] = text.as_bytes().try_into().ok()?;
+    text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')).then_some(text)
+}
+
+/// As the text hashes, which an id can be found by.
+impl hash::Hash for Id {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
-    const_hex::decode_to_array(text).ok()
+}
+
+impl Ord for Id {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for Id {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl From<&str> for Id {
@@ -71,27 +89,9 @@ impl From<String> for Id {
     }
 }
 
-impl From<&Self> for Id {
-    fn from(id: &Self) -> Self {
-        id.clone()
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.with_str(|text| f.write_str(text))
-    }
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.with_str(|text| fmt::Debug::fmt(text, f))
-    }
-}
-
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.with_str(|text| serializer.serialize_str(text))
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
         ] {
             let id = Id::from(text);
             assert_eq!(id.to_string(), text);
-            assert_eq!(id.len(), text.len());
+            assert_eq!((id.as_str(), id.len()), (text, text.len()));
             assert_eq!(serde_json::from_str::<Id>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
         }
     }
@@ -140,5 +140,17 @@ mod tests {
         let text = Id::random().to_string();
         assert!(parse_generated(&text).is_some(), "{text}");
         assert_ne!(Id::from(text.to_uppercase()), Id::from(text));
+    }
+
+    #[test]
+    fn an_id_is_found_and_ordered_by_its_text() {
+        let ids = ["b", "0af7651916cd43dd8448eb211c80319c", "a", "~"].map(Id::from);
+        let set: std::collections::HashSet<_> = ids.iter().cloned().collect();
+        let ordered: std::collections::BTreeSet<_> = ids.iter().cloned().collect();
+        for id in &ids {
+            assert!(set.contains(id.as_str()) && ordered.contains(id.as_str()), "{id}");
+        }
+        let texts: Vec<_> = ordered.iter().map(Id::as_str).collect();
+        assert_eq!(texts, ["0af7651916cd43dd8448eb211c80319c", "a", "b", "~"]);
     }
 }

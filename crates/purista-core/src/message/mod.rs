@@ -9,6 +9,7 @@ mod misfit;
 mod name;
 mod payload;
 mod response;
+mod text;
 mod unread;
 mod wire;
 

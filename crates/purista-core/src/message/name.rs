@@ -1,15 +1,25 @@
-use std::{borrow::Borrow, fmt, ops::Deref};
-
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
+
+use super::text::text;
 
 /// An immutable piece of text that is cheap to clone: a service name, an event name, a tenant.
 ///
 /// Up to 23 bytes are stored in place; longer text is shared. The text is compared byte by byte: nothing is
 /// normalised, so `acme-1` and `acme_1` are two names.
+///
+/// ```
+/// use purista_core::Name;
+///
+/// let name = Name::from("acme-1");
+/// assert_eq!((name.as_str(), name.clone().to_string()), ("acme-1", "acme-1".to_owned()));
+/// assert_ne!(name, "acme_1");
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Name(SmolStr);
+
+text!(Name);
 
 impl Name {
     /// Creates a name from text that lives as long as the program, without copying it.
@@ -25,26 +35,6 @@ impl Name {
     }
 }
 
-impl Deref for Name {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl AsRef<str> for Name {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
 impl From<&str> for Name {
     fn from(text: &str) -> Self {
         Self(text.into())
@@ -54,35 +44,5 @@ impl From<&str> for Name {
 impl From<String> for Name {
     fn from(text: String) -> Self {
         Self(text.into())
-    }
-}
-
-impl From<&Self> for Name {
-    fn from(name: &Self) -> Self {
-        name.clone()
-    }
-}
-
-impl PartialEq<str> for Name {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for Name {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self)
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
     }
 }

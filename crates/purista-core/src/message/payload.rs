@@ -15,6 +15,15 @@ pub const MAX_DEPTH: usize = 127;
 /// One JSON value as text, shared and never changed on its way: no digit of a number is lost.
 ///
 /// Cloning is cheap. An absent payload is `None` beside this type; `null` is a payload.
+///
+/// ```
+/// use purista_core::Payload;
+///
+/// let payload = Payload::from_json_text(r#"{"price": 12345678901234567890.10}"#)?;
+/// assert_eq!(payload.as_str(), r#"{"price": 12345678901234567890.10}"#);
+/// assert_eq!(Payload::json(&["a", "b"])?.deserialize::<Vec<String>>()?, ["a", "b"]);
+/// # Ok::<(), purista_core::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(ByteString);
 
@@ -75,7 +84,7 @@ impl Payload {
 
     /// Returns the JSON text.
     #[must_use]
-    pub fn get(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -121,6 +130,18 @@ pub(super) fn exceeds_depth(json: &str) -> bool {
         }
     }
     false
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for Payload {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Payload {
@@ -170,6 +191,6 @@ mod tests {
     #[test]
     fn digits_are_kept() {
         let digits = "12345678901234567890123.000000000000000000001";
-        assert_eq!(Payload::from_json_text(digits).unwrap().get(), digits);
+        assert_eq!(Payload::from_json_text(digits).unwrap().as_str(), digits);
     }
 }

@@ -216,7 +216,7 @@ mod tests {
         assert!(Message::unread_response(WHOLE.as_bytes()).is_none());
         let response = WHOLE.replace("\"command\"", "\"commandSuccessResponse\"");
         let read = Message::unread_response(response.as_bytes()).unwrap();
-        assert!(read.message_type().is_response() && read.sender.instance_id == Id::from("web"));
+        assert!(read.message_type().is_response() && read.sender.instance_id == "web");
         let anonymous = response.replace("serviceName", "name");
         assert!(Message::unread_response(anonymous.as_bytes()).is_none());
     }

@@ -272,13 +272,13 @@ impl ObjectWriter {
 
     fn id(&mut self, key: &'static str, id: Option<&Id>) {
         if let Some(id) = id {
-            id.with_str(|text| self.text(key, text));
+            self.text(key, id.as_str());
         }
     }
 
     fn payload(&mut self, key: &'static str, payload: Option<&Payload>) {
         if let Some(payload) = payload {
-            self.raw(key, payload.get());
+            self.raw(key, payload.as_str());
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Address, AddressStyle, Endpoint, Pattern};
 use crate::{
     matcher::{Filter, PartyFilter},
-    message::{Id, Message, Name, Receiver, ServiceAddress},
+    message::{Message, Receiver, ServiceAddress},
 };
 
 impl Message {
@@ -26,21 +26,18 @@ impl Message {
     /// ```
     #[must_use]
     pub fn routing_address(&self, prefix: &str, style: &AddressStyle) -> String {
-        let receiver_instance = self.receiver.as_ref().and_then(|receiver| receiver.instance_id.as_ref());
-        with_ids(Some(&self.sender.instance_id), receiver_instance, |sender_id, receiver_id| {
-            Address {
-                principal_id: self.principal_id.as_deref(),
-                tenant_id: self.tenant_id.as_deref(),
-                sender: of_address(&self.sender.address, sender_id),
-                event_name: self.event_name.as_deref(),
-                receiver: match &self.receiver {
-                    Some(Receiver { address, .. }) => of_address(address, receiver_id),
-                    None => Endpoint::default(),
-                },
-                ..Address::new(prefix, self.message_type().as_str())
-            }
-            .render(style)
-        })
+        Address {
+            principal_id: self.principal_id.as_deref(),
+            tenant_id: self.tenant_id.as_deref(),
+            sender: of_address(&self.sender.address, Some(&self.sender.instance_id)),
+            event_name: self.event_name.as_deref(),
+            receiver: match &self.receiver {
+                Some(Receiver { address, instance_id }) => of_address(address, instance_id.as_deref()),
+                None => Endpoint::default(),
+            },
+            ..Address::new(prefix, self.message_type().as_str())
+        }
+        .render(style)
     }
 }
 
@@ -48,19 +45,16 @@ impl Filter {
     /// Renders which addresses a subscription with this filter wants: at least those of all messages that match.
     #[must_use]
     pub fn routing_pattern(&self, prefix: &str, style: &AddressStyle) -> String {
-        let (sender_id, receiver_id) = (self.sender.instance_id.as_ref(), self.receiver.instance_id.as_ref());
-        with_ids(sender_id, receiver_id, |sender_id, receiver_id| {
-            Pattern {
-                message_type: self.message_type.map(|message_type| message_type.as_str()),
-                principal_id: self.principal_id.as_deref(),
-                tenant_id: self.tenant_id.as_deref(),
-                sender: of_party(&self.sender, sender_id),
-                event_name: self.event_name.as_deref(),
-                receiver: of_party(&self.receiver, receiver_id),
-                ..Pattern::new(prefix)
-            }
-            .render(style)
-        })
+        Pattern {
+            message_type: self.message_type.map(|message_type| message_type.as_str()),
+            principal_id: self.principal_id.as_deref(),
+            tenant_id: self.tenant_id.as_deref(),
+            sender: of_party(&self.sender),
+            event_name: self.event_name.as_deref(),
+            receiver: of_party(&self.receiver),
+            ..Pattern::new(prefix)
+        }
+        .render(style)
     }
 }
 
@@ -69,25 +63,11 @@ fn of_address<'a>(address: &'a ServiceAddress, instance_id: Option<&'a str>) -> 
     Endpoint { instance_id, ..Endpoint::new(service_name, service_version, service_target) }
 }
 
-fn of_party<'a>(party: &'a PartyFilter, instance_id: Option<&'a str>) -> Endpoint<'a> {
-    let text = |name: &'a Option<Name>| name.as_deref();
+fn of_party(party: &PartyFilter) -> Endpoint<'_> {
     Endpoint {
-        instance_id,
-        name: text(&party.service_name),
-        version: text(&party.service_version),
-        target: text(&party.service_target),
-    }
-}
-
-fn with_ids<R>(
-    one: Option<&Id>,
-    other: Option<&Id>,
-    read: impl FnOnce(Option<&str>, Option<&str>) -> R,
-) -> R {
-    match (one, other) {
-        (None, None) => read(None, None),
-        (Some(one), None) => one.with_str(|one| read(Some(one), None)),
-        (None, Some(other)) => other.with_str(|other| read(None, Some(other))),
-        (Some(one), Some(other)) => one.with_str(|one| other.with_str(|other| read(Some(one), Some(other)))),
+        instance_id: party.instance_id.as_deref(),
+        name: party.service_name.as_deref(),
+        version: party.service_version.as_deref(),
+        target: party.service_target.as_deref(),
     }
 }

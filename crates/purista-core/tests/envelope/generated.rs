@@ -65,8 +65,8 @@ impl Wire {
                 .as_ref()
                 .map(|receiver| (names(&receiver.address), receiver.instance_id.as_ref().map(text))),
             handled: matches!(message.body, Body::CommandErrorResponse { handled: true, .. }),
-            payload: message.payload().map(|payload| payload.get().to_owned()),
-            parameter: message.parameter().map(|parameter| parameter.get().to_owned()),
+            payload: message.payload().map(|payload| payload.as_str().to_owned()),
+            parameter: message.parameter().map(|parameter| parameter.as_str().to_owned()),
         }
     }
 

@@ -190,10 +190,10 @@ fn what_json_can_say_is_written_as_ever() {
     );
     let raw = Payload::from_json_text("[1e400 , 0.10]").unwrap();
     let flat = Flat { a: 1, more: HashMap::from([("b", 2.0)]) };
-    assert_eq!(Payload::json(&every).unwrap().get(), serde_json::to_string(&every).unwrap());
-    assert_eq!(Payload::json(&more).unwrap().get(), serde_json::to_string(&more).unwrap());
-    assert_eq!(Payload::json(&flat).unwrap().get(), serde_json::to_string(&flat).unwrap());
-    assert_eq!(Payload::json(&raw).unwrap().get(), "[1e400 , 0.10]");
+    assert_eq!(Payload::json(&every).unwrap().as_str(), serde_json::to_string(&every).unwrap());
+    assert_eq!(Payload::json(&more).unwrap().as_str(), serde_json::to_string(&more).unwrap());
+    assert_eq!(Payload::json(&flat).unwrap().as_str(), serde_json::to_string(&flat).unwrap());
+    assert_eq!(Payload::json(&raw).unwrap().as_str(), "[1e400 , 0.10]");
     let value = serde_json::json!({ "a": [1, 2.5, null, "x"], "b": {} });
-    assert_eq!(Payload::json(&value).unwrap().get(), value.to_string());
+    assert_eq!(Payload::json(&value).unwrap().as_str(), value.to_string());
 }

@@ -21,7 +21,7 @@ fn places(json: &str) -> impl Iterator<Item = (String, String)> {
 
 fn text_in<'a>(message: &'a Message, place: &str) -> Option<&'a str> {
     let payload = if place == "parameter" { message.parameter() } else { message.payload() };
-    payload.map(Payload::get)
+    payload.map(Payload::as_str)
 }
 
 fn nested(depth: usize) -> String {
@@ -49,7 +49,7 @@ fn absent_null_and_empty_values_stay_distinct() {
         .map(|value| event.clone().with_payload(Payload::from_json_text(value).unwrap()))
         .chain([event.clone()])
         .map(|draft| Message::decode(draft.stamp(&Id::random()).encode()).unwrap())
-        .map(|message| message.payload().map(|payload| payload.get().to_owned()))
+        .map(|message| message.payload().map(|payload| payload.as_str().to_owned()))
         .collect();
     assert_eq!(distinct.len(), 7);
 }
@@ -70,7 +70,7 @@ fn payloads_keep_every_byte_of_their_text() {
         "-0",
     ];
     for text in texts {
-        assert_eq!(Payload::from_json_text(text).unwrap().get(), text);
+        assert_eq!(Payload::from_json_text(text).unwrap().as_str(), text);
         for (place, wire) in places(text) {
             let message = Message::decode(wire).unwrap();
             assert_eq!(text_in(&message, &place), Some(text), "{place}");
@@ -165,7 +165,7 @@ fn payloads_share_the_received_bytes() {
 #[test]
 fn error_data_is_a_payload_like_any_other() {
     let data = HandledError::not_found("gone").with_data(&["\0", "🚀"]).unwrap();
-    assert_eq!(data.data().map(Payload::get), Some("[\"\\u0000\",\"🚀\"]"));
+    assert_eq!(data.data().map(Payload::as_str), Some("[\"\\u0000\",\"🚀\"]"));
     assert!(HandledError::not_found("gone").with_data(&Some(1)).is_ok());
     let unrepresentable = std::collections::HashMap::from([((1, 2), 3)]);
     let error = HandledError::not_found("gone").with_data(&unrepresentable).unwrap_err();

@@ -226,7 +226,7 @@ async fn a_call_waits_on_after_a_forged_answer() {
     assert_eq!((caller.stats().forged_responses, caller.stats().pending_calls), (2, 1));
 
     let answer = call.await.unwrap().unwrap();
-    assert_eq!(answer.payload().unwrap().get(), "\"good\"");
+    assert_eq!(answer.payload().unwrap().as_str(), "\"good\"");
     hub.inject(answer_to(&command, "again").to_string()).await.unwrap();
     let stats = caller.stats();
     assert_eq!((stats.forged_responses, stats.late_responses, stats.answered), (2, 1, 1));

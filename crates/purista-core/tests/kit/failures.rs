@@ -192,7 +192,7 @@ async fn only_handled_errors_tell_their_cause() {
     };
     let Err(InvokeError::Handled(error)) = invoke("true").await else { panic!("it was handled") };
     assert_eq!((error.status(), error.message()), (StatusCode::IM_A_TEAPOT, "tea only"));
-    assert_eq!(error.data().map(Payload::get), Some(r#"["green","\u0000"]"#));
+    assert_eq!(error.data().map(Payload::as_str), Some(r#"["green","\u0000"]"#));
     let error = invoke("false").await.unwrap_err();
     assert!(!format!("{error:?} {error}").contains("hunter2"));
     assert!(matches!(error, InvokeError::Unhandled(StatusCode::INTERNAL_SERVER_ERROR)));
@@ -245,5 +245,5 @@ async fn no_result_is_not_null() {
     assert_eq!(answer.payload(), None);
     let null = purista_core::CommandDraft::new(("Client", "1", "main"), (WORK.0, WORK.1, "null"));
     let answer = bridge.invoke_command(null, &within(1_000)).await.unwrap();
-    assert_eq!(answer.payload().map(Payload::get), Some("null"));
+    assert_eq!(answer.payload().map(Payload::as_str), Some("null"));
 }

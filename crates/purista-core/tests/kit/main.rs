@@ -10,6 +10,8 @@ mod calls;
 #[cfg(test)]
 mod dispatch;
 #[cfg(test)]
+mod emissions;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod races;

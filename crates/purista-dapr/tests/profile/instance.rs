@@ -46,7 +46,7 @@ struct Registered {
 
 impl Registered {
     fn app_id(&self, instance_id: &Id) -> String {
-        app_id_of(&self.commands, self.subscribers.keys(), &instance_id.to_string())
+        app_id_of(&self.commands, self.subscribers.keys(), instance_id)
     }
 }
 

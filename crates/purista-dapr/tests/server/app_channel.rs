@@ -29,7 +29,7 @@ fn mail(seen: &Seen) -> Service {
         "welcome",
         Filter::event("userCreated"),
         move |_ctx: Context, payload: Payload| {
-            seen.push(payload.get());
+            seen.push(payload.as_str());
             async { Ok(()) }
         },
     )

@@ -46,7 +46,7 @@ async fn commands_are_answered_by_the_app_of_their_service() -> anyhow::Result<(
         let text = r#"{"b":12345678901234567890123,"a":[1.0,"\ud800 <&> \u2028"],"b":null}"#;
         let input = Payload::from_json_text(text)?;
         let answer: Payload = bridge.invoke(("UserService", "1", "echoBack"), &input).await?;
-        ensure!(answer.get() == text, "{answer:?}");
+        ensure!(answer.as_str() == text, "{answer:?}");
     }
     let limit = Duration::from_secs(5);
     let handled = error(&client, "failHandled", limit).await?;

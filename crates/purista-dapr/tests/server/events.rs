@@ -35,7 +35,7 @@ async fn emit(bridge: &dyn EventBridge, name: &str, text: &str) -> anyhow::Resul
 fn watch(service: Service, target: &str, filter: Filter, seen: &Seen) -> Service {
     let seen = seen.clone();
     service.subscription(target.to_owned(), filter, move |_ctx: Context, payload: Payload| {
-        seen.push(payload.get());
+        seen.push(payload.as_str());
         async { Ok(()) }
     })
 }
@@ -98,7 +98,7 @@ async fn what_failed_comes_again_and_what_finished_does_not() -> anyhow::Result<
                     if attempts.fetch_add(1, Ordering::SeqCst) < 2 {
                         return Err(HandlerError::unhandled("not yet"));
                     }
-                    retried.push(payload.get());
+                    retried.push(payload.as_str());
                     Ok(())
                 }
             },
@@ -170,7 +170,7 @@ async fn a_sidecar_that_dies_delivers_again_only_what_did_not_finish() -> anyhow
     let (slows, goes) = (slow.clone(), Arc::clone(&go));
     let service = watch(Service::new("Mail", "1"), "quick", Filter::event("userCreated"), &quick);
     let waits = move |_ctx: Context, payload: Payload| {
-        slows.push(payload.get());
+        slows.push(payload.as_str());
         let goes = Arc::clone(&goes);
         async move {
             goes.notified().await;

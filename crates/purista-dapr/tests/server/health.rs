@@ -30,7 +30,7 @@ fn service(seen: &Seen) -> Service {
     Service::new("Mail", "1")
         .command("greet", |_ctx: Context, name: String| async move { Ok(name) })
         .subscription("watch", Filter::event("happened"), move |_ctx: Context, payload: Payload| {
-            seen.push(payload.get());
+            seen.push(payload.as_str());
             async { Ok(()) }
         })
 }

@@ -35,7 +35,7 @@ async fn emit(bridge: &DaprBridge, event: &str, payload: Payload) -> Result<()> 
 async fn call(bridge: &DaprBridge, target: &str, payload: Payload) -> Result<usize, InvokeError> {
     let draft = CommandDraft::new(ServiceAddress::client(), ("Echo", "1", target)).with_payload(payload);
     let answer = bridge.invoke_command(draft, &InvokeOptions::default().with_timeout(PATIENCE)).await?;
-    Ok(answer.payload().map_or(0, |payload| payload.get().len()))
+    Ok(answer.payload().map_or(0, |payload| payload.as_str().len()))
 }
 
 /// Emits many small events and one that fails, at once; returns how it fails, and how soon.
@@ -61,7 +61,7 @@ fn watcher(seen: &Seen) -> Service {
         .command("echo", |_ctx: Context, input: Payload| async move { Ok(input) })
         .command("grow", |_ctx: Context, bytes: usize| async move { Ok(text(bytes)) })
         .subscription("small", Filter::event("small"), move |_ctx: Context, payload: Payload| {
-            seen.push(payload.get());
+            seen.push(payload.as_str());
             async { Ok(()) }
         })
 }

@@ -19,7 +19,7 @@ async fn a_sidecar_that_comes_back_delivers_again() -> anyhow::Result<()> {
     let service = Service::new("Greeter", "1")
         .command("greet", |_ctx: Context, name: String| async move { Ok(name) })
         .subscription("watch", Filter::event("greeted"), move |_ctx: Context, payload: Payload| {
-            watcher.push(payload.get());
+            watcher.push(payload.as_str());
             async { Ok(()) }
         });
     bridge.serve([service]).await?;

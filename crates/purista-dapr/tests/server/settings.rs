@@ -18,7 +18,7 @@ fn watcher(seen: &Seen) -> Service {
         "watch",
         Filter::event("happened"),
         move |_ctx: Context, payload: Payload| {
-            seen.push(payload.get());
+            seen.push(payload.as_str());
             async { Ok(()) }
         },
     )

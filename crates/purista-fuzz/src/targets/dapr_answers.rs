@@ -44,7 +44,7 @@ fn check_answer(command: &Message, body: &[u8], status: StatusCode, answer: &Mes
     if is_bare && status != StatusCode::NO_CONTENT {
         assert_eq!(answer.message_type(), MessageType::CommandSuccessResponse);
         let trimmed = body.trim_ascii_end();
-        assert_eq!(answer.payload().map(|payload| payload.get().as_bytes()), Some(trimmed));
+        assert_eq!(answer.payload().map(|payload| payload.as_str().as_bytes()), Some(trimmed));
         assert_eq!((&answer.correlation_id, &answer.id), (&command.correlation_id, &command.id));
     }
     true

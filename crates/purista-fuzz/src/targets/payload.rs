@@ -20,8 +20,8 @@ pub fn run(data: &[u8]) -> Verdict {
     match Payload::from_json_text(text.as_str()) {
         Ok(payload) => {
             assert!(is_json && !too_deep, "{text}");
-            assert_eq!(payload.get(), text.trim_matches([' ', '\t', '\r', '\n']));
-            assert_eq!(payload.len(), payload.get().len());
+            assert_eq!(payload.as_str(), text.trim_matches([' ', '\t', '\r', '\n']));
+            assert_eq!(payload.len(), payload.as_str().len());
             match (payload.deserialize::<Value>(), value) {
                 (Ok(one), Ok(other)) => assert_eq!(one, other),
                 (one, other) => assert!(one.is_err() && other.is_err()),
@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) -> Verdict {
             // In another payload it is one level deeper.
             match Payload::json(&Wrapped { inner: payload.clone() }) {
                 Ok(wrapped) => {
-                    assert_eq!(wrapped.get(), format!("{{\"inner\":{}}}", payload.get()));
+                    assert_eq!(wrapped.as_str(), format!("{{\"inner\":{}}}", payload.as_str()));
                     let unwrapped: Wrapped = wrapped.deserialize().expect("what was encoded is decoded");
                     assert_eq!(unwrapped.inner, payload);
                 }

@@ -51,13 +51,13 @@ pub(crate) fn any_of(filter: &str) -> String {
 
 /// Returns the client id of a bridge.
 pub(crate) fn bridge_client(prefix: &str, instance_id: &Id) -> String {
-    bounded_name(&[prefix, &instance_id.to_string()], MAX_CLIENT_ID)
+    bounded_name(&[prefix, instance_id], MAX_CLIENT_ID)
 }
 
 /// Returns the client id of a subscriber on one bridge.
 pub(crate) fn subscriber_client(prefix: &str, subscriber: &ServiceAddress, instance_id: &Id) -> String {
     let ServiceAddress { service_name, service_version, service_target, .. } = subscriber;
-    let parts = [prefix, service_name, service_version, service_target, &instance_id.to_string()];
+    let parts = [prefix, service_name, service_version, service_target, instance_id.as_str()];
     bounded_name(&parts, MAX_CLIENT_ID)
 }
 

@@ -1,12 +1,15 @@
 //! Whom the server lets in, and what it lets them do. Encryption is proved by the conformance suite.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::{pending, ready},
+    time::{Duration, Instant},
+};
 
-use purista_core::{ErrorKind, EventBridge as _, EventBridgeExt as _, Filter};
-use purista_integration_tests::mosquitto::MosquittoConfig;
+use purista_core::{Credentials, ErrorKind, EventBridge as _, EventBridgeExt as _, Filter};
+use purista_integration_tests::{mosquitto::MosquittoConfig, vault::Vault};
 use purista_mqtt::{MqttBridge, MqttBridgeBuilder};
 
-use crate::support::{Place, echo, in_order, invoke, serve, started, watch};
+use crate::support::{Place, echo, eventually, in_order, invoke, serve, started, watch};
 
 const SECRET: &str = "s3cret p@ss/%";
 
@@ -60,4 +63,51 @@ async fn what_the_access_list_denies_is_forbidden() {
     seen.sentinel("\"sentinel\"").await.unwrap();
     assert!(!seen.payloads().contains(&"1".to_owned()));
     assert!(bridge.health().is_healthy());
+}
+
+/// Mosquitto ends the connections of a user who is removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_asked_again_when_the_password_is_replaced() {
+    let place = Place::on(MosquittoConfig::stock().with_user("ada", SECRET)).await;
+    let vault = Vault::new("ada", SECRET);
+    let bridge = started(place.builder().credentials_provider(vault.provider())).await;
+    serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
+    vault.seal("the vault is sealed");
+    place.server.replace_users(&[("bob", "b")]).await.unwrap();
+    eventually("health tells why", || {
+        let health = bridge.health();
+        !health.connected && health.reason.is_some_and(|reason| reason.contains("the vault is sealed"))
+    })
+    .await;
+    place.server.replace_users(&[("ada", "another s3cret")]).await.unwrap();
+    vault.replace("another s3cret");
+    eventually("all is well again", || bridge.health().is_healthy()).await;
+    assert_eq!(bridge.health().reason, None);
+    let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
+    assert_eq!(greeting, "hello");
+    assert!(!format!("{bridge:?}").contains("s3cret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_gives_nothing_is_a_failed_connect() {
+    let place = Place::on(MosquittoConfig::stock().with_user("ada", SECRET)).await;
+    let sealed = || ready(Err("the vault is sealed".into()));
+    let hangs = || pending();
+    let wrong = || ready(Ok(Credentials::user_and_password("ada", "s3cret of another")));
+    let builder = || place.builder().connect_timeout(Duration::from_secs(1));
+    let told = async |builder: MqttBridgeBuilder| {
+        let bridge = builder.build().unwrap();
+        let error = bridge.start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
+        assert!(!format!("{error:?} {bridge:?}").contains("s3cret"), "{error:?}");
+        error.to_string()
+    };
+    let failed = told(builder().credentials_provider(sealed)).await;
+    assert!(failed.contains("the credentials provider failed") && failed.contains("vault"), "{failed}");
+    let late = told(builder().credentials_provider(hangs)).await;
+    assert!(late.contains("the credentials provider returned nothing in time"), "{late}");
+    told(place.builder().credentials_provider(wrong)).await;
+    let token = || ready(Ok(Credentials::token("s3cret")));
+    let refused = place.builder().credentials_provider(token).build().unwrap().start().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidConfig, "{refused:?}");
 }

@@ -20,7 +20,7 @@ async fn letter_about(reason: String, name: &str, payload: String) -> DeadLetter
         log.record(&context);
         let why = why.clone();
         async move {
-            match context.message().payload().unwrap().get() {
+            match context.message().payload().unwrap().as_str() {
                 "\"sentinel\"" => Ok(()),
                 _ => Err(HandlerError::unhandled(why)),
             }

@@ -1,15 +1,19 @@
 //! Whom the server lets in. Encryption and permissions are proved by the conformance suite.
 
-use std::fs;
+use std::{
+    fs,
+    future::{pending, ready},
+    time::Duration,
+};
 
 use nkeys::KeyPair;
-use purista_core::{ErrorKind, EventBridge as _, EventBridgeExt as _};
-use purista_integration_tests::nats::NatsConfig;
+use purista_core::{Credentials, ErrorKind, EventBridge as _, EventBridgeExt as _};
+use purista_integration_tests::{nats::NatsConfig, vault::Vault};
 use purista_nats::NatsBridgeBuilder;
 
 use crate::{
     jwt::Identities,
-    support::{PATIENCE, Place, echo, serve, started},
+    support::{PATIENCE, Place, echo, health_is, is_well, serve, started},
 };
 
 const SECRET: &str = "s3cret p@ss:word/%";
@@ -81,4 +85,57 @@ async fn credentials_files_prove_who_one_is() {
     is_refused(place.builder().credentials_file(malformed), ErrorKind::InvalidConfig).await;
     is_refused(place.builder().credentials_file(folder.join("missing.creds")), ErrorKind::InvalidConfig)
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_asked_again_when_the_password_is_replaced() {
+    let with = |user: &str, password: &str| {
+        let users = format!("authorization {{ users: [ {{ user: {user}, password: \"{password}\" }} ] }}");
+        NatsConfig::core().with_lines(users)
+    };
+    let place = Place::own(with("ada", SECRET)).await;
+    let vault = Vault::new("ada", SECRET);
+    let bridge = started(place.builder().credentials_provider(vault.provider())).await;
+    serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
+    vault.seal("the vault is sealed");
+    place.server.reload(&with("bob", "b")).await.unwrap();
+    health_is("health tells why", &bridge, |health| {
+        let reason = health.reason.as_ref();
+        !health.connected && reason.is_some_and(|reason| reason.contains("the vault is sealed"))
+    })
+    .await;
+    place.server.reload(&with("ada", "another s3cret")).await.unwrap();
+    vault.replace("another s3cret");
+    is_well(&bridge).await;
+    assert_eq!(bridge.health().reason, None);
+    let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
+    assert_eq!(greeting, "hello");
+    assert!(!format!("{bridge:?}").contains("s3cret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_gives_nothing_is_a_failed_connect() {
+    let place = server(&format!("user: ada, password: \"{SECRET}\"")).await;
+    let sealed = || ready(Err("the vault is sealed".into()));
+    let hangs = || pending();
+    let wrong = || ready(Ok(Credentials::user_and_password("ada", "s3cret of another")));
+    let builder = || place.builder().connect_timeout(Duration::from_secs(1));
+    let told = async |builder: NatsBridgeBuilder| {
+        let bridge = builder.build().unwrap();
+        let error = bridge.start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
+        assert!(!format!("{error:?} {bridge:?}").contains("s3cret"), "{error:?}");
+        error.to_string()
+    };
+    let failed = told(builder().credentials_provider(sealed)).await;
+    assert!(failed.contains("the credentials provider failed") && failed.contains("vault"), "{failed}");
+    let late = told(builder().credentials_provider(hangs)).await;
+    assert!(late.contains("the credentials provider returned nothing in time"), "{late}");
+    told(place.builder().credentials_provider(wrong)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_may_give_a_token() {
+    let place = server(&format!("token: \"{SECRET}\"")).await;
+    works(place.builder().credentials_provider(|| ready(Ok(Credentials::token(SECRET))))).await;
 }
