@@ -34,7 +34,8 @@ pub fn connect(url: impl AsRef<str>) -> Result<Arc<dyn EventBridge>> {
 }
 
 /// Creates the bridge that the variable `PURISTA_URL` names, with the variables of its adapter, such as `PURISTA_NATS_CA`,
-/// which `from_env` of each builder lists. What both say is as the URL says.
+/// which `from_env` of each builder lists. An option of the URL wins over a variable; a variable wins over the URL's user,
+/// password and path, as it does beside the servers that it is made for.
 ///
 /// The variable that names the servers of the adapter alone, such as `PURISTA_NATS_URL`, must not be there as well. With
 /// Dapr, the URL counts instead of `DAPR_HTTP_PORT`.

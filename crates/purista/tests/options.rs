@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 use purista::{
     Capability, Error, ErrorKind, Result,
     amqp::{AmqpBridge, AmqpBridgeBuilder, QueueType},
+    core::adapter::Variables,
     dapr::{DaprBridge, DaprBridgeBuilder},
     in_process::{DefaultEventBridge, DefaultEventBridgeBuilder},
     mqtt::{MqttBridge, MqttBridgeBuilder},
@@ -208,6 +209,24 @@ fn the_options_of_rabbitmq() {
         assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     }
+}
+
+#[test]
+fn options_win_over_variables_and_variables_over_the_rest_of_the_url() {
+    let variables =
+        [("PURISTA_AMQP_PREFIX", "x"), ("PURISTA_AMQP_VHOST", "sales"), ("PURISTA_INSTANCE_ID", "a")];
+    let variables: Variables = variables.into_iter().collect();
+    let from = |url: &str| AmqpBridgeBuilder::from_url_and_variables(url, &variables);
+    let set = AmqpBridge::builder("amqp://ada:pw@host/other").vhost("sales").prefix("acme").instance_id("a");
+    let shown = format!("{:?}", from("amqp://ada:pw@host/other?prefix=acme").unwrap());
+    assert_eq!(shown, format!("{set:?}"));
+    let set = set.prefix("x").instance_id("b");
+    assert_eq!(format!("{:?}", from("amqp://ada:pw@host/other?instance_id=b").unwrap()), format!("{set:?}"));
+    // Servers from two places are not put together.
+    let twice: Variables = [("PURISTA_AMQP_URL", "amqp://s3cret")].into_iter().collect();
+    let error = AmqpBridgeBuilder::from_url_and_variables("amqp://host", &twice).unwrap_err();
+    assert!(error.to_string().contains("beside a URL, PURISTA_AMQP_URL cannot be set"), "{error}");
+    assert!(!format!("{error:?}").contains("s3cret"));
 }
 
 #[test]

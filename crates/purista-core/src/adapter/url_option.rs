@@ -222,7 +222,8 @@ macro_rules! url_options {
         }
 
         /// Starts with a URL as [`from_url`](Self::from_url) does, and with the settings of the environment as
-        /// [`from_env`](Self::from_env) does. What both say is as the URL says.
+        /// [`from_env`](Self::from_env) does. An option of the URL wins over a variable; a variable wins over user, password
+        /// and path of the URL, as setters do.
         ///
         /// # Errors
         ///
@@ -231,7 +232,9 @@ macro_rules! url_options {
             url: impl AsRef<str>,
             variables: &$crate::adapter::Variables,
         ) -> $crate::Result<Self> {
-            $(variables.at_most_one(&["PURISTA_URL", $variable])?;)?
+            $(if variables.get($variable)?.is_some() {
+                return Err($crate::Error::invalid_config(concat!("beside a URL, ", $variable, " cannot be set")));
+            })?
             Self::by_url(url.as_ref(), |servers| Self::new(servers).with_all_variables(variables))
         }
 
