@@ -213,6 +213,20 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
 }
 
 /// What a shutdown left unfinished.
+///
+/// ```
+/// use purista_core::EventBridge as _;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bridge = purista_default::DefaultEventBridge::builder().build()?;
+/// bridge.start().await?;
+/// let report = bridge.shutdown(Duration::from_secs(10)).await;
+/// assert!(report.is_clean(), "{report:?}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
@@ -235,6 +249,24 @@ impl ShutdownReport {
 /// A command or subscription that a bridge serves until it is unregistered or the bridge shuts down.
 ///
 /// Dropping it changes nothing.
+///
+/// ```
+/// use purista_core::{Context, ErrorKind, EventBridge as _, EventBridgeExt as _, Service};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let greeter = Service::new("Greeter", "1")
+///     .command("greet", |_: Context, name: String| async move { Ok(format!("Hello, {name}!")) });
+/// let bridge = purista_default::DefaultEventBridge::builder().build()?;
+/// let registrations = bridge.serve([greeter]).await?;
+/// assert_eq!(registrations[0].address().to_string(), "Greeter v1 greet");
+/// assert_eq!(registrations[0].granted().max_concurrency, purista_core::DEFAULT_CONCURRENCY);
+/// registrations[0].unregister().await?;
+/// let gone = bridge.invoke::<String>(("Greeter", "1", "greet"), "Ada").await.unwrap_err();
+/// assert_eq!(gone.bridge_kind(), Some(ErrorKind::NoHandler));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Registration {
     address: ServiceAddress,

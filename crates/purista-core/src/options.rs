@@ -14,7 +14,22 @@ use crate::{
 /// The longest time limit of a call or an emit: one day.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How an event is emitted.
+/// How an event is emitted, where a whole draft is: [`Emission`](crate::Emission) sets the same for typed events.
+///
+/// ```
+/// use purista_core::{EmitOptions, ErrorKind, EventBridge as _, EventDraft, ServiceAddress};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bridge = purista_default::DefaultEventBridge::builder().build()?;
+/// bridge.start().await?;
+/// let draft = EventDraft::event(ServiceAddress::client(), "happened").with_receiver(("Mail", "1", "send"));
+/// let options = EmitOptions::default().with_must_route(true);
+/// let nobody = bridge.emit_message(draft, &options).await.unwrap_err();
+/// assert_eq!(nobody.kind(), ErrorKind::Unroutable);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmitOptions {
@@ -350,6 +365,14 @@ impl SubscriptionOptions {
 }
 
 /// A command to be registered: its address and how it is served.
+///
+/// ```
+/// use purista_core::{Command, CommandOptions};
+///
+/// let sign_up = Command::new(("User", "1", "signUp"))
+///     .with_options(CommandOptions::default().with_success_event("userRegistered"));
+/// assert_eq!(sign_up.options.success_event.as_deref(), Some("userRegistered"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Command {

@@ -5,6 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The status of an error response: a code of HTTP's number space.
+///
+/// ```
+/// use purista_core::StatusCode;
+///
+/// assert_eq!((StatusCode::NOT_FOUND.as_u16(), StatusCode::NOT_FOUND.reason()), (404, "Not Found"));
+/// assert_eq!(StatusCode::new(799).reason(), "Unknown Error");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StatusCode(u16);

@@ -34,6 +34,15 @@ pub struct Filter {
 }
 
 /// The part of a [`Filter`] that looks at the sender or the receiver.
+///
+/// ```
+/// use purista_core::{EventDraft, Filter, Id, PartyFilter};
+///
+/// let of_users = Filter::any().with_sender(PartyFilter::any().with_service_name("User"));
+/// let message = |sender| EventDraft::event(sender, "happened").stamp(&Id::from("web"));
+/// assert!(of_users.matches(&message(("User", "1", "signUp"))));
+/// assert!(!of_users.matches(&message(("Mail", "1", "send"))));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PartyFilter {

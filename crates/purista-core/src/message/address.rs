@@ -90,6 +90,15 @@ impl Sender {
 }
 
 /// Whom a message is for: an address, and one of its instances if that matters.
+///
+/// ```
+/// use purista_core::Receiver;
+///
+/// let any = Receiver::from(("User", "1", "signUp"));
+/// assert_eq!(any.instance_id, None);
+/// let one = any.with_instance_id("web-1");
+/// assert_eq!(one.instance_id.as_deref(), Some("web-1"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receiver {

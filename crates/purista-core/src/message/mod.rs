@@ -33,6 +33,22 @@ pub(crate) const CONTENT_ENCODING: Name = Name::from_static("utf-8");
 ///
 /// Made from a draft by a bridge, or decoded from the wire with [`Message::decode`]. Follows the wire format,
 /// section 1.
+///
+/// ```
+/// use purista_core::{EventBridge as _, EventBridgeExt as _, Message, MessageType};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bridge = purista_default::DefaultEventBridge::builder().build()?;
+/// bridge.start().await?;
+/// let sent = bridge.emit("userRegistered", "Ada").await?;
+/// assert_eq!(sent.message_type(), MessageType::CustomMessage);
+/// assert_eq!(sent.event_name.as_deref(), Some("userRegistered"));
+/// assert_eq!(sent.sender.instance_id, *bridge.instance_id());
+/// assert_eq!(Message::decode(sent.encode())?, *sent);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {

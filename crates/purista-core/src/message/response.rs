@@ -10,6 +10,19 @@ use crate::{
 ///
 /// Take this type as the input of a subscription to
 /// [`CommandErrorResponse`](super::MessageType::CommandErrorResponse) messages.
+///
+/// ```
+/// use purista_core::{Context, ErrorPayload, Filter, MessageType, Service};
+///
+/// let audit = Service::new("Audit", "1").subscription(
+///     "errors",
+///     Filter::message_type(MessageType::CommandErrorResponse),
+///     |_: Context, error: ErrorPayload| async move {
+///         println!("{}: {}", error.status, error.message);
+///         Ok(())
+///     },
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
