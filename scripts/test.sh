@@ -126,7 +126,7 @@ started=()
 start() {
     local log=$1
     shift
-    timeout --kill-after=5 300 "$@" </dev/null >"$log" 2>&1 &
+    timeout --kill-after=15 300 "$@" </dev/null >"$log" 2>&1 &
     started+=($!)
 }
 

@@ -118,7 +118,7 @@ async fn look(connection: &Connection, session: &Session) {
             return;
         }
         // Other bridges find out by themselves meanwhile. What is sent before would not come to them.
-        sleep(connection.config.check_interval + OTHERS).await;
+        sleep(connection.config.check_interval.saturating_add(OTHERS)).await;
         connection.out_of_trouble();
         return;
     }

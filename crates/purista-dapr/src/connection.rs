@@ -4,7 +4,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_cloudevents::Server;
 use purista_core::{
-    ErrorKind, Message, Result,
+    ErrorKind, MAX_TIMEOUT, Message, Result,
     adapter::{Backoff, Connectivity, Link, Reconnect, Throttle, keep_connected},
 };
 use tokio::{
@@ -95,7 +95,7 @@ impl Connection {
         let (routes, link) = (Arc::clone(&self.routes), self.link().clone());
         let app = App { routes, link, config: self.config.clone() };
         *self.channel.lock() = Some(app.open(address).await?);
-        let end = Instant::now() + self.config.connect_timeout;
+        let end = Instant::now() + self.config.connect_timeout.min(MAX_TIMEOUT);
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(200));
         loop {
             let error = match self.session().await {
@@ -307,7 +307,7 @@ impl Connection {
 
 /// Asks the sidecar who it is; while it is not there yet, again until the time is over.
 async fn found(config: &Config, sidecar: &Sidecar) -> Result<Metadata> {
-    let end = Instant::now() + config.connect_timeout;
+    let end = Instant::now() + config.connect_timeout.min(MAX_TIMEOUT);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
         match sidecar.metadata().await {

@@ -24,7 +24,7 @@ pub(crate) async fn until_subscribers_are_back(connection: &Connection) -> Resul
     if !records.iter().filter_map(|record| SessionRecord::read(&record.payload)).any(is_forgotten) {
         return Ok(Duration::ZERO);
     }
-    let needed = connection.config.connection.max_reconnect_delay + ATTACHING;
+    let needed = connection.config.connection.max_reconnect_delay.saturating_add(ATTACHING);
     let uptime = connection.kept(UPTIME).await?.into_iter().next();
     Ok(uptime.map_or(Duration::ZERO, |uptime| still_missing(needed, &uptime.payload)))
 }

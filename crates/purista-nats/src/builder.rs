@@ -40,7 +40,13 @@ impl NatsBridgeBuilder {
         options {
             nkey: text;
             credentials_file: text;
-            require_tls: flag;
+            require_tls = |builder, value| match (value.read()?, &builder.config) {
+                (true, _) => Ok(builder.require_tls()),
+                (false, Ok(config)) if config.connection.servers.is_encrypted() => {
+                    Err(Error::invalid_config("tls:// requires TLS, and require_tls=false contradicts it"))
+                }
+                (false, _) => Ok(builder),
+            };
             empty_part: text;
             inbox_prefix: text;
             pending_limits: pair;

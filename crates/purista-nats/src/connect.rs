@@ -24,6 +24,7 @@ pub(crate) async fn connect(
     link: &Link,
     events: &mpsc::Sender<Event>,
     replies: &Arc<Replies>,
+    provided: &Arc<Provided>,
     was_connected: &Arc<AtomicBool>,
     closing: &CancellationToken,
 ) -> Result<Client> {
@@ -32,8 +33,8 @@ pub(crate) async fn connect(
     let mut failed = Vec::<(usize, &ServerUrl, Error)>::new();
     for (place, server) in servers {
         let delay = reconnect_delay(config, Arc::clone(was_connected), closing.clone());
-        let provided = Arc::new(Provided::default());
-        let options = options(config, link, events.clone(), Arc::clone(replies), &provided).await?;
+        provided.forget();
+        let options = options(config, link, events.clone(), Arc::clone(replies), provided).await?;
         let options = options.reconnect_delay_callback(delay);
         match options.connect(address(server)?).await {
             Ok(client) => {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, HeaderMap, StatusCode, Subject, connection::State};
+use async_nats::{Client, ClientError, HeaderMap, StatusCode, Subject, connection::State};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use purista_core::{
@@ -27,6 +27,7 @@ use crate::{
     connect::connect,
     error::{error, from_publish},
     healing::heal,
+    provided::Provided,
     reader::Reader,
     refusals::Refusals,
     replies::{NoReply, Replies, Reply},
@@ -63,6 +64,7 @@ pub(crate) struct Connection {
     /// What the subjects of all replies to this connection begin with, with a dot at the end.
     inbox: String,
     replies: Arc<Replies>,
+    provided: Arc<Provided>,
     connectivity: Connectivity,
     pub(crate) routes: Arc<Routes>,
     /// The route of all replies.
@@ -93,7 +95,8 @@ impl Connection {
         let (events, told) = mpsc::channel(128);
         let was_connected = Arc::new(AtomicBool::new(false));
         let replies = Arc::new(Replies::default());
-        let client = connect(config, &link, &events, &replies, &was_connected, &closing).await?;
+        let provided = Arc::<Provided>::default();
+        let client = connect(config, &link, &events, &replies, &provided, &was_connected, &closing).await?;
         drop(events);
         was_connected.store(true, Ordering::Release);
         let inbox = format!("{}.{}.", config.inbox_prefix, Id::random());
@@ -106,6 +109,7 @@ impl Connection {
             names: Names::new(&config.connection.prefix, config.empty_part.as_deref())?,
             inbox,
             replies: Arc::clone(&replies),
+            provided,
             connectivity: Connectivity::new(NAME, link.clone(), closing.clone()),
             routes: Arc::clone(&routes),
             inbox_route: Arc::clone(&inbox_route),
@@ -296,6 +300,14 @@ impl Connection {
 
     pub(crate) fn expire_replies(&self) {
         self.replies.expire();
+    }
+
+    /// Notes why an attempt to connect again failed.
+    pub(crate) fn not_connected_again(&self, why: &ClientError) {
+        if !self.is_connected() {
+            let said = || error(ErrorKind::Unavailable, "start").with_context(why.to_string());
+            self.link().not_connected_again(&self.provided.failure().unwrap_or_else(said));
+        }
     }
 
     pub(crate) fn lose_replies(&self) {

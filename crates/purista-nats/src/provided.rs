@@ -47,6 +47,11 @@ impl Provided {
         *self.failure.lock() = failure;
     }
 
+    /// Forgets it, before another server is tried.
+    pub(crate) fn forget(&self) {
+        *self.failure.lock() = None;
+    }
+
     /// Returns why there were none the last time.
     pub(crate) fn failure(&self) -> Option<Error> {
         self.failure.lock().clone()

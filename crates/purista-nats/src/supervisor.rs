@@ -60,7 +60,10 @@ pub(crate) async fn supervise(
         let mut is_expected = event.is_none();
         match event {
             Some(Event::ServerError(error)) => is_expected = connection.refused_by_server(&text(&error)),
-            Some(Event::ClientError(error)) => tracing::debug!(%error, "the client reports"),
+            Some(Event::ClientError(error)) => {
+                tracing::debug!(%error, "the client reports");
+                connection.not_connected_again(&error);
+            }
             Some(Event::Disconnected) => {
                 restoring = None;
                 connection.lost();

@@ -22,7 +22,8 @@ pub const DRAIN_TIME: Duration = Duration::from_secs(8);
 const UNFINISHED: u8 = 3;
 
 /// Serves until SIGTERM or Ctrl-C, then takes nothing new and lets what runs finish, for [`DRAIN_TIME`] at the most. A second
-/// signal ends it at once. It ends, too, when the bridge is shut down elsewhere.
+/// signal ends it at once, whatever still runs. It ends, too, when the bridge is shut down elsewhere. A handler that blocks its
+/// thread can keep the runtime, and with it the process, after that.
 ///
 /// What it returns can be what `main` returns: its exit code is 0 if everything finished, 3 if not, and 1 if the services could
 /// not be served.

@@ -198,6 +198,7 @@ fn the_options_of_rabbitmq() {
     }
     for url in [
         "amqp://host?heartbeat=5&keep_alive=5s",
+        "amqp://one?heartbeat=5,amqp://two?keep_alive=5s",
         "amqp://host?connection_timeout=5&connect_timeout=5s",
         "amqp://host?heartbeat=5&heartbeat=6",
         "amqp://host?heartbeat=s3cret",

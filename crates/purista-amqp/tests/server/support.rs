@@ -16,6 +16,9 @@ use tokio::time::{Instant, interval, timeout};
 /// How long anything may take that has no time limit of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long something that only has to come may take beside other tests.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What names begin with.
 const PREFIX: &str = "purista";
 
@@ -160,12 +163,12 @@ pub(crate) async fn within<F: Future>(what: &str, work: F) -> F::Output {
 
 /// Waits until a condition holds that nothing tells of, such as a count.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
-    assert!(eventually_is(holds).await, "not within {PATIENCE:?}: {what}");
+    assert!(eventually_is(holds).await, "not within {LONG_PATIENCE:?}: {what}");
 }
 
 /// Waits for a condition; returns whether it holds in time.
 pub(crate) async fn eventually_is(mut holds: impl AsyncFnMut() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LONG_PATIENCE;
     let mut poll = interval(Duration::from_millis(5));
     while !holds().await {
         if Instant::now() >= deadline {

@@ -221,7 +221,8 @@ macro_rules! server_setters {
         /// connection, also when a connection that was lost is made again, and what it returns is used once. To ask it is
         /// part of the attempt to connect, which the [`connect_timeout`](Self::connect_timeout) limits: a provider that
         /// fails or does not return in time is an attempt that failed, and the next attempt asks it again. Its errors are
-        /// logged as causes, so no secrets belong there.
+        /// logged as causes, so no secrets belong there. It must not block its thread: what blocks goes through
+        /// `tokio::task::spawn_blocking`.
         ///
         /// Excludes all other ways to authenticate by user, password and the like, also those of the URL and the
         /// environment: with both, [`build`](Self::build) fails with

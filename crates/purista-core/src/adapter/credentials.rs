@@ -79,7 +79,7 @@ impl CredentialsProvider {
     /// Dropping the future drops that of the provider.
     pub async fn ask(&self, until: Instant) -> Result<Credentials> {
         let provider = Arc::clone(&self.0);
-        // On a task of its own, a panic ends nothing else, and one that blocks its thread holds nobody up.
+        // On a task of its own, so that a panic ends nothing else.
         let asked = AbortOnDropHandle::new(tokio::spawn(async move { provider().await }));
         match timeout_at(until, asked).await {
             Ok(Ok(Ok(credentials))) => Ok(credentials),

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, HandlerError, Result},
     handler::Context,
     message::{Message, MessageType, Name, Payload},
-    options::Acknowledge,
+    options::{Acknowledge, MAX_TIMEOUT},
     stats::Counters,
     status::StatusCode,
 };
@@ -136,7 +136,8 @@ impl<T: Transport> Work<T> {
     async fn refuse_stream(&self, message: &Message, delivery: Delivery<T::ReplyTo>) {
         if let Some(refusal) = message.refused_stream(&self.engine.shared.instance_id) {
             let (refusal, transport) = (Arc::new(refusal), &self.engine.transport);
-            let publish = Publish::new(Instant::now() + self.engine.config.operation_timeout, false);
+            let deadline = Instant::now() + self.engine.config.operation_timeout.min(MAX_TIMEOUT);
+            let publish = Publish::new(deadline, false);
             let sent = async {
                 match delivery.reply_to {
                     Some(reply_to) => transport.respond(refusal, reply_to).await,

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Backoff, Connectivity, Throttle};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long it may take to restore everything on a new connection before that is tried again.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,8 +74,13 @@ pub async fn keep_connected<C: Reconnect>(
                 () = closing.cancelled() => return,
                 restored = timeout(RESTORE_TIMEOUT, current.restore()) => restored,
             };
-            if let Ok(Err(error)) = &restored {
-                current.link().not_connected_again(error);
+            match &restored {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => current.link().not_connected_again(error),
+                Err(_) => {
+                    let late = Error::new(ErrorKind::Timeout, "start").with_context("not restored in time");
+                    current.link().not_connected_again(&late);
+                }
             }
             match restored {
                 Ok(Ok(session)) if C::lost(&session).now_or_never().is_none() => {

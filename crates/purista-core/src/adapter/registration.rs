@@ -18,7 +18,7 @@ use crate::{
     grant::{Granted, demand_for},
     health::BridgeState,
     message::{EventDraft, Id, MessageType, Payload},
-    options::Sharing,
+    options::{MAX_TIMEOUT, Sharing},
 };
 
 impl<T: Transport> Engine<T> {
@@ -86,7 +86,7 @@ impl<T: Transport> Engine<T> {
         let (Some(info), Ok(metadata)) = (info, metadata) else { return };
         let info = info.with_trace_id(Id::random()).with_payload(metadata).stamp(&self.shared.instance_id);
         self.shared.home.spawn(async move {
-            let deadline = Instant::now() + engine.config.operation_timeout;
+            let deadline = Instant::now() + engine.config.operation_timeout.min(MAX_TIMEOUT);
             let publish = engine.transport.publish(Arc::new(info), Publish::new(deadline, false));
             if let Err(error) = engine.within_operation_timeout("announce", publish).await {
                 tracing::debug!(%error, "a command could not be announced");

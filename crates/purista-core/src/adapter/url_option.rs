@@ -166,13 +166,15 @@ impl UrlValue for Duration {
     fn read(text: &str) -> Option<Self> {
         let (number, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit())?);
         let number = u64::read(number)?;
-        match unit {
+        let time = match unit {
             "ms" => Some(Self::from_millis(number)),
             "s" => Some(Self::from_secs(number)),
             "m" => number.checked_mul(60).map(Self::from_secs),
             "h" => number.checked_mul(3_600).map(Self::from_secs),
             _ => None,
-        }
+        };
+        // More than 136 years is a slip, and more than clocks can tell.
+        time.filter(|time| time.as_secs() <= u64::from(u32::MAX))
     }
 }
 

@@ -16,6 +16,9 @@ use crate::client::Client;
 /// How long anything may take that has no time limit of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long something that only has to come may take beside other tests.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
+
 /// A server of its own.
 pub(crate) struct Place {
     pub(crate) server: MosquittoServer,
@@ -124,10 +127,10 @@ pub(crate) async fn within<F: Future>(what: &str, work: F) -> F::Output {
 
 /// Waits until a condition holds that nothing tells of, such as a count.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LONG_PATIENCE;
     let mut poll = interval(Duration::from_millis(5));
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {LONG_PATIENCE:?}: {what}");
         poll.tick().await;
     }
 }

@@ -19,6 +19,9 @@ use tokio::time::{Instant, interval, timeout};
 /// How long anything may take that has no time limit of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long something that only has to come may take beside other tests.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
+
 /// A prefix of its own on a server.
 pub(crate) struct Place {
     pub(crate) server: Arc<NatsServer>,
@@ -120,10 +123,10 @@ pub(crate) async fn within<F: Future>(what: &str, work: F) -> F::Output {
 
 /// Waits until a condition holds that nothing tells of, such as a count.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LONG_PATIENCE;
     let mut poll = interval(Duration::from_millis(5));
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {LONG_PATIENCE:?}: {what}");
         poll.tick().await;
     }
 }

@@ -80,6 +80,11 @@ impl UrlOptions {
                 "/ ? and # in user or password are written %2F, %3F and %23; elsewhere @ is %40",
             ));
         }
+        for query in earlier.iter().filter_map(|entry| query_of(entry)) {
+            let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+            let names = names.filter_map(|name| text_of(name).ok());
+            options.parameters.extend(names.filter(|name| parameters.contains(&name.as_str())));
+        }
         let parameters = if has_own_query { &[] } else { parameters };
         let kept = options.read(written, parameters, known)?;
         let before = &text[..text.len() - written.len() - 1];
