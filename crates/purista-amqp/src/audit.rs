@@ -32,6 +32,9 @@ const AT_ONCE: usize = 8;
 /// How much longer than their interval other bridges may take to find out that they have to bind again.
 const OTHERS: Duration = Duration::from_secs(1);
 
+/// How long an exchange that goes away while all is bound anew has to settle.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// How long the broker may take to tell of the exchanges, or of one queue.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -114,6 +117,7 @@ async fn look(connection: &Connection, session: &Session) {
     }
     if connection.is_in_trouble() {
         if !bind_all_anew(connection).await {
+            sleep(AGAIN).await;
             connection.look.notify_one();
             return;
         }
@@ -191,16 +195,17 @@ async fn look_at_one(channel: &OpenChannel, plan: &Plan) -> Result<Found> {
     let (queue, failed) = (&plan.queue.name, |cause| from_lapin(cause, "look"));
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let beside = channel.beside().await?;
-    let is_consumed = match beside.queue_declare(queue.clone(), options, FieldTable::default()).await {
-        Ok(declared) => declared.consumer_count() > 0,
+    match beside.queue_declare(queue.clone(), options, FieldTable::default()).await {
+        Ok(declared) if declared.consumer_count() > 0 => {}
+        // A queue whose leader is down cannot be bound: the broker says of it that it is not there.
+        Ok(_) => return Ok(Found::Silent(format!("nobody consumes from {queue}, or it does not answer"))),
         Err(cause) if soft_error(&cause) == Some(AMQPSoftError::NOTFOUND) => {
             return Ok(Found::Broken(format!("{queue} is gone")));
         }
         Err(cause) => return Err(failed(cause)),
-    };
+    }
     match bind(&beside, plan).await {
-        Ok(()) if is_consumed => Ok(Found::Whole),
-        Ok(()) => Ok(Found::Silent(format!("nobody consumes from {queue}, or it does not answer"))),
+        Ok(()) => Ok(Found::Whole),
         Err(cause) => match soft_error(&cause) {
             Some(AMQPSoftError::NOTFOUND) => Ok(Found::NoExchange),
             Some(AMQPSoftError::PRECONDITIONFAILED) => {

@@ -43,11 +43,20 @@ async fn a_handled_error_arrives_as_given(stage: Stage) -> Outcome {
         let fail = fail.clone();
         async move {
             let status: u16 = context.message().payload().map_or(Ok(0), Payload::deserialize)?;
-            context.invoke::<()>(fail, &status).await?;
+            context.invoke::<()>(fail, &status).await.map_err(InvokeError::pass_on)?;
             Ok(None)
         }
     });
     stage.serve(&*service, "pass on", CommandOptions::default(), pass_on).await?;
+    let fail = stage.address("fail");
+    let keep = on_command(move |context| {
+        let fail = fail.clone();
+        async move {
+            context.invoke::<()>(fail, &404).await?;
+            Ok(None)
+        }
+    });
+    stage.serve(&*service, "keep", CommandOptions::default(), keep).await?;
     let errors = Filter::message_type(MessageType::CommandErrorResponse).with_sender(stage.address("fail"));
     let seen = stage.watch(&*caller, "errors", errors).await?;
     stage.begin().await?;
@@ -63,7 +72,10 @@ async fn a_handled_error_arrives_as_given(stage: Stage) -> Outcome {
         let answer = stage.invoke(&*caller, "pass on", &status).await;
         ensure!(is_handled(answer, &expected), "{expected:?} did not stay handled on its way up");
     }
-    seen.at_least(503).await?;
+    let kept = stage.invoke(&*caller, "keep", &0).await;
+    let is_opaque = matches!(kept, Err(InvokeError::Unhandled(StatusCode::INTERNAL_SERVER_ERROR)));
+    ensure!(is_opaque, "a handled error of another service was passed on unasked: {kept:?}");
+    seen.at_least(504).await?;
     for message in seen.messages() {
         let ErrorPayload { status, trace_id, .. } = message.error_payload()?;
         ensure!(trace_id == message.trace_id, "{message:?} names the trace {trace_id:?}");
