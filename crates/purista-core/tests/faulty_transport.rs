@@ -41,6 +41,8 @@ enum Fault {
     RequestHangs,
     RespondHangs,
     ClosePanics,
+    /// The first try to connect fails, and what is published later takes a moment.
+    FirstConnectFails,
     /// The connection breaks while the first consumer is set up.
     CutWhileConsuming,
     /// The first consumer gets an event at once, and the others take a second to set up.
@@ -53,6 +55,8 @@ enum Fault {
 #[derive(Debug)]
 struct Faulty {
     fault: Fault,
+    /// Whether it was connected before, or tried to.
+    is_tried: AtomicBool,
     connected: AtomicBool,
     disconnects: AtomicUsize,
     link: Mutex<Option<Link>>,
@@ -109,6 +113,10 @@ impl Transport for Faulty {
 
     async fn connect(&self, link: Link) -> Result<()> {
         self.hang_if(Fault::ConnectHangs).await;
+        let was_tried = self.is_tried.swap(true, SeqCst);
+        if self.fault == Fault::FirstConnectFails && !was_tried {
+            return Err(Error::new(ErrorKind::Unavailable, "start"));
+        }
         self.connected.store(true, SeqCst);
         *self.link.lock() = Some(link);
         Ok(())
@@ -116,6 +124,9 @@ impl Transport for Faulty {
 
     async fn publish(&self, _message: Arc<Message>, _publish: Publish) -> Result<()> {
         self.hang_if(Fault::PublishHangs).await;
+        if self.fault == Fault::FirstConnectFails {
+            sleep(ms(10)).await;
+        }
         Ok(())
     }
 
@@ -176,6 +187,7 @@ async fn timed<R>(future: impl Future<Output = R>) -> (Duration, R) {
 fn bridge_with(fault: Fault) -> Arc<Engine<Faulty>> {
     let faulty = Faulty {
         fault,
+        is_tried: AtomicBool::default(),
         connected: AtomicBool::default(),
         disconnects: AtomicUsize::default(),
         link: Mutex::default(),
@@ -273,6 +285,14 @@ async fn a_shutdown_ends_an_emit_that_the_broker_does_not_confirm() {
     let (took, result) = emit.await.unwrap();
     assert_eq!(result.unwrap_err().kind(), ErrorKind::ShutDown);
     assert!(took <= ms(110) + PATIENCE, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bridge_whose_first_start_failed_works_after_the_next() {
+    let bridge = bridge_with(Fault::FirstConnectFails);
+    assert_eq!(bridge.start().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    bridge.start().await.unwrap();
+    bridge.emit("happened", &1).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

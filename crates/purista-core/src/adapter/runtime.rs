@@ -85,6 +85,12 @@ impl Home {
         self.over.cancelled().await;
     }
 
+    /// Says that nothing of the bridge runs any more.
+    pub(super) fn end(&self) {
+        self.leave();
+        self.over.cancel();
+    }
+
     /// Returns whether this is a copy of a bridge, whose tasks are in another process.
     pub(super) fn is_forked(&self) -> bool {
         let process = self.process.load(Ordering::Acquire);
@@ -102,7 +108,6 @@ impl Home {
     /// Says that the bridge needs its runtime no more.
     pub(super) fn leave(&self) {
         drop(self.needed.lock().take());
-        self.over.cancel();
     }
 }
 

@@ -64,7 +64,7 @@ impl<T: Transport> Engine<T> {
         self.shared.advance(BridgeState::ShutDown);
         Link(Arc::clone(&self.shared)).disconnected("shut down");
         self.shared.raise(BridgeEvent::ShutDown);
-        self.shared.home.leave();
+        self.shared.home.end();
         self.report.send_replace(Some(report));
     }
 
