@@ -7,9 +7,34 @@ use crate::{
     capability::Capability,
     error::{InvokeError, Result},
     handler::decode_or_null,
-    message::{CommandDraft, Id, Name, Payload},
+    message::{CommandDraft, Payload},
     options::InvokeOptions,
 };
+
+/// Defines the setters that each builder around a draft has for whom a message is sent.
+macro_rules! identity_setters {
+    () => {
+        /// Sets to which tenant it belongs.
+        pub fn tenant(mut self, tenant_id: impl Into<$crate::Name>) -> Self {
+            self.draft = self.draft.with_tenant_id(tenant_id);
+            self
+        }
+
+        /// Sets on whose behalf it is sent.
+        pub fn principal(mut self, principal_id: impl Into<$crate::Name>) -> Self {
+            self.draft = self.draft.with_principal_id(principal_id);
+            self
+        }
+
+        /// Sets the application's trace id.
+        pub fn trace_id(mut self, trace_id: impl Into<$crate::Id>) -> Self {
+            self.draft = self.draft.with_trace_id(trace_id);
+            self
+        }
+    };
+}
+
+pub(crate) use identity_setters;
 
 /// A call of a command that is not sent yet: what [`EventBridgeExt::call`](crate::EventBridgeExt::call) and
 /// [`Context::call`](crate::Context::call) return.
@@ -65,23 +90,7 @@ impl<'a, B: EventBridge + ?Sized> Call<'a, B> {
         self
     }
 
-    /// Sets to which tenant the call belongs.
-    pub fn tenant(mut self, tenant_id: impl Into<Name>) -> Self {
-        self.draft = self.draft.with_tenant_id(tenant_id);
-        self
-    }
-
-    /// Sets on whose behalf the call is made.
-    pub fn principal(mut self, principal_id: impl Into<Name>) -> Self {
-        self.draft = self.draft.with_principal_id(principal_id);
-        self
-    }
-
-    /// Sets the application's trace id.
-    pub fn trace_id(mut self, trace_id: impl Into<Id>) -> Self {
-        self.draft = self.draft.with_trace_id(trace_id);
-        self
-    }
+    identity_setters!();
 
     /// Sends the command and decodes its result.
     ///

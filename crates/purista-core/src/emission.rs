@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use crate::{
     bridge::EventBridge,
+    call::identity_setters,
     error::Result,
-    message::{EventDraft, Id, Message, Name, Payload},
+    message::{EventDraft, Message, Payload},
     options::EmitOptions,
 };
 
@@ -64,23 +65,7 @@ impl<'a, B: EventBridge + ?Sized> Emission<'a, B> {
         self
     }
 
-    /// Sets to which tenant the event belongs.
-    pub fn tenant(mut self, tenant_id: impl Into<Name>) -> Self {
-        self.draft = self.draft.with_tenant_id(tenant_id);
-        self
-    }
-
-    /// Sets on whose behalf the event is emitted.
-    pub fn principal(mut self, principal_id: impl Into<Name>) -> Self {
-        self.draft = self.draft.with_principal_id(principal_id);
-        self
-    }
-
-    /// Sets the application's trace id.
-    pub fn trace_id(mut self, trace_id: impl Into<Id>) -> Self {
-        self.draft = self.draft.with_trace_id(trace_id);
-        self
-    }
+    identity_setters!();
 
     /// Sends the event with this content, and returns it as it was sent.
     ///

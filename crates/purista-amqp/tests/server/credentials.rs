@@ -1,13 +1,10 @@
 //! Whom the broker lets in. Encryption and permissions are proved by the conformance suite.
 
-use std::{
-    future::{pending, ready},
-    time::Duration,
-};
+use std::future::ready;
 
 use purista_amqp::{AmqpBridge, AmqpBridgeBuilder};
 use purista_core::{Credentials, ErrorKind, EventBridge as _, EventBridgeExt as _};
-use purista_integration_tests::vault::Vault;
+use purista_integration_tests::vault::{Vault, what_gives_nothing_is_a_failed_connect};
 
 use crate::support::{PATIENCE, Place, echo, eventually, serve, started};
 
@@ -106,24 +103,11 @@ async fn a_provider_is_asked_again_when_the_password_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_gives_nothing_is_a_failed_connect() {
     let (place, user) = with_user().await;
-    let sealed = || ready(Err("the vault is sealed".into()));
-    let hangs = || pending();
-    let wrong = move || ready(Ok(Credentials::user_and_password(&user, "s3cret of another")));
-    let builder = || without_user(&place);
-    let told = async |builder: AmqpBridgeBuilder| {
-        let bridge = builder.build().unwrap();
-        let error = bridge.start().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
-        assert!(!format!("{error:?} {bridge:?}").contains("s3cret"), "{error:?}");
-        error.to_string()
-    };
-    let failed = told(builder().credentials_provider(sealed)).await;
-    assert!(failed.contains("the credentials provider failed") && failed.contains("vault"), "{failed}");
-    let late = told(builder().connect_timeout(Duration::from_secs(5)).credentials_provider(hangs)).await;
-    assert!(late.contains("the credentials provider returned nothing in time"), "{late}");
-    told(builder().credentials_provider(wrong)).await;
+    what_gives_nothing_is_a_failed_connect(&user, |provider, patience| {
+        without_user(&place).connect_timeout(patience).credentials_provider(provider).build().unwrap()
+    })
+    .await
+    .unwrap();
     let token = || ready(Ok(Credentials::token("s3cret")));
-    let refused =
-        without_user(&place).credentials_provider(token).build().unwrap().start().await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::InvalidConfig, "{refused:?}");
+    is_refused(without_user(&place).credentials_provider(token), ErrorKind::InvalidConfig).await;
 }

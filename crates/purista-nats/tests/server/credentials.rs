@@ -1,14 +1,13 @@
 //! Whom the server lets in. Encryption and permissions are proved by the conformance suite.
 
-use std::{
-    fs,
-    future::{pending, ready},
-    time::Duration,
-};
+use std::{fs, future::ready};
 
 use nkeys::KeyPair;
 use purista_core::{Credentials, ErrorKind, EventBridge as _, EventBridgeExt as _};
-use purista_integration_tests::{nats::NatsConfig, vault::Vault};
+use purista_integration_tests::{
+    nats::NatsConfig,
+    vault::{Vault, what_gives_nothing_is_a_failed_connect},
+};
 use purista_nats::NatsBridgeBuilder;
 
 use crate::{
@@ -120,22 +119,11 @@ async fn a_provider_is_asked_again_when_the_password_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_gives_nothing_is_a_failed_connect() {
     let place = server(&format!("user: ada, password: \"{SECRET}\"")).await;
-    let sealed = || ready(Err("the vault is sealed".into()));
-    let hangs = || pending();
-    let wrong = || ready(Ok(Credentials::user_and_password("ada", "s3cret of another")));
-    let builder = || place.builder();
-    let told = async |builder: NatsBridgeBuilder| {
-        let bridge = builder.build().unwrap();
-        let error = bridge.start().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
-        assert!(!format!("{error:?} {bridge:?}").contains("s3cret"), "{error:?}");
-        error.to_string()
-    };
-    let failed = told(builder().credentials_provider(sealed)).await;
-    assert!(failed.contains("the credentials provider failed") && failed.contains("vault"), "{failed}");
-    let late = told(builder().connect_timeout(Duration::from_secs(5)).credentials_provider(hangs)).await;
-    assert!(late.contains("the credentials provider returned nothing in time"), "{late}");
-    told(builder().credentials_provider(wrong)).await;
+    what_gives_nothing_is_a_failed_connect("ada", |provider, patience| {
+        place.builder().connect_timeout(patience).credentials_provider(provider).build().unwrap()
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
