@@ -42,6 +42,7 @@ impl Vault {
     }
 
     /// Returns what a bridge asks.
+    #[must_use]
     pub fn provider(&self) -> Provider {
         let (user, password) = (self.user.clone(), Arc::clone(&self.password));
         Box::new(move || {
