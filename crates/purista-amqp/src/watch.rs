@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use lapin::{Connection, Event};
 use parking_lot::Mutex;
 use tokio::{
@@ -8,6 +8,8 @@ use tokio::{
     time::{interval, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::error::soft_error;
 
 /// How often the state of a connection is compared with what its events told.
 const RECONCILE: Duration = Duration::from_secs(1);
@@ -31,7 +33,9 @@ impl Watch {
 
     /// Follows what the broker and the client tell of a connection, until it or the session is over.
     pub(crate) fn follow(&self, connection: &Arc<Connection>) {
-        tokio::spawn(follow(Arc::clone(connection), self.clone()));
+        // The client tells nobody what nobody listens to: from here on, not from when the task runs.
+        let events = connection.events_listener();
+        tokio::spawn(follow(Arc::clone(connection), events, self.clone()));
     }
 
     /// Returns whether the broker takes no messages at the moment, as it is short of memory or disk.
@@ -63,8 +67,8 @@ impl Watch {
 
     /// Returns why the session was lost, if anybody told. Call it when a connection is not usable any more.
     pub(crate) async fn why_lost(&self) -> Option<lapin::Error> {
-        // What is told comes a moment later than the failure itself.
-        timeout(RECONCILE, self.lost()).await.ok()?;
+        // What is told comes a moment later than the failure itself; if nothing is, the second look shows the loss.
+        timeout(3 * RECONCILE, self.lost()).await.ok()?;
         self.why.lock().clone()
     }
 
@@ -84,15 +88,25 @@ impl Watch {
     }
 }
 
-async fn follow(connection: Arc<Connection>, watch: Watch) {
-    let mut events = std::pin::pin!(connection.events_listener());
+async fn follow(connection: Arc<Connection>, events: impl Stream<Item = Event>, watch: Watch) {
+    let mut events = std::pin::pin!(events);
     let mut reconcile = interval(RECONCILE);
+    let mut looked_lost = false;
     loop {
         let event = tokio::select! {
+            // A connection that we end is not a session that is lost, also if both are seen at once.
+            biased;
             () = watch.ended.cancelled() => return,
             () = watch.lost() => break,
             event = events.next() => event,
-            _tick = reconcile.tick() => None,
+            _tick = reconcile.tick() => {
+                // While a connection closes, what is told of it is still to come.
+                if looked_lost {
+                    break;
+                }
+                looked_lost = !connection.status().connected();
+                continue;
+            }
         };
         match event {
             Some(Event::ConnectionBlocked(reason)) => {
@@ -102,12 +116,13 @@ async fn follow(connection: Arc<Connection>, watch: Watch) {
             Some(Event::ConnectionUnblocked) => {
                 watch.is_blocked.send_replace(false);
             }
-            Some(Event::Error(why)) if !connection.status().connected() => {
-                watch.why.lock().get_or_insert(why);
-            }
             // Also the errors of channels come here.
-            _ if connection.status().connected() => {}
-            _ => break,
+            Some(Event::Error(why)) if !connection.status().connected() && soft_error(&why).is_none() => {
+                watch.why.lock().get_or_insert(why);
+                break;
+            }
+            Some(_) => {}
+            None => break,
         }
     }
     watch.end();

@@ -136,8 +136,13 @@ impl DaprDeployment {
     /// Returns what sidecars subscribe to.
     async fn topics(&self) -> Result<BTreeSet<String>> {
         let mut topics = BTreeSet::new();
-        for (_, sidecar) in self.fleet.sidecars() {
-            topics.extend(self.peer.topics(&sidecar).await?);
+        for (member, sidecar) in self.fleet.sidecars() {
+            match self.peer.topics(&sidecar).await {
+                Ok(of_one) => topics.extend(of_one),
+                // It ended with its bridge while it was asked.
+                Err(_) if member.sidecar().is_none() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(topics)
     }
