@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::{Name, text::text};
 
 const BYTES: usize = 16;
-const HEX: usize = 2 * BYTES;
+pub(super) const HEX: usize = 2 * BYTES;
 
 /// The id of a message, a call, a trace or a bridge instance.
 ///
@@ -40,6 +40,16 @@ impl Id {
         let bytes = rand::random::<u128>().to_ne_bytes();
         text.copy_from_slice(const_hex::Buffer::<BYTES>::new().format(&bytes).as_bytes());
         Self(Repr::Generated(text))
+    }
+
+    /// Returns whether it has the form of a generated one, which needs no escape in JSON.
+    pub(super) const fn is_generated(&self) -> bool {
+        matches!(self.0, Repr::Generated(_))
+    }
+
+    /// Takes over an id that has the form of a generated one.
+    pub(super) fn generated(text: &str) -> Option<Self> {
+        parse_generated(text).map(|text| Self(Repr::Generated(text)))
     }
 
     /// Returns the text.
@@ -79,7 +89,7 @@ impl PartialOrd for Id {
 
 impl From<&str> for Id {
     fn from(text: &str) -> Self {
-        Self(parse_generated(text).map_or_else(|| Repr::Foreign(text.into()), Repr::Generated))
+        Self::generated(text).unwrap_or_else(|| Self(Repr::Foreign(text.into())))
     }
 }
 

@@ -7,6 +7,7 @@ mod id;
 mod message_type;
 mod misfit;
 mod name;
+mod own;
 mod payload;
 mod response;
 mod text;

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Body, CONTENT_ENCODING, CONTENT_TYPE, Id, Message, MessageType, Name, Payload, Receiver, Sender,
-    ServiceAddress, now, payload::exceeds_depth,
+    ServiceAddress, now, own, payload::exceeds_depth,
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -22,47 +22,48 @@ use crate::{
 /// The longest trace context in bytes that is taken over; a longer one counts as none.
 const MAX_OTP: usize = 8 * 1024;
 
+/// The fields of a message, as they came.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire<'a> {
-    message_type: MessageType,
-    id: Option<Id>,
-    timestamp: Option<u64>,
-    content_type: Option<Name>,
-    content_encoding: Option<Name>,
-    trace_id: Option<Id>,
-    correlation_id: Option<Id>,
-    principal_id: Option<Name>,
-    tenant_id: Option<Name>,
-    event_name: Option<Name>,
-    otp: Option<Name>,
-    sender: Object<WireSender>,
-    receiver: Option<Object<WireReceiver>>,
-    is_handled_error: Option<bool>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    payload: Option<&'a RawValue>,
+pub(super) struct Wire<'a> {
+    pub(super) message_type: MessageType,
+    pub(super) id: Option<Id>,
+    pub(super) timestamp: Option<u64>,
+    pub(super) content_type: Option<Name>,
+    pub(super) content_encoding: Option<Name>,
+    pub(super) trace_id: Option<Id>,
+    pub(super) correlation_id: Option<Id>,
+    pub(super) principal_id: Option<Name>,
+    pub(super) tenant_id: Option<Name>,
+    pub(super) event_name: Option<Name>,
+    pub(super) otp: Option<Name>,
+    pub(super) sender: Object<WireParty<Id>>,
+    pub(super) receiver: Option<Object<WireParty<Option<Id>>>>,
+    pub(super) is_handled_error: Option<bool>,
+    #[serde(borrow, default, deserialize_with = "value")]
+    pub(super) payload: Option<WirePayload<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireSender {
-    service_name: Name,
-    service_version: Name,
-    service_target: Name,
-    instance_id: Id,
+/// A payload of any message.
+pub(super) enum WirePayload<'a> {
+    /// One JSON value.
+    Value(&'a RawValue),
+    /// Text that may be anything.
+    Unchecked(&'a str),
 }
 
+/// A sender or receiver.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireReceiver {
-    service_name: Name,
-    service_version: Name,
-    service_target: Name,
-    instance_id: Option<Id>,
+pub(super) struct WireParty<I> {
+    pub(super) service_name: Name,
+    pub(super) service_version: Name,
+    pub(super) service_target: Name,
+    pub(super) instance_id: I,
 }
 
 /// A command's payload on the wire.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct WireInput<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     payload: Option<&'a RawValue>,
@@ -71,7 +72,7 @@ struct WireInput<'a> {
 }
 
 /// What is decoded from an object only: a derived type takes an array of its fields' values as well.
-struct Object<T>(T);
+pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -96,6 +97,10 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+fn value<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<WirePayload<'a>>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(|raw| Some(WirePayload::Value(raw)))
+}
+
 impl Message {
     /// Decodes a message. Its payload shares the bytes.
     ///
@@ -109,6 +114,9 @@ impl Message {
     pub fn decode(bytes: impl Into<Bytes>) -> Result<Self, Error> {
         let text =
             ByteString::try_from(bytes.into()).map_err(|error| invalid("not UTF-8").with_source(error))?;
+        if let Some(Ok(message)) = own::read(&text).map(|wire| wire.into_message(&text)) {
+            return Ok(message);
+        }
         let Object::<Wire<'_>>(wire) =
             serde_json::from_str(&text).map_err(|error| invalid("not a message").with_source(error))?;
         wire.into_message(&text)
@@ -117,41 +125,59 @@ impl Message {
     /// Encodes the message as compact JSON.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut object = ObjectWriter::new(768 + self.payload_len());
-        object.text("messageType", self.message_type().as_str());
-        object.id("id", Some(&self.id));
-        object.number("timestamp", self.timestamp);
-        object.text("contentType", &self.content_type);
-        object.text("contentEncoding", &self.content_encoding);
-        object.id("traceId", self.trace_id.as_ref());
-        object.id("correlationId", self.correlation_id.as_ref());
-        object.name("principalId", self.principal_id.as_ref());
-        object.name("tenantId", self.tenant_id.as_ref());
-        object.name("eventName", self.event_name.as_ref());
-        object.text("otp", self.trace_context.as_otp());
-        object.object("sender", |sender| {
-            sender.address(&self.sender.address);
-            sender.id("instanceId", Some(&self.sender.instance_id));
-        });
+        let mut json = Writer(Vec::with_capacity(768 + self.payload_len()));
+        json.raw("{\"messageType\":\"", self.message_type().as_str());
+        json.id("\",\"id\":", Some(&self.id));
+        json.number(",\"timestamp\":", self.timestamp);
+        json.text(",\"contentType\":", &self.content_type);
+        json.text(",\"contentEncoding\":", &self.content_encoding);
+        json.id(",\"traceId\":", self.trace_id.as_ref());
+        json.id(",\"correlationId\":", self.correlation_id.as_ref());
+        json.name(",\"principalId\":", self.principal_id.as_ref());
+        json.name(",\"tenantId\":", self.tenant_id.as_ref());
+        json.name(",\"eventName\":", self.event_name.as_ref());
+        json.text(",\"otp\":", self.trace_context.as_otp());
+        json.party(",\"sender\":", &self.sender.address, Some(&self.sender.instance_id));
         if let Some(receiver) = &self.receiver {
-            object.object("receiver", |fields| {
-                fields.address(&receiver.address);
-                fields.id("instanceId", receiver.instance_id.as_ref());
-            });
+            json.party(",\"receiver\":", &receiver.address, receiver.instance_id.as_ref());
         }
         if let Body::CommandErrorResponse { handled, .. } = self.body {
-            object.raw("isHandledError", if handled { "true" } else { "false" });
+            json.raw(",\"isHandledError\":", if handled { "true" } else { "false" });
         }
         if let Body::Command { payload, parameter } = &self.body {
-            object.object("payload", |input| {
-                input.payload("payload", payload.as_ref());
-                input.payload("parameter", parameter.as_ref());
-            });
+            json.raw(",\"payload\":{", "");
+            json.payload("\"payload\":", payload.as_ref());
+            let after_payload = if payload.is_some() { ",\"parameter\":" } else { "\"parameter\":" };
+            json.payload(after_payload, parameter.as_ref());
+            json.raw("}", "");
         } else {
-            object.payload("payload", self.payload());
+            json.payload(",\"payload\":", self.payload());
         }
-        object.finish()
+        json.raw("}", "");
+        json.0.into()
     }
+}
+
+impl<'a> WirePayload<'a> {
+    fn value(self) -> Result<&'a RawValue, Error> {
+        match self {
+            Self::Value(value) => Ok(value),
+            Self::Unchecked(text) => parsed(text),
+        }
+    }
+
+    fn input(self) -> Result<WireInput<'a>, Error> {
+        let text = match self {
+            Self::Value(value) => value.get(),
+            Self::Unchecked(text) => text,
+        };
+        parsed(text).map(|Object(input)| input)
+    }
+}
+
+fn parsed<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, Error> {
+    serde_json::from_str(payload)
+        .map_err(|error| invalid("a command's payload is no input").with_source(error))
 }
 
 impl Wire<'_> {
@@ -160,6 +186,7 @@ impl Wire<'_> {
             Some(raw) if exceeds_depth(raw.get()) => Err(invalid("the payload nests too deep")),
             raw => Ok(raw.map(|raw| Payload::part_of(text, raw))),
         };
+        let whole = |payload: Option<WirePayload<'_>>| part(payload.map(WirePayload::value).transpose()?);
         let receiver = self.receiver.map(|Object(receiver)| Receiver {
             address: ServiceAddress::new(
                 receiver.service_name,
@@ -175,21 +202,17 @@ impl Wire<'_> {
         }
         let body = match self.message_type {
             MessageType::Command => {
-                let Object::<WireInput<'_>>(input) = match self.payload {
-                    Some(raw) => serde_json::from_str(raw.get())
-                        .map_err(|error| invalid("a command's payload is no input").with_source(error))?,
-                    None => Object(WireInput { payload: None, parameter: None }),
-                };
+                let input = self.payload.map(WirePayload::input).transpose()?.unwrap_or_default();
                 Body::Command { payload: part(input.payload)?, parameter: part(input.parameter)? }
             }
-            MessageType::CommandSuccessResponse => Body::CommandSuccessResponse(part(self.payload)?),
+            MessageType::CommandSuccessResponse => Body::CommandSuccessResponse(whole(self.payload)?),
             MessageType::CommandErrorResponse => Body::CommandErrorResponse {
                 handled: self.is_handled_error.unwrap_or(false),
-                payload: part(self.payload)?,
+                payload: whole(self.payload)?,
             },
-            MessageType::CustomMessage => Body::CustomMessage(part(self.payload)?),
-            MessageType::Stream => Body::Stream(part(self.payload)?),
-            info => Body::Info(info, part(self.payload)?),
+            MessageType::CustomMessage => Body::CustomMessage(whole(self.payload)?),
+            MessageType::Stream => Body::Stream(whole(self.payload)?),
+            info => Body::Info(info, whole(self.payload)?),
         };
         let Object(sender) = self.sender;
         Ok(Message {
@@ -220,83 +243,64 @@ fn invalid(context: &'static str) -> Error {
     Error::new(ErrorKind::InvalidMessage, "decode").with_context(context)
 }
 
-/// Writes a JSON object field by field; payloads go in as the text they are.
-struct ObjectWriter {
-    json: Vec<u8>,
-}
+/// Writes JSON: each piece of text that is known, and a value behind it. Payloads go in as the text they are.
+struct Writer(Vec<u8>);
 
-impl ObjectWriter {
-    fn new(capacity: usize) -> Self {
-        let mut json = Vec::with_capacity(capacity);
-        json.push(b'{');
-        Self { json }
+impl Writer {
+    fn raw(&mut self, known: &'static str, json: &str) {
+        self.0.extend_from_slice(known.as_bytes());
+        self.0.extend_from_slice(json.as_bytes());
     }
 
-    fn key(&mut self, key: &'static str) {
-        if self.json.last() != Some(&b'{') {
-            self.json.push(b',');
-        }
-        self.json.push(b'"');
-        self.json.extend_from_slice(key.as_bytes());
-        self.json.extend_from_slice(b"\":");
+    fn quoted(&mut self, known: &'static str, text: &str) {
+        self.raw(known, "\"");
+        self.raw("", text);
+        self.0.push(b'"');
     }
 
-    fn raw(&mut self, key: &'static str, json: &str) {
-        self.key(key);
-        self.json.extend_from_slice(json.as_bytes());
-    }
-
-    fn text(&mut self, key: &'static str, text: &str) {
-        self.key(key);
-        let needs_escape = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
-        if text.as_bytes().iter().any(needs_escape) {
+    fn text(&mut self, known: &'static str, text: &str) {
+        let needs_escape = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
+        // Without an end before the last byte, many are looked at at once.
+        if text.as_bytes().iter().fold(false, |any, byte| any | needs_escape(byte)) {
+            self.raw(known, "");
             // Writing to a vector and encoding a string cannot fail.
-            let _infallible = serde_json::to_writer(&mut self.json, text);
+            let _infallible = serde_json::to_writer(&mut self.0, text);
         } else {
-            self.json.push(b'"');
-            self.json.extend_from_slice(text.as_bytes());
-            self.json.push(b'"');
+            self.quoted(known, text);
         }
     }
 
-    fn number(&mut self, key: &'static str, number: u64) {
-        self.key(key);
-        let _infallible = serde_json::to_writer(&mut self.json, &number);
+    fn number(&mut self, known: &'static str, number: u64) {
+        self.raw(known, "");
+        let _infallible = serde_json::to_writer(&mut self.0, &number);
     }
 
-    fn name(&mut self, key: &'static str, name: Option<&Name>) {
+    fn name(&mut self, known: &'static str, name: Option<&Name>) {
         if let Some(name) = name {
-            self.text(key, name);
+            self.text(known, name);
         }
     }
 
-    fn id(&mut self, key: &'static str, id: Option<&Id>) {
-        if let Some(id) = id {
-            self.text(key, id.as_str());
+    fn id(&mut self, known: &'static str, id: Option<&Id>) {
+        match id {
+            Some(id) if id.is_generated() => self.quoted(known, id.as_str()),
+            Some(id) => self.text(known, id.as_str()),
+            None => {}
         }
     }
 
-    fn payload(&mut self, key: &'static str, payload: Option<&Payload>) {
+    fn payload(&mut self, known: &'static str, payload: Option<&Payload>) {
         if let Some(payload) = payload {
-            self.raw(key, payload.as_str());
+            self.raw(known, payload.as_str());
         }
     }
 
-    fn address(&mut self, address: &ServiceAddress) {
-        self.text("serviceName", &address.service_name);
-        self.text("serviceVersion", &address.service_version);
-        self.text("serviceTarget", &address.service_target);
-    }
-
-    fn object(&mut self, key: &'static str, fields: impl FnOnce(&mut Self)) {
-        self.key(key);
-        self.json.push(b'{');
-        fields(self);
-        self.json.push(b'}');
-    }
-
-    fn finish(mut self) -> Bytes {
-        self.json.push(b'}');
-        self.json.into()
+    fn party(&mut self, known: &'static str, address: &ServiceAddress, instance_id: Option<&Id>) {
+        self.raw(known, "");
+        self.text("{\"serviceName\":", &address.service_name);
+        self.text(",\"serviceVersion\":", &address.service_version);
+        self.text(",\"serviceTarget\":", &address.service_target);
+        self.id(",\"instanceId\":", instance_id);
+        self.raw("}", "");
     }
 }

@@ -223,3 +223,35 @@ fn mutated_messages_are_taken_whole_or_refused() {
     // Both outcomes were exercised.
     assert!((MUTATIONS / 20..MUTATIONS * 19 / 20).contains(&taken), "{taken} of {MUTATIONS} were messages");
 }
+
+/// What a peer of ours sent is read without the parser. With white space before it, the same text is none of ours.
+#[test]
+fn what_looks_like_ours_is_read_as_the_parser_reads_it() {
+    let ours: Vec<_> = samples::all().map(|sample| Message::decode(sample).unwrap().encode()).collect();
+    let texts: Vec<&str> = ours.iter().map(|bytes| std::str::from_utf8(bytes).unwrap()).collect();
+    let mut random = StdRng::seed_from_u64(0x000c_0dec);
+    let mut taken = 0;
+    for _ in 0..10 * MUTATIONS {
+        let mut wire = texts[random.random_range(0..texts.len())].as_bytes().to_vec();
+        for _ in 0..random.random_range(0..3) {
+            mutate(&mut random, &mut wire, &texts);
+        }
+        let parsed = Message::decode([b" ", wire.as_slice()].concat());
+        match (Message::decode(wire.clone()), parsed) {
+            (Ok(read), Ok(mut parsed)) => {
+                taken += 1;
+                if !wire.windows(5).any(|window| window == b"\"id\":") {
+                    // Each receipt gave it one.
+                    parsed.id.clone_from(&read.id);
+                }
+                if !wire.windows(12).any(|window| window == b"\"timestamp\":") {
+                    parsed.timestamp = read.timestamp;
+                }
+                assert_eq!(read, parsed, "{}", String::from_utf8_lossy(&wire));
+            }
+            (Err(read), Err(parsed)) => assert_eq!(read.kind(), parsed.kind()),
+            (read, parsed) => panic!("{read:?} and {parsed:?}: {}", String::from_utf8_lossy(&wire)),
+        }
+    }
+    assert!((MUTATIONS..9 * MUTATIONS).contains(&taken), "{taken} were messages");
+}
