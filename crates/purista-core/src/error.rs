@@ -70,6 +70,31 @@ impl ErrorKind {
         Self::PayloadTooLarge { size, limit }
     }
 
+    /// Returns its name, as the label `error.type` of metrics and spans has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsupported(_) => "unsupported",
+            Self::InvalidConfig => "invalid_config",
+            Self::InvalidMessage => "invalid_message",
+            Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::NotStarted => "not_started",
+            Self::ShutDown => "shut_down",
+            Self::AlreadyRegistered => "already_registered",
+            Self::NoHandler => "no_handler",
+            Self::OtherInstance => "other_instance",
+            Self::Unroutable => "unroutable",
+            Self::Timeout => "timeout",
+            Self::Backpressure => "backpressure",
+            Self::Unavailable => "unavailable",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Tls => "tls",
+            Self::TopologyMismatch => "topology_mismatch",
+            Self::Unexpected => "unexpected",
+        }
+    }
+
     /// Returns whether trying again later may help.
     #[must_use]
     pub const fn is_temporary(self) -> bool {
@@ -359,6 +384,17 @@ pub enum InvokeError {
 }
 
 impl InvokeError {
+    /// Returns what kind of failure it is, as the label `error.type` of metrics and spans has it: `handled_error`,
+    /// `unhandled_error`, or the name of the bridge's [`ErrorKind`].
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Handled(_) => "handled_error",
+            Self::Unhandled(_) => "unhandled_error",
+            Self::Bridge(error) => error.kind().as_str(),
+        }
+    }
+
     /// Returns the kind of a bridge's failure, `None` for a service's.
     #[must_use]
     pub const fn bridge_kind(&self) -> Option<ErrorKind> {

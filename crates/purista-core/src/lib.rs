@@ -64,6 +64,7 @@ mod bridge_ext;
 mod call;
 mod capability;
 mod causes;
+mod durations;
 mod emission;
 mod error;
 mod events;

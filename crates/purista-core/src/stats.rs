@@ -1,14 +1,17 @@
 //! What a bridge counts.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// What a bridge has counted since it was built, and how much it is doing.
         ///
         /// Every delivery to a subscription ends in exactly one of `handled`, `dead_lettered`, `dropped`, `filtered` and
-        /// `released`. The same counters are recorded through the `metrics` facade as
-        /// `purista_<name>_total`, labelled with the bridge's name.
+        /// `released`. The same counters are recorded through the `metrics` facade as `purista_<name>_total`, labelled with
+        /// the bridge's name, by the recorder that is installed when the bridge starts.
         ///
         /// ```
         /// use purista_core::{EventBridge as _, EventBridgeExt as _};
@@ -25,7 +28,7 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
             /// Calls that wait for their answer now.
             pub pending_calls: usize,
             /// Messages that are being handled or wait for their next attempt now.
@@ -35,7 +38,7 @@ macro_rules! counters {
         /// The live counters behind [`Stats`].
         #[derive(Debug)]
         pub(crate) struct Counters {
-            $($(#[$doc])* pub(crate) $name: Counter,)*
+            $($(#[doc = $doc])* pub(crate) $name: Counter,)*
         }
 
         impl Counters {
@@ -43,10 +46,16 @@ macro_rules! counters {
             #[must_use]
             pub(crate) fn new(bridge: &'static str) -> Self {
                 Self {
-                    $($name: Counter::new(metrics::counter!(
-                        concat!("purista_", stringify!($name), "_total"), "bridge" => bridge
-                    )),)*
+                    $($name: Counter::new(concat!("purista_", stringify!($name), "_total"), bridge),)*
                 }
+            }
+
+            /// Has the recorder show what was not counted yet as well, and what all of it is.
+            pub(crate) fn show(&self) {
+                $(
+                    metrics::describe_counter!(self.$name.name, concat!($($doc,)*).trim());
+                    self.$name.recorded();
+                )*
             }
 
             pub(crate) fn snapshot(&self, pending_calls: usize, in_hand: usize) -> Stats {
@@ -111,18 +120,25 @@ counters! {
 /// One counter, recorded here and through the `metrics` facade.
 pub(crate) struct Counter {
     value: AtomicU64,
-    recorded: metrics::Counter,
+    name: &'static str,
+    bridge: &'static str,
+    /// Of the recorder that was there when it was needed for the first time.
+    recorded: OnceLock<metrics::Counter>,
 }
 
 impl Counter {
-    const fn new(recorded: metrics::Counter) -> Self {
-        Self { value: AtomicU64::new(0), recorded }
+    const fn new(name: &'static str, bridge: &'static str) -> Self {
+        Self { value: AtomicU64::new(0), name, bridge, recorded: OnceLock::new() }
+    }
+
+    fn recorded(&self) -> &metrics::Counter {
+        self.recorded.get_or_init(|| metrics::counter!(self.name, "bridge" => self.bridge))
     }
 
     /// Counts one more.
     pub(crate) fn increment(&self) {
         self.value.fetch_add(1, Relaxed);
-        self.recorded.increment(1);
+        self.recorded().increment(1);
     }
 
     /// Returns the count.

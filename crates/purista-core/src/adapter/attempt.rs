@@ -13,10 +13,10 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
-use super::{Pass, Transport, dispatch::Work};
+use super::{Pass, Transport, dispatch::Work, spans::failed};
 use crate::{
+    durations::Ended,
     error::{HandlerError, Result},
-    message::Message,
 };
 
 /// How long a handler may react to its cancellation before it is dropped.
@@ -31,20 +31,6 @@ pub(super) enum Outcome<R> {
 }
 
 impl<T: Transport> Work<T> {
-    /// The span of one attempt, named by OpenTelemetry's conventions for messaging.
-    pub(super) fn span(&self, message: &Message) -> Span {
-        let span = tracing::info_span!(
-            "process",
-            otel.kind = "consumer",
-            messaging.system = T::NAME,
-            messaging.operation.type = "process",
-            messaging.destination.name = %self.registered.address,
-            messaging.message.id = %message.id,
-        );
-        message.trace_context.adopt(&span);
-        span
-    }
-
     /// Runs a handler once: isolated from its panics, within its time, and until some patience after the end of the
     /// bridge's grace period.
     pub(super) async fn attempt<R>(
@@ -57,6 +43,8 @@ impl<T: Transport> Work<T> {
         let end = self.registered.granted().handler_timeout.map(|limit| Instant::now() + limit);
         // Before the handler, which may block: who waits for it goes on meanwhile.
         drop(starting);
+        let began = std::time::Instant::now();
+        let record = |ended| self.registered.attempts.record(T::NAME, &self.registered.address, began, ended);
         // The handler's future is dropped in there, which may panic as well.
         let result = AssertUnwindSafe(async {
             let out_of_time = async {
@@ -79,7 +67,10 @@ impl<T: Transport> Work<T> {
             }
         });
         let error = match result.catch_unwind().await {
-            Ok(Some(Ok(value))) => return Outcome::Succeeded(value),
+            Ok(Some(Ok(value))) => {
+                record(Ended::Well);
+                return Outcome::Succeeded(value);
+            }
             Ok(None) => return Outcome::Cancelled,
             Ok(Some(Err(_))) if cancellation.is_cancelled() => return Outcome::Cancelled,
             Ok(Some(Err(error))) => error,
@@ -89,8 +80,13 @@ impl<T: Transport> Work<T> {
             }
         };
         self.counters().failed_attempts.increment();
-        if let HandlerError::Unhandled(_) = error {
-            self.warn(&error, "a handler failed");
+        match &error {
+            HandlerError::Handled(_) => record(Ended::Handled),
+            HandlerError::Unhandled(_) => {
+                record(Ended::Failed);
+                failed(span, Ended::Failed.as_str());
+                self.warn(&error, "a handler failed");
+            }
         }
         Outcome::Failed(error)
     }

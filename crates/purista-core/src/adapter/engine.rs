@@ -13,11 +13,13 @@ use super::{
     EngineConfig, Gate, Publish, Transport,
     link::Shared,
     registered::{Endpoint, Key, Registered},
+    spans::Sending,
     time_limit::CallLimit,
 };
 use crate::{
     bridge::{EventBridge, Registration, ShutdownReport},
     capability::{Capabilities, Capability},
+    durations::Operation,
     error::{Error, ErrorKind, HandledError, InvokeError, Result},
     events::BridgeEvents,
     grant::demand_for,
@@ -25,7 +27,7 @@ use crate::{
     health::{BridgeState, Health},
     message::{Body, CommandDraft, EventDraft, Id, Message},
     options::{Command, EmitOptions, InvokeOptions, Subscription, check_timeout},
-    stats::{Counters, Stats},
+    stats::Stats,
     status::StatusCode,
 };
 
@@ -70,7 +72,7 @@ impl<T: Transport> Engine<T> {
         let shared = Shared::new(
             config.instance_id.clone().unwrap_or_else(Id::random),
             config.max_pending_calls,
-            Counters::new(T::NAME),
+            T::NAME,
         );
         Ok(Arc::new_cyclic(|itself| Self {
             transport,
@@ -128,6 +130,51 @@ impl<T: Transport> Engine<T> {
         });
     }
 
+    async fn send_event(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
+        self.check_usable("emit")?;
+        demand_for("emit", options.must_route, Capability::MustRoute, &self.transport.capabilities())
+            .map_err(|error| error.with_bridge(T::NAME))?;
+        let deadline = Instant::now() + check_timeout(options.timeout)?;
+        let message = Arc::new(draft.stamp(&self.shared.instance_id));
+        self.check_limits(&message, "emit")?;
+        let _waiting = self.emits.enter();
+        if self.emits.count() > self.config.max_pending_emits {
+            return Err(Self::error(ErrorKind::Backpressure, "emit").with_context("too many emits wait"));
+        }
+        let publish = Publish::new(deadline, options.must_route);
+        tokio::select! {
+            biased;
+            published = self.transport.publish(Arc::clone(&message), publish) => published?,
+            // An adapter that has disconnected may leave it waiting.
+            () = async { self.shared.home.over().await } => {
+                return Err(self.shared.explain(Self::error(ErrorKind::ShutDown, "emit")));
+            }
+            () = async { self.shared.home.sleep_until(deadline).await } => {
+                return Err(Self::error(ErrorKind::Timeout, "emit"));
+            }
+        }
+        self.shared.counters.emitted.increment();
+        Ok(message)
+    }
+
+    async fn call(
+        &self,
+        draft: CommandDraft,
+        options: &InvokeOptions,
+        sending: &Sending<'_>,
+    ) -> Result<Arc<Message>, InvokeError> {
+        self.check_usable("invoke")?;
+        let limit = CallLimit::of(options)?;
+        let command = Arc::new(draft.sent_in(&sending.span).stamp(&self.shared.instance_id));
+        sending.is(&command);
+        self.check_limits(&command, "invoke")?;
+        let response = self.send_command(&command, limit).await?;
+        match response.body {
+            Body::CommandErrorResponse { handled, .. } => Err(service_error(&response, handled)),
+            _ => Ok(response),
+        }
+    }
+
     async fn send_command(&self, command: &Arc<Message>, limit: CallLimit) -> Result<Arc<Message>> {
         let deadline = limit.until;
         let mut call = self.shared.calls.begin(command).map_err(|error| error.with_bridge(T::NAME))?;
@@ -181,46 +228,23 @@ impl<T: Transport> EventBridge for Engine<T> {
     }
 
     async fn emit_message(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
-        self.check_usable("emit")?;
-        demand_for("emit", options.must_route, Capability::MustRoute, &self.transport.capabilities())
-            .map_err(|error| error.with_bridge(T::NAME))?;
-        let deadline = Instant::now() + check_timeout(options.timeout)?;
-        let message = Arc::new(draft.stamp(&self.shared.instance_id));
-        self.check_limits(&message, "emit")?;
-        let _waiting = self.emits.enter();
-        if self.emits.count() > self.config.max_pending_emits {
-            return Err(Self::error(ErrorKind::Backpressure, "emit").with_context("too many emits wait"));
+        let sending = self.sending(Operation::Emit, &draft.event_name());
+        let emitted = self.send_event(draft.sent_in(&sending.span), options).await;
+        if let Ok(message) = &emitted {
+            sending.is(message);
         }
-        let publish = Publish::new(deadline, options.must_route);
-        tokio::select! {
-            biased;
-            published = self.transport.publish(Arc::clone(&message), publish) => published?,
-            // An adapter that has disconnected may leave it waiting.
-            () = async { self.shared.home.over().await } => {
-                return Err(self.shared.explain(Self::error(ErrorKind::ShutDown, "emit")));
-            }
-            () = async { self.shared.home.sleep_until(deadline).await } => {
-                return Err(Self::error(ErrorKind::Timeout, "emit"));
-            }
-        }
-        self.shared.counters.emitted.increment();
-        Ok(message)
+        sending.ended(emitted.as_ref().err().map(|error| error.kind().as_str()));
+        emitted
     }
-
     async fn invoke_command(
         &self,
         draft: CommandDraft,
         options: &InvokeOptions,
     ) -> Result<Arc<Message>, InvokeError> {
-        self.check_usable("invoke")?;
-        let limit = CallLimit::of(options)?;
-        let command = Arc::new(draft.stamp(&self.shared.instance_id));
-        self.check_limits(&command, "invoke")?;
-        let response = self.send_command(&command, limit).await?;
-        match response.body {
-            Body::CommandErrorResponse { handled, .. } => Err(service_error(&response, handled)),
-            _ => Ok(response),
-        }
+        let sending = self.sending(Operation::Invoke, draft.address());
+        let answered = self.call(draft, options, &sending).await;
+        sending.ended(answered.as_ref().err().map(InvokeError::as_str));
+        answered
     }
 
     async fn register_command(

@@ -4,6 +4,7 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use super::{Engine, Link, Stop, Transport, registered::Registered};
 use crate::{
+    durations::Operations,
     error::{ErrorKind, Result},
     health::BridgeState,
 };
@@ -34,6 +35,8 @@ impl<T: Transport> Engine<T> {
             return Err(self.shared.explain(Self::error(ErrorKind::ShutDown, "start")));
         }
         self.watch_runtime();
+        self.shared.counters.show();
+        Operations::describe();
         let link = Link(Arc::clone(&self.shared));
         self.within_operation_timeout("start", self.transport.connect(link.clone())).await?;
         // From here on handlers run, and may emit and invoke.

@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 
 use super::{PendingCalls, ResponseVerdict, Throttle, registered::Key, runtime::Home};
 use crate::{
+    durations::Operations,
     error::Error,
     events::{BridgeEvent, BridgeEvents},
     health::{BridgeState, Health},
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) instance_id: Id,
     pub(super) calls: PendingCalls,
     pub(super) counters: Counters,
+    /// How long emits and calls take.
+    pub(super) operations: Operations,
     /// For bad input.
     pub(super) throttle: Throttle,
     /// For handlers, apart from bad input, which must not hide them.
@@ -54,11 +57,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(instance_id: Id, max_pending_calls: usize, counters: Counters) -> Self {
+    pub(super) fn new(instance_id: Id, max_pending_calls: usize, bridge: &'static str) -> Self {
         Self {
             instance_id,
             calls: PendingCalls::new(max_pending_calls),
-            counters,
+            counters: Counters::new(bridge),
+            operations: Operations::new(bridge),
             throttle: Throttle::default(),
             handler_throttle: Throttle::default(),
             home: Home::default(),

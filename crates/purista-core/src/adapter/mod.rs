@@ -32,6 +32,7 @@ mod registration;
 mod runtime;
 mod servers;
 mod shutdown;
+mod spans;
 mod sync;
 mod throttle;
 mod time_limit;

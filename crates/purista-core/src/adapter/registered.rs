@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     capability::Capabilities,
+    durations::Attempts,
     error::Result,
     grant::{Granted, grant_command, grant_subscription},
     handler::{CommandHandler, SubscriptionHandler},
@@ -68,6 +69,8 @@ pub(super) struct Registered<T: Transport> {
     pub(super) stopping: CancellationToken,
     /// Those of what is in hand.
     pub(super) leases: Arc<Leases>,
+    /// How long its handler takes.
+    pub(super) attempts: Attempts,
     consumer: Mutex<Option<Arc<T::Consumer>>>,
 }
 
@@ -91,6 +94,7 @@ impl<T: Transport> Registered<T> {
             starting: Gate::new(),
             stopping: CancellationToken::new(),
             leases: Arc::default(),
+            attempts: Attempts::new(),
             consumer: Mutex::new(None),
         })
     }

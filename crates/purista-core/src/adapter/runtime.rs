@@ -170,11 +170,10 @@ impl<T: Transport> Drop for Sentinel<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Counters;
 
     #[test]
     fn a_forked_copy_knows_that_it_is_one() {
-        let shared = Shared::new("i".into(), 1, Counters::new("test"));
+        let shared = Shared::new("i".into(), 1, "test");
         shared.advance(BridgeState::Started);
         shared.home.process.store(process::id(), Ordering::Release);
         assert_eq!((shared.state(), shared.home.why_gone()), (BridgeState::Started, None));

@@ -89,6 +89,13 @@ macro_rules! header_setters {
             self
         }
 
+        /// Makes the message one that a span sends.
+        #[must_use]
+        pub(crate) fn sent_in(mut self, span: &tracing::Span) -> Self {
+            self.header.trace_context = self.header.trace_context.or_current().sent_in(span);
+            self
+        }
+
         /// Takes over principal, tenant, trace id and trace context of the message that caused this one, where they are
         /// not set.
         #[must_use]
@@ -174,6 +181,11 @@ impl EventDraft {
         self
     }
 
+    /// Returns the event that it announces; empty text if it announces none.
+    pub(crate) fn event_name(&self) -> &str {
+        self.header.event_name.as_deref().unwrap_or_default()
+    }
+
     /// Builds the message, as the bridge with this instance id.
     #[must_use]
     pub fn stamp(self, instance_id: &Id) -> Message {
@@ -217,6 +229,11 @@ impl CommandDraft {
     pub fn with_parameter(mut self, parameter: Payload) -> Self {
         self.parameter = Some(parameter);
         self
+    }
+
+    /// Returns the address that it is for.
+    pub(crate) const fn address(&self) -> &ServiceAddress {
+        &self.receiver.address
     }
 
     /// Builds the message, as the bridge with this instance id.

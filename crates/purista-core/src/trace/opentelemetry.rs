@@ -18,6 +18,12 @@ impl TraceContext {
         if self.is_empty() { current(None).unwrap_or(self) } else { self }
     }
 
+    /// Returns the context for a message that a span sends: that of the span, which becomes a part of this trace.
+    pub(crate) fn sent_in(self, span: &Span) -> Self {
+        self.adopt(span);
+        of(span, self.baggage()).unwrap_or(self)
+    }
+
     /// Makes a span a child of the one that sent the message.
     pub(crate) fn adopt(&self, span: &Span) {
         if let Some(remote) = self.span_context() {
@@ -39,7 +45,11 @@ impl TraceContext {
 }
 
 fn current(baggage: Option<String>) -> Option<TraceContext> {
-    let context = Span::current().context();
+    of(&Span::current(), baggage)
+}
+
+fn of(span: &Span, baggage: Option<String>) -> Option<TraceContext> {
+    let context = span.context();
     let span = context.span();
     let span = span.span_context();
     if !span.is_valid() {

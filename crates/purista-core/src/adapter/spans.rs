@@ -1,0 +1,91 @@
+//! Spans by OpenTelemetry's conventions for messaging: what is sent, and what is handled.
+
+use std::time::Instant;
+
+use tracing::{Span, field::Empty};
+
+use super::{Engine, Transport, dispatch::Work};
+use crate::{
+    durations::{Operation, Operations},
+    message::Message,
+};
+
+/// An operation of a caller while it runs.
+pub(super) struct Sending<'a> {
+    pub(super) span: Span,
+    operation: Operation,
+    began: Instant,
+    operations: &'a Operations,
+}
+
+impl<T: Transport> Engine<T> {
+    /// Begins an operation on an event, or on a command.
+    pub(super) fn sending(&self, operation: Operation, destination: &dyn std::fmt::Display) -> Sending<'_> {
+        let span = match operation {
+            Operation::Emit => tracing::info_span!(
+                "emit",
+                otel.kind = "producer",
+                otel.status_code = Empty,
+                error.type = Empty,
+                messaging.system = T::NAME,
+                messaging.operation.name = "emit",
+                messaging.operation.type = "send",
+                messaging.destination.name = %destination,
+                messaging.message.id = Empty,
+            ),
+            Operation::Invoke => tracing::info_span!(
+                "invoke",
+                otel.kind = "client",
+                otel.status_code = Empty,
+                error.type = Empty,
+                messaging.system = T::NAME,
+                messaging.operation.name = "invoke",
+                messaging.operation.type = "send",
+                messaging.destination.name = %destination,
+                messaging.message.id = Empty,
+            ),
+        };
+        let operations = &self.shared.operations;
+        Sending { span, operation, began: Instant::now(), operations }
+    }
+}
+
+impl Sending<'_> {
+    /// Notes which message it became.
+    pub(super) fn is(&self, message: &Message) {
+        self.span.record("messaging.message.id", message.id.as_str());
+    }
+
+    /// Notes how it ended.
+    pub(super) fn ended(self, error: Option<&'static str>) {
+        self.operations.record(self.operation, self.began, error);
+        if let Some(error) = error {
+            failed(&self.span, error);
+        }
+    }
+}
+
+impl<T: Transport> Work<T> {
+    /// The span of one attempt.
+    pub(super) fn span(&self, message: &Message) -> Span {
+        let span = tracing::info_span!(
+            "process",
+            otel.kind = "consumer",
+            otel.status_code = Empty,
+            error.type = Empty,
+            messaging.system = T::NAME,
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.name = %self.registered.address,
+            messaging.message.id = %message.id,
+        );
+        message.trace_context.adopt(&span);
+        span
+    }
+}
+
+/// Notes on a span why what it stands for failed.
+pub(super) fn failed(span: &Span, error: &'static str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", error);
+}
