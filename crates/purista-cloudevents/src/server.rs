@@ -30,6 +30,7 @@ const MAX_HEAD: usize = 64 * 1_024;
 /// router's.
 #[derive(Debug)]
 pub struct Server {
+    address: SocketAddr,
     closing: CancellationToken,
     server: AbortOnDropHandle<()>,
 }
@@ -45,15 +46,23 @@ impl Server {
     ///
     /// Cancel safe.
     pub async fn open(address: SocketAddr, router: Router, header_timeout: Duration) -> Result<Self> {
-        let listener = TcpListener::bind(address).await.map_err(|cause| {
+        let failed = |cause| {
             Error::new(ErrorKind::Unavailable, "start")
                 .with_context(format!("cannot listen to {address}"))
                 .with_source(cause)
-        })?;
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let service = TowerToHyperService::new(router);
         let closing = CancellationToken::new();
         let server = tokio::spawn(serve(listener, service, header_timeout, closing.clone()));
-        Ok(Self { closing, server: AbortOnDropHandle::new(server) })
+        Ok(Self { address, closing, server: AbortOnDropHandle::new(server) })
+    }
+
+    /// Returns where it listens: the port that the system chose if it was to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Takes no more requests, and waits for those that run.

@@ -1,11 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 mod connect;
+#[cfg(feature = "http")]
+mod observe;
 pub mod prelude;
 mod run;
 mod systems;
 
 pub use connect::{connect, from_env};
+#[cfg(feature = "http")]
+pub use observe::{Observer, observe};
 pub use run::{DRAIN_TIME, RunReport, end_signal, run, run_until};
 
 #[doc(inline)]
