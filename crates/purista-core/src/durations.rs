@@ -1,8 +1,15 @@
 //! How long work takes, in histograms of the `metrics` facade, by OpenTelemetry's names for messaging.
 
-use std::{sync::OnceLock, time::Instant};
+use std::{
+    cell::Cell,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
-use metrics::{Histogram, Unit, describe_histogram, histogram};
+use metrics::{Histogram, IntoF64, Unit, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::message::ServiceAddress;
 
@@ -47,9 +54,21 @@ impl Operation {
     }
 }
 
+/// 1, and whether a recorder has asked for it.
+struct Asked<'a>(&'a Cell<bool>);
+
+impl IntoF64 for Asked<'_> {
+    fn into_f64(self) -> f64 {
+        self.0.set(true);
+        1.0
+    }
+}
+
 /// The durations of the operations of one bridge.
 pub(crate) struct Operations {
     bridge: &'static str,
+    /// Whether anybody records them: to look at the clock costs more than all else about them.
+    are_recorded: AtomicBool,
     succeeded: [OnceLock<Histogram>; 2],
 }
 
@@ -61,21 +80,31 @@ impl std::fmt::Debug for Operations {
 
 impl Operations {
     pub(crate) fn new(bridge: &'static str) -> Self {
-        Self { bridge, succeeded: Default::default() }
+        Self { bridge, are_recorded: AtomicBool::new(false), succeeded: Default::default() }
     }
 
-    /// Tells the recorder what is measured.
-    pub(crate) fn describe() {
+    /// Tells the recorder what is measured, if there is one.
+    pub(crate) fn show(&self) {
+        describe_gauge!("purista_build_info", "1, with the version of the bridge");
         describe_histogram!(
             CLIENT,
             Unit::Seconds,
             "Time until a call has its answer, or the broker has an event"
         );
         describe_histogram!(PROCESS, Unit::Seconds, "Time of one attempt of a handler");
+        let is_asked = Cell::new(false);
+        gauge!("purista_build_info", "version" => env!("CARGO_PKG_VERSION")).set(Asked(&is_asked));
+        self.are_recorded.store(is_asked.get(), Relaxed);
+    }
+
+    /// Returns when something begins, if anybody records how long it takes.
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        self.are_recorded.load(Relaxed).then(Instant::now)
     }
 
     /// Records an operation that began then, and failed so if it did.
-    pub(crate) fn record(&self, operation: Operation, began: Instant, error: Option<&'static str>) {
+    pub(crate) fn record(&self, operation: Operation, began: Option<Instant>, error: Option<&'static str>) {
+        let Some(began) = began else { return };
         let (took, bridge, name) = (began.elapsed(), self.bridge, operation.as_str());
         if let Some(error) = error {
             // Rare enough to be looked up.
@@ -101,9 +130,10 @@ impl Attempts {
         &self,
         bridge: &'static str,
         address: &ServiceAddress,
-        began: Instant,
+        began: Option<Instant>,
         ended: Ended,
     ) {
+        let Some(began) = began else { return };
         let took = began.elapsed();
         let histogram = || {
             histogram!(

@@ -112,6 +112,7 @@ async fn a_process_is_seen_from_its_start_to_its_end() {
     assert_eq!(value(&metrics, process, &["messaging_destination_name=\"Work v1 read\""]), 1.0);
     let default = "bridge=\"default\"";
     assert_eq!(value(&metrics, "purista_invoked_total", &[default]), 4.0);
+    assert_eq!(value(&metrics, "purista_build_info", &["version=\"0."]), 1.0);
     // Nothing of it happened, and it is there.
     assert_eq!(value(&metrics, "purista_dead_lettered_total", &[default]), 0.0);
     assert_eq!(value(&metrics, "purista_in_hand", &[default]), 0.0);

@@ -43,7 +43,7 @@ impl<T: Transport> Work<T> {
         let end = self.registered.granted().handler_timeout.map(|limit| Instant::now() + limit);
         // Before the handler, which may block: who waits for it goes on meanwhile.
         drop(starting);
-        let began = std::time::Instant::now();
+        let began = self.engine.shared.operations.begin();
         let record = |ended| self.registered.attempts.record(T::NAME, &self.registered.address, began, ended);
         // The handler's future is dropped in there, which may panic as well.
         let result = AssertUnwindSafe(async {

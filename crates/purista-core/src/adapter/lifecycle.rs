@@ -4,7 +4,6 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use super::{Engine, Link, Stop, Transport, registered::Registered};
 use crate::{
-    durations::Operations,
     error::{ErrorKind, Result},
     health::BridgeState,
 };
@@ -36,7 +35,7 @@ impl<T: Transport> Engine<T> {
         }
         self.watch_runtime();
         self.shared.counters.show();
-        Operations::describe();
+        self.shared.operations.show();
         let link = Link(Arc::clone(&self.shared));
         self.within_operation_timeout("start", self.transport.connect(link.clone())).await?;
         // From here on handlers run, and may emit and invoke.

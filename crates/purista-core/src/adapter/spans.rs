@@ -14,7 +14,7 @@ use crate::{
 pub(super) struct Sending<'a> {
     pub(super) span: Span,
     operation: Operation,
-    began: Instant,
+    began: Option<Instant>,
     operations: &'a Operations,
 }
 
@@ -46,7 +46,7 @@ impl<T: Transport> Engine<T> {
             ),
         };
         let operations = &self.shared.operations;
-        Sending { span, operation, began: Instant::now(), operations }
+        Sending { span, operation, began: operations.begin(), operations }
     }
 }
 
