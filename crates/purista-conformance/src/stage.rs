@@ -20,6 +20,11 @@ use crate::{
 /// How long a trial waits for what must happen before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Emits as trials do that are about something else than time: on a busy machine, a broker may take long.
+pub(crate) fn patient_emit() -> EmitOptions {
+    EmitOptions::default().with_timeout(2 * PATIENCE)
+}
+
 /// How long a bridge may take to connect or to register, if nothing else is configured.
 pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -171,7 +176,7 @@ impl Stage {
         content: &(impl Serialize + Sync + ?Sized),
     ) -> anyhow::Result<Arc<Message>> {
         let draft = self.event(name, content)?;
-        bridge.emit_message(draft, &EmitOptions::default()).await.context("emit")
+        bridge.emit_message(draft, &patient_emit()).await.context("emit")
     }
 
     /// Drafts a call of the command `target` of this trial.

@@ -121,8 +121,10 @@ impl Site for Mqtt {
     async fn inventory(&self) -> anyhow::Result<Inventory> {
         let connections = self.server.clients()?.len();
         let subscriptions = self.server.subscriptions()?;
-        let consumers =
-            subscriptions.iter().map(|Subscription { client, filter, .. }| format!("{client}: {filter}"));
+        // What a client listens to for finding out what it may read comes when it first looks for that.
+        let is_echo = |it: &&Subscription| it.filter.ends_with(&format!("/+/{}", it.client));
+        let consumers = subscriptions.iter().filter(|it| !is_echo(it));
+        let consumers = consumers.map(|Subscription { client, filter, .. }| format!("{client}: {filter}"));
         let waiting = self.waiting().await?;
         Ok(Inventory::new(connections, consumers.collect(), waiting))
     }

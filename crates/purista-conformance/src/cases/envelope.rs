@@ -19,7 +19,7 @@ use crate::{
     case::{Case, Outcome, case},
     fields::is_as_drafted,
     probe::{Collector, echo, on_command, on_event},
-    stage::Stage,
+    stage::{Stage, patient_emit},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -68,7 +68,7 @@ async fn every_type_arrives_as_it_was_sent(stage: Stage) -> Outcome {
     let mut rng = StdRng::seed_from_u64(stage.seed());
     for _ in 0..256 {
         for draft in random_events(&mut rng)? {
-            let sent = near.emit_message(draft.clone(), &EmitOptions::default()).await?;
+            let sent = near.emit_message(draft.clone(), &patient_emit()).await?;
             is_as_drafted(draft.stamp(near.instance_id()), &sent)?;
             let came = watch.message(sent.message_type(), &sent.id).await?;
             ensure!(came == sent, "sent {sent:?}, came {came:?}");
@@ -232,7 +232,7 @@ async fn the_bridge_stamps(stage: Stage) -> Outcome {
         }
     }
     let hop = stage.event("hop", &0)?.with_tenant_id(stage.unique("tenant"));
-    near.emit_message(hop, &EmitOptions::default()).await?;
+    near.emit_message(hop, &patient_emit()).await?;
     for _ in 0..100 {
         let call = stage.call("echo", &0)?.with_tenant_id(stage.unique("tenant"));
         near.invoke_command(call, &InvokeOptions::default()).await?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join, stream};
 use purista_core::{
-    Command, CommandDraft, CommandOptions, EmitOptions, ErrorKind, EventBridge, EventDraft, Filter,
-    InvokeOptions, Name, Payload, ServiceAddress, Subscription,
+    Command, CommandDraft, CommandOptions, ErrorKind, EventBridge, EventDraft, Filter, InvokeOptions, Name,
+    Payload, ServiceAddress, Subscription,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -14,7 +14,7 @@ use crate::{
     case::{Case, Outcome, case},
     fields::{self, CHOSEN, identity, is_as_drafted},
     probe::{Collector, echo, eventually, grows_to, on_command},
-    stage::Stage,
+    stage::{Stage, patient_emit},
 };
 
 pub(super) const CASES: &[Case] =
@@ -75,7 +75,7 @@ async fn say_whose(stage: &Stage, bridge: &Arc<dyn EventBridge>, tenant: &Name, 
         ensure!(answer.payload() == Some(&Payload::json(tenant)?), "{tenant} was answered {answer:?}");
     } else {
         let event = stage.event("said", tenant)?.with_tenant_id(tenant);
-        bridge.emit_message(event, &EmitOptions::default()).await?;
+        bridge.emit_message(event, &patient_emit()).await?;
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ async fn names_of_every_length(stage: Stage) -> Outcome {
         drafts.push((length, fields::event(&usual).with_correlation_id(name.as_str()), usual));
     }
     for (number, (length, draft, wanted)) in drafts.into_iter().enumerate() {
-        let emitted = bridge.emit_message(draft.clone(), &EmitOptions::default()).await;
+        let emitted = bridge.emit_message(draft.clone(), &patient_emit()).await;
         if let Some(sent) = taken(emitted, length)? {
             let came = watch.message(sent.message_type(), &sent.id).await?;
             ensure!(wanted.matches(&came), "{wanted:?} came as {came:?}");
@@ -133,7 +133,7 @@ async fn names_of_every_length(stage: Stage) -> Outcome {
     }
     for (event, collector) in subscribers {
         let draft = EventDraft::event(stage.address("emitter"), &event);
-        bridge.emit_message(draft, &EmitOptions::default()).await?;
+        bridge.emit_message(draft, &patient_emit()).await?;
         collector.at_least(1).await?;
     }
     Ok(())

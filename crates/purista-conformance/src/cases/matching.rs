@@ -5,15 +5,15 @@ use std::{collections::HashSet, sync::Arc};
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use purista_core::{
-    Command, CommandDraft, CommandHandler, CommandOptions, EmitOptions, ErrorKind, EventBridge, Filter,
-    HandledError, Id, InvokeError, InvokeOptions, Message, MessageType, Payload, Receiver, ServiceAddress,
+    Command, CommandDraft, CommandHandler, CommandOptions, ErrorKind, EventBridge, Filter, HandledError, Id,
+    InvokeError, InvokeOptions, Message, MessageType, Payload, Receiver, ServiceAddress,
 };
 
 use crate::{
     case::{Case, Outcome, case},
     fields::{self, CHOSEN, Field, address, exact, identity},
     probe::{Collector, eventually, on_command},
-    stage::Stage,
+    stage::{Stage, patient_emit},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -65,7 +65,7 @@ impl World {
     async fn speak(&self) -> Result<()> {
         let info = self.identity.clone().with_message_type(MessageType::InfoServiceReady);
         for draft in [fields::event(&self.identity), fields::event(&info)] {
-            self.caller.emit_message(draft, &EmitOptions::default()).await?;
+            self.caller.emit_message(draft, &patient_emit()).await?;
         }
         let call = fields::command(&self.identity);
         let fails = self.caller.invoke_command(call.clone(), &InvokeOptions::default()).await;
@@ -241,7 +241,7 @@ async fn nothing_is_normalised(stage: Stage) -> Outcome {
         for text in ["first", "sentinel"] {
             for (name, filter, _) in &sides {
                 let draft = fields::event(filter).with_payload(Payload::json(&[text, name])?);
-                bridge.emit_message(draft, &EmitOptions::default()).await?;
+                bridge.emit_message(draft, &patient_emit()).await?;
             }
             for (name, filter, seen) in &sides {
                 let came = seen.sentinel(&serde_json::json!([text, name]).to_string()).await;
@@ -258,7 +258,7 @@ async fn nothing_is_normalised(stage: Stage) -> Outcome {
     stage.emit(&*bridge, "absent", &"of no tenant").await?;
     for (name, seen) in mistaken {
         let draft = stage.event("absent", &"sentinel")?.with_tenant_id(name);
-        bridge.emit_message(draft, &EmitOptions::default()).await?;
+        bridge.emit_message(draft, &patient_emit()).await?;
         seen.sentinel("\"sentinel\"").await?;
         ensure!(seen.count() == 1, "{name:?} got {:?}", seen.payloads());
     }
@@ -292,7 +292,7 @@ async fn events_that_do_not_match(stage: &Stage) -> Outcome {
         ensure!(broker.misroute(&stage.address("subscriber"), bytes).await?, "there is no subscriber");
     }
     let sentinel = right.with_payload(Payload::json(&"sentinel")?);
-    bridge.emit_message(sentinel, &EmitOptions::default()).await?;
+    bridge.emit_message(sentinel, &patient_emit()).await?;
     seen.sentinel("\"sentinel\"").await?;
     // The broker may route more than it should by itself.
     eventually("what was filtered is counted", || async { Ok(bridge.stats().filtered >= filtered + 3) })
@@ -346,13 +346,13 @@ async fn each_field_filters_alone(stage: Stage) -> Outcome {
     for text in ["theirs", "ours"] {
         let (bridge, identity) = if text == "ours" { (&bridges[0], &ours) } else { (&bridges[1], &theirs) };
         let draft = fields::event(identity).with_payload(Payload::json(text)?);
-        bridge.emit_message(draft, &EmitOptions::default()).await?;
+        bridge.emit_message(draft, &patient_emit()).await?;
     }
     for (field, seen) in &subscribers {
         seen.sentinel("\"ours\"").await.with_context(|| format!("by {field:?}"))?;
     }
     let sentinel = fields::event(&ours).with_payload(Payload::json(&"sentinel")?);
-    bridges[0].emit_message(sentinel, &EmitOptions::default()).await?;
+    bridges[0].emit_message(sentinel, &patient_emit()).await?;
     for (field, seen) in subscribers {
         seen.sentinel("\"sentinel\"").await.with_context(|| format!("by {field:?}"))?;
         let mut came = seen.payloads();

@@ -4,14 +4,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use purista_core::{
-    Capability, CommandOptions, EmitOptions, ErrorKind, EventBridge, Filter, HandlerError, Message,
-    RetryPolicy, SubscriptionOptions, TraceContext,
+    Capability, CommandOptions, ErrorKind, EventBridge, Filter, HandlerError, Message, RetryPolicy,
+    SubscriptionOptions, TraceContext,
 };
 
 use crate::{
     case::{Case, Outcome, case},
     probe::{Collector, Latch, echo, eventually, on_command, on_event},
-    stage::Stage,
+    stage::{Stage, patient_emit},
 };
 
 pub(super) const CASES: &[Case] = &[case!("OBS-1", a_trace_goes_along), case!("OBS-3", the_counters_balance)];
@@ -47,7 +47,7 @@ async fn a_trace_goes_along(stage: Stage) -> Outcome {
         if let Some(root) = root {
             event = event.with_trace_context(root.clone());
         }
-        near.emit_message(event, &EmitOptions::default()).await?;
+        near.emit_message(event, &patient_emit()).await?;
     }
     for (number, root) in roots.iter().enumerate() {
         let trace_id = stage.unique(&format!("run{number}x")).as_str().into();

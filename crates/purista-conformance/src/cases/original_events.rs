@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use purista_core::{
-    Capability, Command, EmitOptions, EventBridgeExt as _, EventDraft, Filter, Name, Payload, ServiceAddress,
+    Capability, Command, EventBridgeExt as _, EventDraft, Filter, Name, Payload, ServiceAddress,
     Subscription, SubscriptionOptions,
 };
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
     case::{Case, Outcome, case},
     original::Part,
     probe::{Collector, echo, grows_to},
-    stage::Stage,
+    stage::{Stage, patient_emit},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -98,7 +98,7 @@ async fn events_meet(stage: &Stage, what: &str, names: &[&str]) -> Result<()> {
     let peer = original(stage, &part).await?;
     for (number, name) in names.iter().enumerate() {
         let draft = EventDraft::event(stage.address("emitter"), *name).with_payload(Payload::json("ours")?);
-        emitter.emit_message(draft, &EmitOptions::default()).await?;
+        emitter.emit_message(draft, &patient_emit()).await?;
         send(&*peer, &part.event(&stage.address("original"), name, json!("theirs"))).await?;
         let (ours, theirs) = (&watched[number], &part.subscribes[number].seen);
         for wanted in ["ours", "theirs"] {

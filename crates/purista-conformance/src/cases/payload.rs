@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use purista_core::{
-    CommandDraft, CommandHandler, CommandOptions, EmitOptions, ErrorKind, EventDraft, Filter, HandledError,
-    InvokeError, InvokeOptions, MAX_DEPTH, Message, Payload, StatusCode,
+    CommandDraft, CommandHandler, CommandOptions, ErrorKind, EventDraft, Filter, HandledError, InvokeError,
+    InvokeOptions, MAX_DEPTH, Message, Payload, StatusCode,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     fields::{self, CHOSEN, identity},
     probe::{Collector, echo, on_command},
     profile::DeploymentOptions,
-    stage::Stage,
+    stage::{Stage, patient_emit},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -39,7 +39,7 @@ async fn empty_payloads_stay_what_they_are(stage: Stage) -> Outcome {
         if let Some(payload) = &payload {
             event = event.with_payload(payload.clone());
         }
-        let sent = bridge.emit_message(event, &EmitOptions::default()).await?;
+        let sent = bridge.emit_message(event, &patient_emit()).await?;
         let came = watch.message(sent.message_type(), &sent.id).await?;
         ensure!(came.payload() == payload.as_ref(), "{text:?} came as {:?}", came.payload());
 
@@ -110,7 +110,7 @@ async fn text_of_every_script_arrives(stage: Stage) -> Outcome {
     for text in texts.into_iter().chain(escapes) {
         let payload = Payload::from_json_text(text)?;
         let draft = stage.event("text", &0)?.with_payload(payload.clone());
-        let sent = bridge.emit_message(draft, &EmitOptions::default()).await?;
+        let sent = bridge.emit_message(draft, &patient_emit()).await?;
         let came = watch.message(sent.message_type(), &sent.id).await?;
         ensure!(came.payload() == Some(&payload), "{payload:?} came as {came:?}");
         let call = stage.call("echo", &0)?.with_payload(payload.clone());
@@ -120,7 +120,7 @@ async fn text_of_every_script_arrives(stage: Stage) -> Outcome {
     for text in TEXTS {
         for field in CHOSEN {
             let wanted = field.with(identity(&stage, "text"), text);
-            match bridge.emit_message(fields::event(&wanted), &EmitOptions::default()).await {
+            match bridge.emit_message(fields::event(&wanted), &patient_emit()).await {
                 Ok(sent) => {
                     let came = watch.message(sent.message_type(), &sent.id).await?;
                     ensure!(wanted.matches(&came), "{text:?} as {field:?} came as {came:?}");
@@ -150,7 +150,7 @@ async fn payloads_up_to_the_limit_arrive(mut stage: Stage) -> Outcome {
         let payload = sized(size)?;
         ensure!(payload.len() == size, "{} bytes for {size}", payload.len());
         let draft = stage.event("sized", &0)?.with_payload(payload.clone());
-        let sent = bridge.emit_message(draft, &EmitOptions::default()).await?;
+        let sent = bridge.emit_message(draft, &patient_emit()).await?;
         let came = watch.message(sent.message_type(), &sent.id).await?;
         ensure!(came.payload() == Some(&payload), "{size} bytes came as {}", came.payload_len());
         let call = stage.call("echo", &0)?.with_payload(payload.clone());
@@ -164,8 +164,7 @@ async fn payloads_up_to_the_limit_arrive(mut stage: Stage) -> Outcome {
     for over in [most + 1, most * 2] {
         let before = watch.count();
         let draft = stage.event("sized", &0)?.with_payload(sized(over)?);
-        let error =
-            bridge.emit_message(draft, &EmitOptions::default()).await.err().context("it was taken")?;
+        let error = bridge.emit_message(draft, &patient_emit()).await.err().context("it was taken")?;
         ensure!(is_refused(error.kind(), over), "{over} bytes: {error:?}");
         // Payload and parameter count together.
         let call = stage.call("echo", &0)?.with_payload(sized(over - 100)?).with_parameter(sized(100)?);
@@ -229,7 +228,7 @@ async fn deep_nesting_is_refused(stage: Stage) -> Outcome {
         let call = stage.call("command", &"here")?.stamp(bridge.instance_id());
         let deepest = Payload::from_json_text(nested(MAX_DEPTH, is_object))?;
         let draft = stage.event("nested", &0)?.with_payload(deepest.clone());
-        bridge.emit_message(draft, &EmitOptions::default()).await?;
+        bridge.emit_message(draft, &patient_emit()).await?;
         let draft = stage.call("command", &0)?.with_payload(deepest.clone());
         let answer = bridge.invoke_command(draft, &InvokeOptions::default()).await?;
         ensure!(answer.payload() == Some(&deepest), "the deepest was answered {answer:?}");

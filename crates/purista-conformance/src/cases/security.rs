@@ -6,9 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use purista_core::{
-    Body, Command, CommandDraft, CommandOptions, EmitOptions, ErrorKind, EventBridge, Filter, Id,
-    InvokeOptions, Message, MessageType, PartyFilter, Payload, Receiver, ServiceAddress, Subscription,
-    SubscriptionOptions,
+    Body, Command, CommandDraft, CommandOptions, ErrorKind, EventBridge, Filter, Id, InvokeOptions, Message,
+    MessageType, PartyFilter, Payload, Receiver, ServiceAddress, Subscription, SubscriptionOptions,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -16,7 +15,7 @@ use crate::{
     case::{Case, Outcome, case},
     fields::{self, CHOSEN, Field, exact, identity, is_as_drafted},
     probe::{Collector, Latch, echo, eventually, on_command},
-    stage::Stage,
+    stage::{Stage, patient_emit},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -82,7 +81,7 @@ async fn hostile_names_reach_their_address_only(stage: Stage) -> Outcome {
     for name in &names {
         let in_fields = CHOSEN.map(async |field| {
             let draft = draft(field, name, "first")?;
-            let emitted = bridge.emit_message(draft.clone(), &EmitOptions::default()).await;
+            let emitted = bridge.emit_message(draft.clone(), &patient_emit()).await;
             if let Some(sent) = unless_refused(emitted, name)? {
                 let came = everything.message(sent.message_type(), &sent.id).await?;
                 is_as_drafted(draft.stamp(bridge.instance_id()), &came)?;
@@ -92,14 +91,14 @@ async fn hostile_names_reach_their_address_only(stage: Stage) -> Outcome {
         try_join_all(in_fields).await?;
     }
     for (name, field, seen) in subscribers {
-        bridge.emit_message(draft(field, name, "sentinel")?, &EmitOptions::default()).await?;
+        bridge.emit_message(draft(field, name, "sentinel")?, &patient_emit()).await?;
         seen.sentinel("\"sentinel\"").await.with_context(|| format!("{name:?} as {field:?}"))?;
         seen.at_least(2).await?;
         let own = seen.messages().iter().all(|message| field.get(&exact(message)).as_ref() == Some(name));
         ensure!(own && seen.count() == 2, "{name:?} as {field:?} got {:?}", seen.messages());
     }
     let sentinel = fields::event(&usual).with_payload(Payload::json("sentinel")?);
-    bridge.emit_message(sentinel, &EmitOptions::default()).await?;
+    bridge.emit_message(sentinel, &patient_emit()).await?;
     victim.sentinel("\"sentinel\"").await?;
     ensure!(victim.count() == 1, "the victim got {:?}", victim.messages());
     call_hostile_commands(&stage, &*bridge, commands).await
