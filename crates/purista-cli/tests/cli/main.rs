@@ -1,0 +1,8 @@
+//! The command line against real brokers.
+
+mod bad_input;
+mod every_adapter;
+mod pages;
+mod program;
+mod services;
+mod tail;
