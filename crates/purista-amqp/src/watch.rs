@@ -5,7 +5,7 @@ use lapin::{Connection, Event};
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
-    time::{interval, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -13,6 +13,9 @@ use crate::error::soft_error;
 
 /// How often the state of a connection is compared with what its events told.
 const RECONCILE: Duration = Duration::from_secs(1);
+
+/// How long the broker may take to say why it closes a connection.
+const GOODBYE: Duration = Duration::from_millis(250);
 
 /// What the connections of one session tell: they are lost together.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +94,7 @@ impl Watch {
 async fn follow(connection: Arc<Connection>, events: impl Stream<Item = Event>, watch: Watch) {
     let mut events = std::pin::pin!(events);
     let mut reconcile = interval(RECONCILE);
+    reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looked_lost = false;
     loop {
         let event = tokio::select! {
@@ -105,6 +109,9 @@ async fn follow(connection: Arc<Connection>, events: impl Stream<Item = Event>, 
                     break;
                 }
                 looked_lost = !connection.status().connected();
+                if looked_lost {
+                    reconcile.reset_after(GOODBYE);
+                }
                 continue;
             }
         };
@@ -116,10 +123,13 @@ async fn follow(connection: Arc<Connection>, events: impl Stream<Item = Event>, 
             Some(Event::ConnectionUnblocked) => {
                 watch.is_blocked.send_replace(false);
             }
-            // Also the errors of channels come here.
-            Some(Event::Error(why)) if !connection.status().connected() && soft_error(&why).is_none() => {
+            // Also the errors of channels come here, which are soft.
+            Some(Event::Error(why)) if !connection.status().connected() => {
+                let is_of_connection = soft_error(&why).is_none();
                 watch.why.lock().get_or_insert(why);
-                break;
+                if is_of_connection {
+                    break;
+                }
             }
             Some(_) => {}
             None => break,

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use metrics::{Histogram, IntoF64, Unit, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Histogram, IntoF64, Unit, describe_histogram, histogram};
 
 use crate::message::ServiceAddress;
 
@@ -54,13 +54,13 @@ impl Operation {
     }
 }
 
-/// 1, and whether a recorder has asked for it.
+/// A duration that notes whether a recorder asks for it.
 struct Asked<'a>(&'a Cell<bool>);
 
 impl IntoF64 for Asked<'_> {
     fn into_f64(self) -> f64 {
         self.0.set(true);
-        1.0
+        0.0
     }
 }
 
@@ -85,7 +85,6 @@ impl Operations {
 
     /// Tells the recorder what is measured, if there is one.
     pub(crate) fn show(&self) {
-        describe_gauge!("purista_build_info", "1, with the version of the bridge");
         describe_histogram!(
             CLIENT,
             Unit::Seconds,
@@ -93,7 +92,10 @@ impl Operations {
         );
         describe_histogram!(PROCESS, Unit::Seconds, "Time of one attempt of a handler");
         let is_asked = Cell::new(false);
-        gauge!("purista_build_info", "version" => env!("CARGO_PKG_VERSION")).set(Asked(&is_asked));
+        for operation in [Operation::Emit, Operation::Invoke] {
+            // Nothing is recorded by this, and whether it would be is found out.
+            self.succeeded(operation).record_many(Asked(&is_asked), 0);
+        }
         self.are_recorded.store(is_asked.get(), Relaxed);
     }
 
@@ -105,15 +107,28 @@ impl Operations {
     /// Records an operation that began then, and failed so if it did.
     pub(crate) fn record(&self, operation: Operation, began: Option<Instant>, error: Option<&'static str>) {
         let Some(began) = began else { return };
-        let (took, bridge, name) = (began.elapsed(), self.bridge, operation.as_str());
-        if let Some(error) = error {
+        let took = began.elapsed();
+        match error {
+            None => self.succeeded(operation).record(took),
             // Rare enough to be looked up.
-            let labels =
-                [("messaging.system", bridge), ("messaging.operation.name", name), ("error.type", error)];
-            return histogram!(CLIENT, &labels).record(took);
+            Some(error) => histogram!(
+                CLIENT,
+                "messaging.system" => self.bridge,
+                "messaging.operation.name" => operation.as_str(),
+                "error.type" => error,
+            )
+            .record(took),
         }
-        let labels = [("messaging.system", bridge), ("messaging.operation.name", name)];
-        self.succeeded[operation as usize].get_or_init(|| histogram!(CLIENT, &labels)).record(took);
+    }
+
+    fn succeeded(&self, operation: Operation) -> &Histogram {
+        self.succeeded[operation as usize].get_or_init(|| {
+            histogram!(
+                CLIENT,
+                "messaging.system" => self.bridge,
+                "messaging.operation.name" => operation.as_str(),
+            )
+        })
     }
 }
 
@@ -139,6 +154,7 @@ impl Attempts {
             histogram!(
                 PROCESS,
                 "messaging.system" => bridge,
+                "messaging.operation.name" => "process",
                 "messaging.destination.name" => address.to_string(),
                 "outcome" => ended.as_str(),
             )

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     thread,
     time::Duration,
 };
@@ -14,21 +14,28 @@ use axum::{
     routing::get,
 };
 use metrics::{describe_gauge, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use purista_cloudevents::{Server, json};
 use purista_core::{BridgeState, Error, ErrorKind, EventBridge, Health, Result};
+use tokio::{runtime::Handle, time::timeout};
 
-/// How often what was recorded is summed up, if nobody asks for it.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often what was recorded is summed up, if nobody asks for it: each sample is kept until then.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// How long an observer that closes waits for who is asking.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// How long who asks may take for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The upper bounds of what histograms count, in seconds: from a call within a process to the default time limit of one.
-const BUCKETS: [f64; 17] = [
+const BUCKETS: [f64; 18] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    10.0, 30.0,
+    5.0, 10.0, 30.0,
 ];
+
+/// What is observed: each observer shows all of it.
+static BRIDGES: Mutex<Vec<Weak<dyn EventBridge>>> = Mutex::new(Vec::new());
 
 /// The recorder of this process; `None` if somebody else has installed another one.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -49,7 +56,7 @@ pub struct Observer(Server);
 /// The first observer of a process installs the recorder. Call it before the bridge starts, as a bridge records with what is
 /// installed then. Where another recorder is installed already, it has the metrics, and `/metrics` answers 501.
 ///
-/// Whoever reaches the address can read it: listen to one that only operators reach.
+/// Whoever reaches the address can read it: listen to one that only operators reach. It needs a runtime with `enable_io`.
 ///
 /// ```
 /// use purista::prelude::*;
@@ -70,14 +77,17 @@ pub struct Observer(Server);
 /// # Errors
 ///
 /// [`Unavailable`](ErrorKind::Unavailable) if the address cannot be listened to, [`Unexpected`](ErrorKind::Unexpected) if the
-/// recorder cannot be set up.
+/// recorder cannot be set up, and outside of a runtime.
 ///
 /// # Cancel safety
 ///
 /// Cancel safe.
 pub async fn observe(bridge: &Arc<dyn EventBridge>, address: SocketAddr) -> Result<Observer> {
+    // Without a runtime, tokio panics.
+    let _runtime = Handle::try_current().map_err(unexpected)?;
     let recorder = recorder()?;
-    let [live, ready, shown] = [(); 3].map(|()| Arc::clone(bridge));
+    bridges().push(Arc::downgrade(bridge));
+    let [live, ready] = [(); 2].map(|()| Arc::clone(bridge));
     let router = Router::new()
         .route(
             "/livez",
@@ -87,7 +97,7 @@ pub async fn observe(bridge: &Arc<dyn EventBridge>, address: SocketAddr) -> Resu
             "/readyz",
             get(async move || probed(&ready.health(), |health| health.is_ready() && health.is_healthy())),
         )
-        .route("/metrics", get(async move || metrics(recorder, &*shown)));
+        .route("/metrics", get(async move || metrics(recorder)));
     Server::open(address, router, HEADER_TIMEOUT).await.map(Observer)
 }
 
@@ -98,14 +108,18 @@ impl Observer {
         self.0.address()
     }
 
-    /// Answers who is asking, and nobody any more.
+    /// Answers who is asking, for 1 s at the most, and nobody any more.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future cuts off who is asking.
     pub async fn close(self) {
-        self.0.close().await;
+        let _cut_off = timeout(CLOSING, self.0.close()).await;
     }
+}
+
+fn bridges() -> MutexGuard<'static, Vec<Weak<dyn EventBridge>>> {
+    BRIDGES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Installs the recorder of this process, once.
@@ -120,26 +134,30 @@ fn recorder() -> Result<Option<&'static PrometheusHandle>> {
 }
 
 fn install() -> Result<Option<PrometheusHandle>> {
-    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS);
-    let installed = builder.and_then(|builder| builder.with_recommended_naming(true).install_recorder());
-    let handle = match installed {
-        Ok(handle) => handle,
-        Err(BuildError::FailedToSetGlobalRecorder(_)) => return Ok(None),
-        Err(cause) => return Err(Error::new(ErrorKind::Unexpected, "observe").with_source(cause)),
-    };
+    let builder = PrometheusBuilder::new().with_recommended_naming(true);
+    let durations = Matcher::Prefix("messaging.".to_owned());
+    let recorder = builder.set_buckets_for_metric(durations, &BUCKETS).map_err(unexpected)?.build_recorder();
+    let (handle, summed_up) = (recorder.handle(), recorder.handle());
+    if metrics::set_global_recorder(recorder).is_err() {
+        return Ok(None);
+    }
     describe_gauge!("purista_in_hand", "Messages that are being handled or wait for their next attempt");
     describe_gauge!("purista_pending_calls", "Calls that wait for their answer");
     describe_gauge!("purista_not_consuming", "Registrations that should be consuming and are not");
     describe_gauge!("purista_connected", "1 while the bridge is connected to its broker, otherwise 0");
-    let summed_up = handle.clone();
     // As long as the process: others may record when no observer and no runtime is left.
     let upkeep = move || loop {
         thread::sleep(UPKEEP);
         summed_up.run_upkeep();
     };
-    let spawned = thread::Builder::new().name("purista-metrics".to_owned()).spawn(upkeep);
-    spawned.map_err(|cause| Error::new(ErrorKind::Unexpected, "observe").with_source(cause))?;
+    if let Err(error) = thread::Builder::new().name("purista-metrics".to_owned()).spawn(upkeep) {
+        tracing::warn!(%error, "metrics are summed up only when somebody asks for them");
+    }
     Ok(Some(handle))
+}
+
+fn unexpected(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Unexpected, "observe").with_source(cause)
 }
 
 fn probed(health: &Health, is_well: impl FnOnce(&Health) -> bool) -> Response {
@@ -161,10 +179,11 @@ fn probed(health: &Health, is_well: impl FnOnce(&Health) -> bool) -> Response {
     json(status, body.to_string())
 }
 
-fn metrics(recorder: Option<&PrometheusHandle>, bridge: &dyn EventBridge) -> Response {
+fn metrics(recorder: Option<&PrometheusHandle>) -> Response {
     let (status, text) = match recorder {
         Some(recorder) => {
-            show(bridge);
+            // Those that are gone were shown as they were after their end.
+            bridges().retain(|bridge| bridge.upgrade().inspect(|bridge| show(&**bridge)).is_some());
             (StatusCode::OK, recorder.render())
         }
         None => {

@@ -4,10 +4,12 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use purista::prelude::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::Notify,
 };
 
 /// Asks for a path, and returns the status and what comes with it.
@@ -71,7 +73,16 @@ async fn a_process_is_seen_from_its_start_to_its_end() {
     let health: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &health["state"], &health["connected"]), (503, &"created".into(), &false.into()));
 
+    let goes_on = Arc::new(Notify::new());
+    let told = Arc::clone(&goes_on);
     let work = Service::new("Work", "1")
+        .command("wait", move |_: Context, number: u32| {
+            let told = Arc::clone(&told);
+            async move {
+                told.notified().await;
+                Ok(number)
+            }
+        })
         .command("double", |_: Context, number: u32| async move {
             if number == 0 {
                 return Err(HandledError::bad_request("nothing to double").into());
@@ -84,9 +95,12 @@ async fn a_process_is_seen_from_its_start_to_its_end() {
         let _answer = bridge.invoke::<u32>(("Work", "1", "double"), &number).await;
     }
     bridge.invoke::<u32>(("Work", "1", "other"), &1).await.unwrap_err();
+    // Its caller waits no longer.
+    assert!(bridge.invoke::<u32>(("Work", "1", "wait"), &1).now_or_never().is_none());
+    goes_on.notify_one();
     bridge.emit("happened", &1).await.unwrap();
     let handled = async {
-        while bridge.stats().handled == 0 {
+        while bridge.stats().handled == 0 || bridge.stats().in_hand > 0 {
             tokio::task::yield_now().await
         }
     };
@@ -103,7 +117,8 @@ async fn a_process_is_seen_from_its_start_to_its_end() {
     let [invoke, emit] = ["messaging_operation_name=\"invoke\"", "messaging_operation_name=\"emit\""];
     let client = "messaging_client_operation_duration_seconds_count";
     let of_error = |error: &str| value(&metrics, client, &[invoke, &format!("error_type=\"{error}\"")]);
-    assert_eq!((of_error("handled_error"), of_error("no_handler")), (1.0, 1.0));
+    let failed = ["handled_error", "no_handler", "cancelled"].map(of_error);
+    assert_eq!(failed, [1.0; 3]);
     assert_eq!(value(&metrics, client, &[emit]), 1.0);
     let process = "messaging_process_duration_seconds_count";
     let double = "messaging_destination_name=\"Work v1 double\"";
@@ -111,8 +126,7 @@ async fn a_process_is_seen_from_its_start_to_its_end() {
     assert_eq!(value(&metrics, process, &[double, "outcome=\"handled_error\""]), 1.0);
     assert_eq!(value(&metrics, process, &["messaging_destination_name=\"Work v1 read\""]), 1.0);
     let default = "bridge=\"default\"";
-    assert_eq!(value(&metrics, "purista_invoked_total", &[default]), 4.0);
-    assert_eq!(value(&metrics, "purista_build_info", &["version=\"0."]), 1.0);
+    assert_eq!(value(&metrics, "purista_invoked_total", &[default]), 5.0);
     // Nothing of it happened, and it is there.
     assert_eq!(value(&metrics, "purista_dead_lettered_total", &[default]), 0.0);
     assert_eq!(value(&metrics, "purista_in_hand", &[default]), 0.0);
@@ -135,6 +149,5 @@ async fn a_process_is_seen_from_its_start_to_its_end() {
         assert_eq!(ask(address, path).await.0, 503, "{path}");
     }
     observer.close().await;
-    TcpStream::connect(address).await.unwrap_err();
     assert_eq!(Arc::strong_count(&bridge), 1);
 }

@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use purista_core::{
-    Capability, CommandOptions, EmitOptions, ErrorKind, EventBridge, Filter, Message, Registration,
-    SubscriptionOptions,
+    Capability, CommandOptions, ErrorKind, EventBridge, Filter, Message, Registration, SubscriptionOptions,
 };
 use tokio::time::Instant;
 
@@ -15,7 +14,7 @@ use crate::{
     ledger::Ledger,
     probe::{Collector, Latch, bookkeeper, echo, eventually, grows_to, on_event},
     profile::DeploymentOptions,
-    stage::{PATIENCE, Stage},
+    stage::{PATIENCE, Stage, patient_emit},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -168,7 +167,7 @@ async fn emit_waits_for_a_silent_broker(mut stage: Stage) -> Outcome {
 
 async fn nobody_gets_it(stage: Stage) -> Outcome {
     let (bridge, service) = (stage.new_bridge()?, stage.new_bridge()?);
-    let must_route = EmitOptions::default().with_must_route(true);
+    let must_route = patient_emit().with_must_route(true);
     stage.collect(&*bridge, "another", "another event").await?;
     bridge.start().await?;
     let refused = bridge.emit_message(stage.event("event", "to nobody")?, &must_route).await;
@@ -189,7 +188,7 @@ async fn refuses_must_route(stage: Stage) -> Outcome {
     let bridge = stage.new_bridge()?;
     let collector = stage.watch(&*bridge, "subscriber", Filter::event(stage.unique("event"))).await?;
     bridge.start().await?;
-    let must_route = EmitOptions::default().with_must_route(true);
+    let must_route = patient_emit().with_must_route(true);
     let refused = bridge.emit_message(stage.event("event", "refused")?, &must_route).await;
     let refused = refused.err().context("must-route was accepted and is not claimed")?;
     ensure!(refused.kind() == ErrorKind::Unsupported(Capability::MustRoute), "{refused:?}");

@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join, stream};
 use purista_core::{
-    Body, Capability, CommandDraft, CommandOptions, EmitOptions, EventBridge, EventDraft, Filter,
-    HandledError, Id, InvokeError, InvokeOptions, Message, MessageType, Name, Payload, Receiver, Sender,
-    ServiceAddress, StatusCode, TraceContext,
+    Body, Capability, CommandDraft, CommandOptions, EventBridge, EventDraft, Filter, HandledError, Id,
+    InvokeError, InvokeOptions, Message, MessageType, Name, Payload, Receiver, Sender, ServiceAddress,
+    StatusCode, TraceContext,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -224,7 +224,7 @@ async fn the_bridge_stamps(stage: Stage) -> Outcome {
 
     let draft = stage.event("same", &0)?.with_tenant_id(stage.unique("tenant"));
     for bridge in [&near, &far] {
-        let options = EmitOptions::default();
+        let options = patient_emit();
         let emits = (0..5_000).map(|_| bridge.emit_message(draft.clone(), &options));
         let sent: Vec<_> = stream::iter(emits).buffer_unordered(100).try_collect().await?;
         for sent in sent {

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
-use super::{Pass, Transport, dispatch::Work, spans::failed};
+use super::{Pass, Transport, dispatch::Work, registered::Endpoint, spans::failed};
 use crate::{
     durations::Ended,
     error::{HandlerError, Result},
@@ -80,13 +80,16 @@ impl<T: Transport> Work<T> {
             }
         };
         self.counters().failed_attempts.increment();
-        match &error {
-            HandlerError::Handled(_) => record(Ended::Handled),
-            HandlerError::Unhandled(_) => {
+        match (&error, &self.registered.endpoint) {
+            // Its caller gets it.
+            (HandlerError::Handled(_), Endpoint::Command(..)) => record(Ended::Handled),
+            _ => {
                 record(Ended::Failed);
                 failed(span, Ended::Failed.as_str());
-                self.warn(&error, "a handler failed");
             }
+        }
+        if let HandlerError::Unhandled(_) = error {
+            self.warn(&error, "a handler failed");
         }
         Outcome::Failed(error)
     }

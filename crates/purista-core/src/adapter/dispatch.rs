@@ -9,6 +9,7 @@ use super::{
     attempt::Outcome,
     limits::check_message,
     registered::{Endpoint, Registered},
+    spans::failed,
 };
 use crate::{
     bridge::EventBridge,
@@ -19,6 +20,9 @@ use crate::{
     stats::Counters,
     status::StatusCode,
 };
+
+/// The `error.type` of a command that no handler gets.
+const REFUSED: &str = "refused";
 
 pub(super) fn start<T: Transport>(
     registered: &Arc<Registered<T>>,
@@ -71,11 +75,14 @@ impl<T: Transport> Work<T> {
         let span = self.span(&message);
         let outcome = if message.message_type() == MessageType::Stream {
             counters.stream_frames.increment();
+            failed(&span, REFUSED);
             return self.refuse_stream(&message, delivery).await;
         } else if !self.is_addressed_by(&message) {
             counters.refused.increment();
+            failed(&span, REFUSED);
             return self.refuse(&message, delivery).await;
         } else if self.is_beyond_limits(&message).is_some() {
+            failed(&span, REFUSED);
             Err(StatusCode::BAD_REQUEST)
         } else if self.registered.stopping.is_cancelled() {
             Ok(Outcome::Cancelled)

@@ -130,12 +130,18 @@ impl<T: Transport> Engine<T> {
         });
     }
 
-    async fn send_event(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
+    async fn send_event(
+        &self,
+        draft: EventDraft,
+        options: &EmitOptions,
+        sending: &Sending<'_>,
+    ) -> Result<Arc<Message>> {
         self.check_usable("emit")?;
         demand_for("emit", options.must_route, Capability::MustRoute, &self.transport.capabilities())
             .map_err(|error| error.with_bridge(T::NAME))?;
         let deadline = Instant::now() + check_timeout(options.timeout)?;
-        let message = Arc::new(draft.stamp(&self.shared.instance_id));
+        let message = Arc::new(draft.sent_in(&sending.span).stamp(&self.shared.instance_id));
+        sending.is(&message);
         self.check_limits(&message, "emit")?;
         let _waiting = self.emits.enter();
         if self.emits.count() > self.config.max_pending_emits {
@@ -229,10 +235,7 @@ impl<T: Transport> EventBridge for Engine<T> {
 
     async fn emit_message(&self, draft: EventDraft, options: &EmitOptions) -> Result<Arc<Message>> {
         let sending = self.sending(Operation::Emit, &draft.event_name());
-        let emitted = self.send_event(draft.sent_in(&sending.span), options).await;
-        if let Ok(message) = &emitted {
-            sending.is(message);
-        }
+        let emitted = self.send_event(draft, options, &sending).await;
         sending.ended(emitted.as_ref().err().map(|error| error.kind().as_str()));
         emitted
     }

@@ -10,12 +10,16 @@ use crate::{
     message::Message,
 };
 
-/// An operation of a caller while it runs.
+/// The `error.type` of what nobody waited for any more.
+const CANCELLED: &str = "cancelled";
+
+/// An operation of a caller while it runs; one that is dropped before its end was cancelled.
 pub(super) struct Sending<'a> {
     pub(super) span: Span,
     operation: Operation,
     began: Option<Instant>,
     operations: &'a Operations,
+    error: Option<&'static str>,
 }
 
 impl<T: Transport> Engine<T> {
@@ -24,6 +28,7 @@ impl<T: Transport> Engine<T> {
         let span = match operation {
             Operation::Emit => tracing::info_span!(
                 "emit",
+                otel.name = format!("emit {destination}"),
                 otel.kind = "producer",
                 otel.status_code = Empty,
                 error.type = Empty,
@@ -35,6 +40,7 @@ impl<T: Transport> Engine<T> {
             ),
             Operation::Invoke => tracing::info_span!(
                 "invoke",
+                otel.name = format!("invoke {destination}"),
                 otel.kind = "client",
                 otel.status_code = Empty,
                 error.type = Empty,
@@ -46,7 +52,7 @@ impl<T: Transport> Engine<T> {
             ),
         };
         let operations = &self.shared.operations;
-        Sending { span, operation, began: operations.begin(), operations }
+        Sending { span, operation, began: operations.begin(), operations, error: Some(CANCELLED) }
     }
 }
 
@@ -57,9 +63,15 @@ impl Sending<'_> {
     }
 
     /// Notes how it ended.
-    pub(super) fn ended(self, error: Option<&'static str>) {
-        self.operations.record(self.operation, self.began, error);
-        if let Some(error) = error {
+    pub(super) fn ended(mut self, error: Option<&'static str>) {
+        self.error = error;
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.operations.record(self.operation, self.began, self.error);
+        if let Some(error) = self.error {
             failed(&self.span, error);
         }
     }
@@ -70,6 +82,7 @@ impl<T: Transport> Work<T> {
     pub(super) fn span(&self, message: &Message) -> Span {
         let span = tracing::info_span!(
             "process",
+            otel.name = format!("process {}", self.registered.address),
             otel.kind = "consumer",
             otel.status_code = Empty,
             error.type = Empty,

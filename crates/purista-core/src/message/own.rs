@@ -147,3 +147,30 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{CommandDraft, EventDraft, Message, Payload, TraceContext};
+
+    #[test]
+    fn what_is_encoded_here_needs_no_parser() {
+        let traced =
+            TraceContext::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let event = EventDraft::event(("User", "1", "signUp"), "user \"registered\"")
+            .with_payload(Payload::json(&[1, 2]).unwrap())
+            .with_trace_context(traced.unwrap())
+            .with_receiver(("Mail", "1", "send"));
+        let command =
+            CommandDraft::new(("User", "1", "signUp"), ("Mail", "1", "send")).with_tenant_id("租户");
+        let command = command.stamp(&"bridge \"7\"".into());
+        let bare = EventDraft::custom(("User", "1", "signUp")).stamp(&Id::random());
+        let answer = command.success(&"mail".into(), None, None);
+        for message in [event.stamp(&Id::random()), bare, answer, command] {
+            let encoded = message.encode();
+            let text = std::str::from_utf8(&encoded).unwrap();
+            assert!(read(text).is_some(), "{text}");
+            assert_eq!(Message::decode(encoded.clone()).unwrap(), message);
+        }
+    }
+}

@@ -20,13 +20,16 @@ impl TraceContext {
 
     /// Returns the context for a message that a span sends: that of the span, which becomes a part of this trace.
     pub(crate) fn sent_in(self, span: &Span) -> Self {
+        if span.is_disabled() {
+            return self;
+        }
         self.adopt(span);
         of(span, self.baggage()).unwrap_or(self)
     }
 
     /// Makes a span a child of the one that sent the message.
     pub(crate) fn adopt(&self, span: &Span) {
-        if let Some(remote) = self.span_context() {
+        if let Some(remote) = if span.is_disabled() { None } else { self.span_context() } {
             // It fails where OpenTelemetry does not record this span, which then needs no parent.
             let _not_recorded =
                 span.set_parent(opentelemetry::Context::new().with_remote_span_context(remote));

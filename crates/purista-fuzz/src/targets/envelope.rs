@@ -18,7 +18,7 @@ pub fn run(data: &[u8]) -> Verdict {
         return Verdict::Refused;
     };
     let mut parsed = parsed.expect("both are read");
-    // Where the sender gave none, each receipt does.
+    // Where the sender gave none, each receipt does; where it did, they are compared below.
     parsed.timestamp = message.timestamp;
     parsed.id.clone_from(&message.id);
     assert_eq!(parsed, message);
@@ -52,6 +52,9 @@ fn says_what_was_sent(message: &Message, text: &[u8]) {
     assert_eq!(of(&sent, "principalId"), name(&message.principal_id));
     if let Some(id) = of(&sent, "id") {
         assert_eq!(id, message.id.to_string());
+    }
+    if let Some(timestamp) = sent.get("timestamp").and_then(Value::as_u64) {
+        assert_eq!(timestamp, message.timestamp);
     }
     let sender = &sent["sender"];
     assert_eq!(of(sender, "serviceName").as_deref(), Some(&*message.sender.address.service_name));
