@@ -105,6 +105,14 @@ pub const ROWS: &[Row] = &[
     trial("ACK-12", "a long handler runs once"),
     trial("ACK-13", "a panic is a failure like any other"),
     trial("ACK-14", "many poison messages at once do not stop others"),
+    trial("DLQ-1", "listing dead letters changes nothing"),
+    trial(
+        "DLQ-2",
+        "a dead letter that is sent again reaches the subscriber that failed, and its attempts begin anew",
+    ),
+    trial("DLQ-3", "dead letters count how often they were sent again, and what cannot be sent stays"),
+    trial("DLQ-4", "of dead letters those are given up or sent again that the filter says"),
+    trial("DLQ-5", "a kill of the broker while dead letters are sent again loses none"),
     trial("ORD-1", "messages of one sender arrive in order"),
     missing(
         "ORD-3",

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     capability::Capabilities,
+    dead_letters::DeadLetters,
     error::{InvokeError, Result},
     events::BridgeEvents,
     grant::Granted,
@@ -197,6 +198,14 @@ pub trait EventBridge: Debug + Send + Sync + 'static {
 
     /// Returns what the bridge has counted.
     fn stats(&self) -> Stats;
+
+    /// Returns the dead letters of the bridge's deployment, to list them, to send them to their subscriber again, or to
+    /// give them up. (`DLQ-1` `DLQ-2` `DLQ-3` `DLQ-4` `DLQ-5`)
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the adapter, as it is configured, cannot read them.
+    fn dead_letters(&self) -> Result<Arc<dyn DeadLetters>>;
 
     /// Stops taking work, waits up to `grace` for what runs, then cancels the rest, and disconnects.
     ///

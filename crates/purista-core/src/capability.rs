@@ -62,6 +62,8 @@ capabilities! {
     DelayedRetry = "delayed retry", proved by "ACK-4";
     /// What fails at every attempt is kept apart with its reason.
     DeadLetter = "dead letters", proved by "ACK-5" "ACK-9";
+    /// What is kept apart can be listed, sent to its subscriber again, and given up.
+    DeadLetterInspection = "dead letters that can be read and sent again", proved by "DLQ-1" "DLQ-2" "DLQ-3" "DLQ-4";
     /// A handler may take longer than the broker's patience.
     LongHandlers = "long handlers", proved by "ACK-12";
     /// An event that nobody gets is refused if its sender asks for that.

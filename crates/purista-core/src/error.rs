@@ -45,6 +45,10 @@ pub enum ErrorKind {
     OtherInstance,
     /// The message had to reach a subscriber, and there is none.
     Unroutable,
+    /// There is no dead letter with this id, or another reader has it at the moment.
+    NotFound,
+    /// The dead letter was sent again as often as may be.
+    RedriveLimit,
     /// The time limit passed. Whether the message took effect is not known.
     Timeout,
     /// A queue, buffer or table of calls is full, and no room came free in time.
@@ -84,6 +88,8 @@ impl ErrorKind {
             Self::NoHandler => "no_handler",
             Self::OtherInstance => "other_instance",
             Self::Unroutable => "unroutable",
+            Self::NotFound => "not_found",
+            Self::RedriveLimit => "redrive_limit",
             Self::Timeout => "timeout",
             Self::Backpressure => "backpressure",
             Self::Unavailable => "unavailable",
@@ -120,6 +126,8 @@ impl fmt::Display for ErrorKind {
             Self::NoHandler => f.write_str("no instance serves the command"),
             Self::OtherInstance => f.write_str("another instance answered than the one that was asked"),
             Self::Unroutable => f.write_str("no subscriber for the message"),
+            Self::NotFound => f.write_str("it is not there"),
+            Self::RedriveLimit => f.write_str("it was sent again as often as may be"),
             Self::Timeout => f.write_str("timed out"),
             Self::Backpressure => f.write_str("a limit was reached: try again later"),
             Self::Unavailable => f.write_str("the broker cannot be reached"),

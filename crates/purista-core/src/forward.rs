@@ -130,6 +130,11 @@ macro_rules! forward_event_bridge {
                 $inner.stats()
             }
 
+            fn dead_letters(&self) -> $crate::Result<::std::sync::Arc<dyn $crate::DeadLetters>> {
+                let $bridge = self;
+                $inner.dead_letters()
+            }
+
             async fn shutdown(&self, grace: ::std::time::Duration) -> $crate::ShutdownReport {
                 let $bridge = self;
                 $inner.shutdown(grace).await

@@ -53,6 +53,7 @@
 //! | subscribing by content | [`Filter`], and [`FilterIndex`] to find many at once |
 //! | the envelope | [`Message`], [`Payload`], [`TraceContext`] |
 //! | watching a bridge | [`Health`], [`BridgeEvents`], [`Stats`] |
+//! | what could not be handled | [`DeadLetters`]: listed, sent again, given up |
 //! | authenticating with a broker | [`Credentials`] that a provider returns |
 //! | writing an adapter | [`adapter`], [`routing`] |
 //!
@@ -64,6 +65,7 @@ mod bridge_ext;
 mod call;
 mod capability;
 mod causes;
+mod dead_letters;
 mod durations;
 mod emission;
 mod error;
@@ -84,11 +86,15 @@ mod stats;
 mod status;
 mod trace;
 
-pub use adapter::Credentials;
+pub use adapter::{Credentials, DeadLetter};
 pub use bridge::{EventBridge, Registration, RegistrationControl, ShutdownReport};
 pub use bridge_ext::EventBridgeExt;
 pub use call::Call;
 pub use capability::{Capabilities, Capability};
+pub use dead_letters::{
+    DeadLetterFilter, DeadLetterId, DeadLetterPage, DeadLetters, KeptDeadLetter, RedriveOptions,
+    RedriveReport,
+};
 pub use emission::Emission;
 pub use error::{Error, ErrorKind, HandledError, HandlerError, InvokeError, Result};
 pub use events::{BridgeEvent, BridgeEvents};

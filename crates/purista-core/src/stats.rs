@@ -89,6 +89,8 @@ counters! {
     dead_lettered,
     /// Attempts to keep a dead letter that failed.
     dead_letter_failures,
+    /// Dead letters that were sent to their subscriber again.
+    redriven,
     /// Deliveries given up after their last attempt, as nobody wanted a dead letter.
     dropped,
     /// Commands that came after their time limit and were not executed.

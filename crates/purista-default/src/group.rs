@@ -49,6 +49,8 @@ struct Member {
 pub(crate) struct Item {
     message: Arc<Message>,
     caller: Option<(Link, Instant)>,
+    /// How often it was a dead letter that was sent again.
+    redrives: u32,
     /// Its place in the backlog.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -64,20 +66,25 @@ pub(crate) enum Rejected {
 
 impl Item {
     pub(crate) const fn event(message: Arc<Message>) -> Self {
-        Self { message, caller: None, place: None }
+        Self { message, caller: None, redrives: 0, place: None }
     }
 
     pub(crate) const fn command(message: Arc<Message>, caller: Link, deadline: Instant) -> Self {
-        Self { message, caller: Some((caller, deadline)), place: None }
+        Self { message, caller: Some((caller, deadline)), redrives: 0, place: None }
+    }
+
+    pub(crate) const fn with_redrives(mut self, redrives: u32) -> Self {
+        self.redrives = redrives;
+        self
     }
 
     fn into_delivery(self, group: &Arc<Group>) -> Delivery<Link> {
-        let Self { message, caller, .. } = self;
+        let Self { message, caller, redrives, .. } = self;
         match caller {
             Some((caller, deadline)) => Delivery::new(message).with_reply_to(caller, Some(deadline)),
             None => {
-                let taken = Taken { message: Arc::clone(&message), group: Arc::downgrade(group) };
-                Delivery::new(message).with_acknowledgement(Box::new(taken))
+                let taken = Taken { message: Arc::clone(&message), redrives, group: Arc::downgrade(group) };
+                Delivery::new(message).with_redrives(redrives).with_acknowledgement(Box::new(taken))
             }
         }
     }
@@ -212,10 +219,10 @@ impl Group {
     }
 
     /// Puts a message that a member did not finish back where it was.
-    fn put_back(self: &Arc<Self>, message: Arc<Message>) {
+    fn put_back(self: &Arc<Self>, item: Item) {
         let mut state = self.state.lock();
         if !state.members.is_empty() {
-            state.backlog.push_front(Item::event(message));
+            state.backlog.push_front(item);
             self.pump(&mut state);
         }
     }
@@ -324,6 +331,7 @@ impl State {
 #[derive(Debug)]
 struct Taken {
     message: Arc<Message>,
+    redrives: u32,
     group: Weak<Group>,
 }
 
@@ -335,7 +343,7 @@ impl Acknowledgement for Taken {
 
     async fn release(self: Box<Self>, _failed_attempts: u32) -> Result<()> {
         if let Some(group) = self.group.upgrade() {
-            group.put_back(self.message);
+            group.put_back(Item::event(self.message).with_redrives(self.redrives));
         }
         Ok(())
     }

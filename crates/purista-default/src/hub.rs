@@ -1,5 +1,4 @@
 use std::{
-    collections::VecDeque,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -15,7 +14,8 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     group::{Group, Item, Rejected},
-    routes::Routes,
+    letters::Letters,
+    routes::{Routes, SubscriberKey},
 };
 
 /// How long a subscriber that observes commands and responses may have no room before it misses one.
@@ -97,7 +97,7 @@ impl WeakHub {
 struct Inner {
     config: HubConfig,
     routes: RwLock<Routes>,
-    dead_letters: Mutex<VecDeque<DeadLetter>>,
+    dead_letters: Mutex<Letters>,
     waiting_for_observers: Arc<Semaphore>,
 }
 
@@ -159,7 +159,7 @@ impl Hub {
     /// Takes all dead letters out, oldest first.
     #[must_use]
     pub fn take_dead_letters(&self) -> Vec<DeadLetter> {
-        self.0.dead_letters.lock().drain(..).collect()
+        self.0.dead_letters.lock().take()
     }
 
     /// Routes bytes as if a foreign peer had put them on the wire.
@@ -234,6 +234,10 @@ impl Hub {
 
     pub(crate) fn downgrade(&self) -> WeakHub {
         WeakHub(Arc::downgrade(&self.0))
+    }
+
+    pub(crate) fn letters(&self) -> &Mutex<Letters> {
+        &self.0.dead_letters
     }
 
     pub(crate) fn config(&self) -> &HubConfig {
@@ -312,8 +316,24 @@ impl Hub {
                 Error::new(ErrorKind::Backpressure, "dead letter").with_context("no room for dead letters")
             );
         }
-        letters.push_back(letter);
+        letters.push(letter);
         Ok(())
+    }
+
+    /// Gives the message of a dead letter to its subscriber alone.
+    pub(crate) async fn redeliver(&self, letter: DeadLetter, deadline: Instant) -> Result<()> {
+        let message = Arc::new(Message::decode(letter.original)?);
+        let key = SubscriberKey { address: letter.subscriber, instance_id: letter.instance_id };
+        let subscriber = {
+            let routes = self.0.routes.read();
+            routes.subscribers.get(&key).map(|subscriber| Arc::clone(&subscriber.group))
+        };
+        let item = Item::event(message).with_redrives(letter.redrives);
+        match subscriber {
+            Some(group) if offer(&group, item, deadline).await? => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unroutable, "redrive")
+                .with_context(format!("{} is not there", key.address))),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod bridge;
 mod builder;
 mod group;
 mod hub;
+mod letters;
 mod routes;
 mod transport;
 

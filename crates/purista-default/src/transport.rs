@@ -2,17 +2,21 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use purista_core::{
-    Capabilities, Capability, Command, Error, ErrorKind, Id, Message, Result, ServiceAddress, Sharing,
-    Subscription,
-    adapter::{ACKNOWLEDGING, Consumer, DeadLetter, Intake, Link, Publish, ROUTING, Stop, Transport},
+    Capabilities, Capability, Command, Error, ErrorKind, Id, MAX_TIMEOUT, Message, Result, ServiceAddress,
+    Sharing, Subscription,
+    adapter::{
+        ACKNOWLEDGING, Consumer, DeadLetter, DeadLetterReader, Intake, Link, Publish, ROUTING, ReadFrom,
+        Stop, Transport,
+    },
 };
 use tokio::time::Instant;
 
-use crate::{Hub, hub::WeakHub, routes::SubscriberKey};
+use crate::{Hub, hub::WeakHub, letters::Reader, routes::SubscriberKey};
 
 const GIVEN: Capabilities = ROUTING
     .with_all(ACKNOWLEDGING)
     .with(Capability::DeadLetter)
+    .with(Capability::DeadLetterInspection)
     .with(Capability::LongHandlers)
     .with(Capability::MustRoute);
 
@@ -99,6 +103,15 @@ impl Transport for InProcess {
 
     async fn keep_dead_letter(&self, letter: DeadLetter) -> Result<()> {
         self.hub.keep_dead_letter(letter)
+    }
+
+    async fn read_dead_letters(&self, from: ReadFrom) -> Result<Box<dyn DeadLetterReader>> {
+        Ok(Box::new(Reader::open(self.hub.clone(), &from)?))
+    }
+
+    async fn redeliver(&self, letter: DeadLetter) -> Result<()> {
+        // The engine has a time limit of its own.
+        self.hub.redeliver(letter, Instant::now() + MAX_TIMEOUT).await
     }
 
     async fn disconnect(&self) -> Result<()> {

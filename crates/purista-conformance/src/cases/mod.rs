@@ -6,6 +6,7 @@ mod blocking;
 mod cloud_events;
 mod consumers;
 mod crashes;
+mod dead_letters;
 mod durable;
 mod envelope;
 mod errors;
@@ -46,6 +47,7 @@ const THEMES: &[&[Case]] = &[
     cloud_events::CASES,
     consumers::CASES,
     crashes::CASES,
+    dead_letters::CASES,
     durable::CASES,
     envelope::CASES,
     errors::CASES,

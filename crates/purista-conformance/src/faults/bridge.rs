@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use purista_core::{
     Acknowledge, BridgeEvents, BridgeState, Capabilities, Capability, Command, CommandDraft, CommandHandler,
-    EmitOptions, EventBridge, EventDraft, Granted, Health, Id, InvokeError, InvokeOptions, Message,
-    Registration, RegistrationControl, Result, ServiceAddress, ShutdownReport, Stats, Subscription,
+    DeadLetters, EmitOptions, EventBridge, EventDraft, Granted, Health, Id, InvokeError, InvokeOptions,
+    Message, Registration, RegistrationControl, Result, ServiceAddress, ShutdownReport, Stats, Subscription,
     SubscriptionHandler,
 };
 use tokio::{sync::Semaphore, time::Instant};
@@ -17,6 +17,7 @@ use super::{
     calls::Calls,
     emits::Emits,
     handlers::{WrongCommand, WrongSubscription},
+    letters::WrongLetters,
     outage::Outage,
     spoil,
 };
@@ -178,6 +179,11 @@ impl EventBridge for WrongBridge {
             _ => {}
         }
         stats
+    }
+
+    fn dead_letters(&self) -> Result<Arc<dyn DeadLetters>> {
+        let (inner, bridge) = (self.inner.dead_letters()?, Arc::clone(&self.inner));
+        Ok(Arc::new(WrongLetters { fault: self.fault, inner, bridge }))
     }
 
     async fn shutdown(&self, grace: Duration) -> ShutdownReport {

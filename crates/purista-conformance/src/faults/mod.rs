@@ -8,6 +8,7 @@ mod bridge;
 mod calls;
 mod emits;
 mod handlers;
+mod letters;
 mod outage;
 mod runner;
 mod spoil;
@@ -78,6 +79,10 @@ faults! {
         RetriesWithoutEnd, "tries more often than asked", caught by "ACK-3";
         RetriesAtOnce, "ignores the delay between attempts", caught by "ACK-4";
         DropsDeadLetters, "drops what should become a dead letter", caught by "ACK-5";
+        ConsumesByListing, "takes dead letters out as it lists them", caught by "DLQ-1";
+        RedrivesToAll, "sends a dead letter to everybody who gets its event", caught by "DLQ-2";
+        ForgetsRedrives, "sends dead letters again as often as anybody likes", caught by "DLQ-3";
+        PurgesEverything, "gives up more dead letters than the filter says", caught by "DLQ-4";
         AcknowledgesTooEarly, "acknowledges before its handler is done", caught by "LIF-10";
         KeepsPlaces, "keeps a handler from others for each message that waits beyond a thousand", caught by "ACK-14";
         LosesPanics, "takes a panic for a success", caught by "ACK-13";

@@ -28,6 +28,10 @@ pub struct DeadLetter {
     pub first_attempt_at: u64,
     /// When it was given up, in milliseconds since the Unix epoch.
     pub last_attempt_at: u64,
+    /// The one instance of the subscriber whose handler failed, if each of them gets the messages.
+    pub instance_id: Option<Id>,
+    /// How often it was a dead letter before that was sent again.
+    pub redrives: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,6 +45,15 @@ struct Metadata {
     attempts: u32,
     first_attempt_at: u64,
     last_attempt_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instance_id: Option<Id>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    redrives: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it like that")]
+const fn is_none(redrives: &u32) -> bool {
+    *redrives == 0
 }
 
 impl DeadLetter {
@@ -50,11 +63,12 @@ impl DeadLetter {
     pub fn metadata(&self) -> String {
         let ServiceAddress { service_name, service_version, service_target } = self.subscriber.clone();
         let cut = |text: &str| text[..text.floor_char_boundary(MAX_TEXT)].to_owned();
+        let cut_id = |id: &Id| match id.len() {
+            ..=MAX_TEXT => id.clone(),
+            _ => cut(id.as_str()).into(),
+        };
         let metadata = Metadata {
-            message_id: match self.message_id.len() {
-                ..=MAX_TEXT => self.message_id.clone(),
-                _ => cut(self.message_id.as_str()).into(),
-            },
+            message_id: cut_id(&self.message_id),
             service_name,
             service_version,
             service_target,
@@ -62,6 +76,8 @@ impl DeadLetter {
             attempts: self.attempts,
             first_attempt_at: self.first_attempt_at,
             last_attempt_at: self.last_attempt_at,
+            instance_id: self.instance_id.as_ref().map(cut_id),
+            redrives: self.redrives,
         };
         // Text and numbers always have a form in JSON.
         serde_json::to_string(&metadata).unwrap_or_default()
@@ -87,6 +103,8 @@ impl DeadLetter {
             attempts: metadata.attempts,
             first_attempt_at: metadata.first_attempt_at,
             last_attempt_at: metadata.last_attempt_at,
+            instance_id: metadata.instance_id,
+            redrives: metadata.redrives,
         })
     }
 }
@@ -105,12 +123,17 @@ mod tests {
             attempts: 3,
             first_attempt_at: 1,
             last_attempt_at: u64::MAX,
+            instance_id: Some(Id::from("i\n")),
+            redrives: 7,
         };
         let metadata = letter.metadata();
         assert!(!metadata.contains(['\r', '\n', '\0']), "{metadata}");
         let cut = DeadLetter { reason: "x".repeat(MAX_TEXT - 1), ..letter.clone() };
         assert_eq!(DeadLetter::from_metadata(&metadata, letter.original.clone()).unwrap(), cut);
         assert!(DeadLetter::from_metadata("{}", Bytes::new()).is_err());
+        // As letters were before.
+        let first = DeadLetter { instance_id: None, redrives: 0, ..letter };
+        assert!(!first.metadata().contains("redrives") && !first.metadata().contains("instanceId"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     bridge::{EventBridge, Registration, ShutdownReport},
     capability::{Capabilities, Capability},
+    dead_letters::DeadLetters,
     durations::Operation,
     error::{Error, ErrorKind, HandledError, InvokeError, Result},
     events::BridgeEvents,
@@ -101,7 +102,7 @@ impl<T: Transport> Engine<T> {
         Error::new(kind, operation).with_bridge(T::NAME)
     }
 
-    fn check_usable(&self, operation: &'static str) -> Result<()> {
+    pub(super) fn check_usable(&self, operation: &'static str) -> Result<()> {
         match self.shared.state() {
             BridgeState::Started | BridgeState::Draining => Ok(()),
             // Handlers run as soon as their consumer is there.
@@ -279,6 +280,10 @@ impl<T: Transport> EventBridge for Engine<T> {
         registered.extend(self.leaving.lock().iter().cloned());
         let in_hand = registered.iter().map(|registered| registered.in_hand.count()).sum();
         self.shared.counters.snapshot(self.shared.calls.count(), in_hand)
+    }
+
+    fn dead_letters(&self) -> Result<Arc<dyn DeadLetters>> {
+        self.inspection()
     }
 
     async fn shutdown(&self, grace: Duration) -> ShutdownReport {

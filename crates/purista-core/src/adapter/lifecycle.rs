@@ -2,6 +2,8 @@
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
+use tokio::task::JoinHandle;
+
 use super::{Engine, Link, Stop, Transport, registered::Registered};
 use crate::{
     error::{ErrorKind, Result},
@@ -100,9 +102,17 @@ impl<T: Transport> Engine<T> {
                 result = alone => result,
             }
         });
+        Self::joined(task, operation).await
+    }
+
+    /// Waits for an operation that runs on a task of its own.
+    pub(super) async fn joined<R>(task: JoinHandle<Result<R>>, operation: &'static str) -> Result<R> {
         task.await.unwrap_or_else(|error| match error.is_cancelled() {
             // Only the end of the runtime does that.
-            true => Err(shut_down().with_context("the runtime of the bridge is gone")),
+            true => {
+                Err(Self::error(ErrorKind::ShutDown, operation)
+                    .with_context("the runtime of the bridge is gone"))
+            }
             false => Err(Self::error(ErrorKind::Unexpected, operation).with_source(error)),
         })
     }

@@ -10,7 +10,7 @@ use super::{
     dispatch::{Acknowledging, Work},
     registered::Endpoint,
 };
-use crate::message::now;
+use crate::{message::now, options::Sharing};
 
 impl<T: Transport> Work<T> {
     pub(super) async fn subscription(mut self, mut delivery: Delivery<T::ReplyTo>) {
@@ -23,7 +23,9 @@ impl<T: Transport> Work<T> {
         let mut starting = self.starting.take();
 
         self.counters().delivered.increment();
-        if !definition.filter.matches(&message) {
+        let is_unwanted = !definition.filter.matches(&message);
+        // What was sent to this subscriber on purpose is not dropped because its filter is another one by now.
+        if is_unwanted && (delivery.redrives == 0 || !granted.dead_letter) {
             self.counters().filtered.increment();
             return self.accept(delivery.acknowledgement).await;
         }
@@ -36,6 +38,10 @@ impl<T: Transport> Work<T> {
         let mut attempt = delivery.attempt;
         let beyond_limits = self.is_beyond_limits(&message);
         let reason = loop {
+            if is_unwanted {
+                attempt -= 1;
+                break "the filter of the subscriber does not match it any more".to_owned();
+            }
             if let Some(error) = beyond_limits {
                 break error.to_string();
             }
@@ -75,6 +81,9 @@ impl<T: Transport> Work<T> {
             attempts: attempt,
             first_attempt_at,
             last_attempt_at: now(),
+            instance_id: (granted.sharing == Sharing::Broadcast)
+                .then(|| self.engine.shared.instance_id.clone()),
+            redrives: delivery.redrives,
         };
         // Rare, and boxed so that it does not enlarge the future of every delivery.
         Box::pin(self.bury(letter, delivery.acknowledgement)).await;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{DeadLetter, Intake, Link};
+use super::{DeadLetter, DeadLetterReader, Intake, Link, ReadFrom, inspection::unsupported};
 use crate::{
     capability::Capabilities,
     error::Result,
@@ -83,6 +83,22 @@ pub trait Transport: Debug + Send + Sync + Sized + 'static {
     /// Keeps a dead letter. Returns after the broker took responsibility.
     fn keep_dead_letter(&self, letter: DeadLetter) -> impl Future<Output = Result<()>> + Send;
 
+    /// Begins to read the dead letters, for who claims
+    /// [`DeadLetterInspection`](crate::Capability::DeadLetterInspection).
+    fn read_dead_letters(
+        &self,
+        _from: ReadFrom,
+    ) -> impl Future<Output = Result<Box<dyn DeadLetterReader>>> + Send {
+        std::future::ready(Err(unsupported()))
+    }
+
+    /// Sends the original of a dead letter to its subscriber alone, as a message that was never tried, and tells beside it
+    /// how often it was redriven. Returns after the broker took responsibility, or fails with
+    /// [`Unroutable`](crate::ErrorKind::Unroutable) if the subscriber is not there.
+    fn redeliver(&self, _letter: DeadLetter) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Err(unsupported()))
+    }
+
     /// Flushes what is under way and disconnects.
     fn disconnect(&self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -138,6 +154,8 @@ pub struct Delivery<R> {
     pub deadline: Option<Instant>,
     /// How often it was delivered, this time included, where the broker counts.
     pub attempt: u32,
+    /// How often it was a dead letter that was sent again.
+    pub redrives: u32,
     /// Where the answer to a command goes; `None` if nobody waits for it.
     pub reply_to: Option<R>,
     /// How the broker learns what became of it; `None` if it does not want to know.
@@ -148,7 +166,15 @@ impl<R> Delivery<R> {
     /// Creates a delivery of the first attempt that nobody waits for.
     #[must_use]
     pub const fn new(message: Arc<Message>) -> Self {
-        Self { message, original: None, deadline: None, attempt: 1, reply_to: None, acknowledgement: None }
+        Self {
+            message,
+            original: None,
+            deadline: None,
+            attempt: 1,
+            redrives: 0,
+            reply_to: None,
+            acknowledgement: None,
+        }
     }
 
     /// Adds where the answer goes and when the caller stops waiting.
@@ -177,6 +203,13 @@ impl<R> Delivery<R> {
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt.max(1);
+        self
+    }
+
+    /// Sets how often it was a dead letter that was sent again: what [`Transport::redeliver`] told beside it.
+    #[must_use]
+    pub const fn with_redrives(mut self, redrives: u32) -> Self {
+        self.redrives = redrives;
         self
     }
 }

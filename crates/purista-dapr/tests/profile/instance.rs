@@ -8,9 +8,9 @@ use std::{
 
 use parking_lot::Mutex;
 use purista_core::{
-    BridgeEvents, BridgeState, Capabilities, Command, CommandDraft, CommandHandler, EmitOptions, EventBridge,
-    EventDraft, Health, Id, InvokeError, InvokeOptions, Message, Name, Registration, Result, ServiceAddress,
-    ShutdownReport, Stats, Subscription, SubscriptionHandler, adapter::async_trait,
+    BridgeEvents, BridgeState, Capabilities, Command, CommandDraft, CommandHandler, DeadLetters, EmitOptions,
+    EventBridge, EventDraft, Health, Id, InvokeError, InvokeOptions, Message, Name, Registration, Result,
+    ServiceAddress, ShutdownReport, Stats, Subscription, SubscriptionHandler, adapter::async_trait,
 };
 use purista_dapr::DaprBridge;
 use purista_integration_tests::dapr::{Sidecar, SidecarConfig};
@@ -230,6 +230,10 @@ impl EventBridge for Instance {
 
     fn stats(&self) -> Stats {
         self.0.bridge.stats()
+    }
+
+    fn dead_letters(&self) -> Result<Arc<dyn DeadLetters>> {
+        self.0.bridge.dead_letters()
     }
 
     async fn shutdown(&self, grace: Duration) -> ShutdownReport {
