@@ -21,7 +21,7 @@ impl Http {
     /// Asks at a URL, to which paths are added.
     pub(crate) fn new(url: impl Into<String>) -> Self {
         let config = Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(5)))
+            .timeout_global(Some(Duration::from_secs(30)))
             .http_status_as_error(false)
             .proxy(None); // the one of the environment is for other hosts
         Self { agent: config.build().into(), url: url.into(), authorization: None }

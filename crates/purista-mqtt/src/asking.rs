@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long others may take to say that they are there.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a message may take to whom it is shared with: a start fails for good without it.
 const SHARE_PATIENCE: Duration = Duration::from_secs(5);

@@ -78,7 +78,7 @@ async fn nothing_is_lost_in_an_alarm(is_typescript: bool) {
         seen.payloads()[QUEUED..].iter().map(|number| number.parse().unwrap()).collect();
     after.retain(|number| *number != 1_000);
     assert_eq!(after, [QUEUED, QUEUED + 1]);
-    bridge.emit("happened", "from the other").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("from the other").await.unwrap();
     seen.sentinel("\"from the other\"").await.unwrap();
     assert!(bridge.health().is_healthy(), "{:?}", bridge.health());
 }

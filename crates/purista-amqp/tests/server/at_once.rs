@@ -21,7 +21,7 @@ async fn each_event_comes_to_one_of_those_who_begin_at_once_beside_the_original(
         let registered = join_all(registered).await;
         let registered: Vec<_> = registered.into_iter().map(Result::unwrap).collect();
         for number in 0..EVENTS {
-            emitter.emit("new", &number).await.unwrap();
+            emitter.event("new").timeout(PATIENCE).emit(&number).await.unwrap();
         }
         let count = || registered.iter().map(|(seen, _)| seen.count()).sum::<usize>();
         eventually("all came", async || count() >= EVENTS).await;

@@ -56,7 +56,7 @@ async fn subscribe(bridge: &AmqpBridge, handler: Arc<dyn SubscriptionHandler>) {
 
 /// Emits an event whose second attempt fails when the shutdown has begun, so that there is no third one here.
 async fn is_given_back_after_two_attempts(bridge: &Arc<AmqpBridge>, latch: &Latch) {
-    bridge.emit("happened", &1).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     latch.reached(1).await.unwrap();
     let (mut events, leaving) = (bridge.events(), Arc::clone(bridge));
     let shutdown = tokio::spawn(async move { leaving.shutdown(PATIENCE).await });
@@ -121,7 +121,7 @@ async fn shutdowns_count_as_no_attempt() {
         });
         subscribe(&bridge, handler).await;
         if round == 0 {
-            emitter.emit("happened", &1).await.unwrap();
+            emitter.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
         }
         latch.reached(1).await.unwrap();
         let report = bridge.shutdown(Duration::from_millis(50)).await;

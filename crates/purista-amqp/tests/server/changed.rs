@@ -37,26 +37,26 @@ async fn a_filter_nobody_uses_is_changed(is_typescript: bool) {
     let queue = if is_typescript { "purista.sub.Watcher.1.reader" } else { QUEUE };
     let old = started(builder(&place, is_typescript)).await;
     let (seen, _) = watch(&old, "reader", Filter::event("old"), durable()).await.unwrap();
-    old.emit("old", "before").await.unwrap();
+    old.event("old").timeout(PATIENCE).emit("before").await.unwrap();
     seen.sentinel("\"before\"").await.unwrap();
     old.shutdown(PATIENCE).await;
     let before = ways(&place, queue).await;
 
     let emitter = started(builder(&place, is_typescript)).await;
-    emitter.emit("old", "waits, but nobody wants it any more").await.unwrap();
+    emitter.event("old").timeout(PATIENCE).emit("waits, but nobody wants it any more").await.unwrap();
     let new = started(builder(&place, is_typescript)).await;
     let (seen, _) = watch(&new, "reader", Filter::event("new"), durable()).await.unwrap();
     let expected: Vec<_> = before.iter().map(|way| way.replace("old", "new")).collect();
     assert_eq!(ways(&place, queue).await, expected);
-    emitter.emit("old", "nobody wants it").await.unwrap();
-    emitter.emit("new", "first").await.unwrap();
+    emitter.event("old").timeout(PATIENCE).emit("nobody wants it").await.unwrap();
+    emitter.event("new").timeout(PATIENCE).emit("first").await.unwrap();
     seen.sentinel("\"first\"").await.unwrap();
     // What had waited is all that came by the old way.
     assert_eq!((seen.count(), new.stats().filtered), (1, 1));
     new.shutdown(PATIENCE).await;
 
     // It is as durable as before.
-    emitter.emit("new", "second").await.unwrap();
+    emitter.event("new").timeout(PATIENCE).emit("second").await.unwrap();
     let newest = started(builder(&place, is_typescript)).await;
     let (seen, _) = watch(&newest, "reader", Filter::event("new"), durable()).await.unwrap();
     seen.sentinel("\"second\"").await.unwrap();
@@ -77,7 +77,7 @@ async fn a_filter_that_nobody_uses_is_changed_beside_the_original() {
 async fn emit_numbers(bridge: AmqpBridge, stop: Arc<AtomicBool>) -> usize {
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
-        bridge.emit("happened", &number).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
         number += 1;
     }
     number
@@ -98,7 +98,7 @@ async fn a_change_loses_nothing(is_typescript: bool) {
 
     let emitter = started(builder(&place, is_typescript)).await;
     for number in 1..=50 {
-        emitter.emit("happened", &(-number)).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&(-number)).await.unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
     let emitting = tokio::spawn(emit_numbers(emitter, Arc::clone(&stop)));
@@ -153,15 +153,15 @@ async fn a_filter_in_use_is_not_changed(is_typescript: bool) {
     let refused = early.start().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
 
-    old.emit("new", "not for the old one").await.unwrap();
-    old.emit("old", "goes on").await.unwrap();
+    old.event("new").timeout(PATIENCE).emit("not for the old one").await.unwrap();
+    old.event("old").timeout(PATIENCE).emit("goes on").await.unwrap();
     seen.sentinel("\"goes on\"").await.unwrap();
     assert_eq!((seen.count(), old.stats().filtered), (1, 0));
 
     // When it is gone, the new filter is welcome.
     old.shutdown(PATIENCE).await;
     let (seen, _) = watch(&late, "reader", Filter::event("new"), durable()).await.unwrap();
-    late.emit("new", "at last").await.unwrap();
+    late.event("new").timeout(PATIENCE).emit("at last").await.unwrap();
     seen.sentinel("\"at last\"").await.unwrap();
     assert_eq!(seen.count(), 1);
 }
@@ -202,12 +202,12 @@ async fn a_queue_with_other_options_is_replaced_if_it_is_empty_and_unused() {
     let refused = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
     assert!(refused.to_string().contains("1 consumers and 0 messages"), "{refused}");
-    old.emit("happened", "still works").await.unwrap();
+    old.event("happened").timeout(PATIENCE).emit("still works").await.unwrap();
     seen.sentinel("\"still works\"").await.unwrap();
 
     // Somebody has to consume.
     old.shutdown(PATIENCE).await;
-    new.emit("happened", "waits").await.unwrap();
+    new.event("happened").timeout(PATIENCE).emit("waits").await.unwrap();
     let refused = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
     assert!(refused.to_string().contains("0 consumers and 1 messages"), "{refused}");
@@ -218,7 +218,7 @@ async fn a_queue_with_other_options_is_replaced_if_it_is_empty_and_unused() {
 
     let (seen, _) = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap();
     assert_eq!(limit().await, Some(10));
-    new.emit("happened", "new").await.unwrap();
+    new.event("happened").timeout(PATIENCE).emit("new").await.unwrap();
     seen.sentinel("\"new\"").await.unwrap();
     assert_eq!(seen.count(), 1);
 }
@@ -236,12 +236,12 @@ async fn a_queue_of_another_type_is_replaced_if_it_is_empty_and_unused() {
     let new = started(classic()).await;
     let refused = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
-    old.emit("happened", "still works").await.unwrap();
+    old.event("happened").timeout(PATIENCE).emit("still works").await.unwrap();
     seen.sentinel("\"still works\"").await.unwrap();
 
     // Somebody has to consume.
     old.shutdown(PATIENCE).await;
-    new.emit("happened", "waits").await.unwrap();
+    new.event("happened").timeout(PATIENCE).emit("waits").await.unwrap();
     let refused = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
     let old = place.bridge().await;
@@ -251,7 +251,7 @@ async fn a_queue_of_another_type_is_replaced_if_it_is_empty_and_unused() {
 
     let (seen, _) = watch(&new, "reader", Filter::event("happened"), durable()).await.unwrap();
     assert_eq!(kind().await, "classic");
-    new.emit("happened", "new").await.unwrap();
+    new.event("happened").timeout(PATIENCE).emit("new").await.unwrap();
     seen.sentinel("\"new\"").await.unwrap();
     assert_eq!(seen.count(), 1);
 }

@@ -95,7 +95,7 @@ async fn options_that_live_at_the_broker_are_not_changed_under_who_uses_them() {
                 assert_eq!(error.kind(), ErrorKind::TopologyMismatch, "{name}: {error:?}");
                 assert_eq!(declared().await, before, "{name}");
                 // The first one goes on with what it has.
-                first.emit("happened", "goes on").await.unwrap();
+                first.event("happened").timeout(PATIENCE).emit("goes on").await.unwrap();
                 seen.sentinel("\"goes on\"").await.unwrap();
             }
         }
@@ -107,7 +107,7 @@ async fn options_that_live_at_the_broker_are_not_changed_under_who_uses_them() {
             first.shutdown(PATIENCE).await;
             let (seen, _) =
                 subscribe(&second, options.1).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
-            second.emit("happened", "at last").await.unwrap();
+            second.event("happened").timeout(PATIENCE).emit("at last").await.unwrap();
             seen.sentinel("\"at last\"").await.unwrap();
         }
     }
@@ -154,12 +154,12 @@ async fn who_comes_back_to_other_options_is_unhealthy_until_they_are_gone() {
         old.health().not_consuming == [("Watcher", "1", "reader").into()]
     })
     .await;
-    new.emit("happened", "for the new one").await.unwrap();
+    new.event("happened").timeout(PATIENCE).emit("for the new one").await.unwrap();
     new_seen.sentinel("\"for the new one\"").await.unwrap();
     assert_eq!(seen.count(), 0);
     new.shutdown(PATIENCE).await;
     crate::support::eventually("the old one is back", async || old.health().is_healthy()).await;
-    old.emit("happened", "for the old one").await.unwrap();
+    old.event("happened").timeout(PATIENCE).emit("for the old one").await.unwrap();
     seen.sentinel("\"for the old one\"").await.unwrap();
     while let Ok(Some(_)) = tokio::time::timeout(std::time::Duration::ZERO, events.next()).await {}
 }

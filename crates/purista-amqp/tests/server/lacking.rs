@@ -62,7 +62,7 @@ async fn headers_beyond_a_frame_are_refused_or_cut() {
         let options = durable().with_retry(RetryPolicy::NEVER).with_dead_letter(true);
         bridge.register_subscription(subscription.with_options(options), fails).await.unwrap();
         let mut events = bridge.events();
-        bridge.emit("happened", "dead").await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit("dead").await.unwrap();
         let letters = if is_typescript { "ts.dead-letters" } else { "native.dead-letters" };
         eventually("the dead letter is kept", async || {
             place.queue(letters).await.is_some_and(|queue| queue.messages == 1)
@@ -140,7 +140,7 @@ async fn a_limit_of_channels_is_told() {
     assert!(error.to_string().contains("limit"), "{error}");
     management.set_user_limit(&user, "max-channels", 100).await.unwrap();
     let bridge = started(builder()).await;
-    bridge.emit("happened", "with channels").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("with channels").await.unwrap();
 }
 
 /// All exchanges and queues are there, and the user may create nothing.
@@ -160,7 +160,7 @@ async fn what_was_declared_in_advance_is_enough() {
     let (seen, _) = watch(&bridge, "reader", Filter::event("happened"), durable()).await.unwrap();
     serve(&bridge, ("User", "1", "echo"), echo()).await;
     operator.shutdown(PATIENCE).await;
-    bridge.emit("happened", "declared in advance").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("declared in advance").await.unwrap();
     seen.sentinel("\"declared in advance\"").await.unwrap();
     let answer: u32 = bridge.invoke(("User", "1", "echo"), &7).await.unwrap();
     assert_eq!(answer, 7);
@@ -178,7 +178,7 @@ async fn without_quorum_queues_it_is_told_and_classic_ones_work() {
     assert!(refused.to_string().contains("quorum_queue"), "{refused}");
     let classic = started(place.builder().queue_type(purista_amqp::QueueType::Classic)).await;
     let (seen, _) = watch(&classic, "reader", Filter::event("happened"), durable()).await.unwrap();
-    classic.emit("happened", "classic").await.unwrap();
+    classic.event("happened").timeout(PATIENCE).emit("classic").await.unwrap();
     seen.sentinel("\"classic\"").await.unwrap();
 }
 
@@ -188,7 +188,7 @@ async fn a_bridge_starts_and_consumes_in_an_alarm() {
     let place = Place::own(RabbitConfig::default()).await;
     let first = place.bridge().await;
     let (seen, _) = watch(&first, "reader", Filter::event("happened"), durable()).await.unwrap();
-    first.emit("happened", "before").await.unwrap();
+    first.event("happened").timeout(PATIENCE).emit("before").await.unwrap();
     seen.sentinel("\"before\"").await.unwrap();
     first.shutdown(PATIENCE).await;
     place.server.set_memory_alarm(true).await.unwrap();
@@ -201,5 +201,5 @@ async fn a_bridge_starts_and_consumes_in_an_alarm() {
     eventually("health tells", async || !bridge.health().is_healthy()).await;
     place.server.set_memory_alarm(false).await.unwrap();
     eventually("health tells that it is over", async || bridge.health().is_healthy()).await;
-    bridge.emit("happened", "after").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("after").await.unwrap();
 }

@@ -35,7 +35,7 @@ async fn who_emits_into_a_full_queue_waits_and_nothing_is_lost() {
     assert_eq!(refused.kind(), ErrorKind::Backpressure, "{refused:?}");
     // Others who listen get an event for which there is room with them.
     let (heard, _) = watch(&emitter, "other", Filter::event("other"), durable()).await.unwrap();
-    emitter.emit("other", "has room").await.unwrap();
+    emitter.event("other").timeout(PATIENCE).emit("has room").await.unwrap();
     heard.sentinel("\"has room\"").await.unwrap();
 
     let waits = tokio::spawn(emit(4, 2 * PATIENCE));
@@ -57,7 +57,7 @@ async fn dead_letters_beyond_their_limit_wait_for_room() {
     let options = durable().with_retry(RetryPolicy::NEVER).with_dead_letter(true);
     bridge.register_subscription(subscription.with_options(options), handler).await.unwrap();
     for number in 0..3 {
-        bridge.emit("happened", &number).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     eventually("there is no room", async || bridge.stats().dead_letter_failures > 0).await;
     assert_eq!(bridge.stats().dead_lettered, 2);
@@ -94,9 +94,9 @@ async fn a_full_queue_goes_on_when_its_subscriber_does() {
     });
     let subscription = Subscription::new(("Watcher", "1", "reader"), Filter::event("happened"));
     bridge.register_subscription(subscription.with_options(durable()), handler).await.unwrap();
-    bridge.emit("happened", &0).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&0).await.unwrap();
     latch.reached(1).await.unwrap();
-    bridge.emit("happened", &1).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     let bridge = Arc::new(bridge);
     let emitter = Arc::clone(&bridge);
     let waits = tokio::spawn(async move {

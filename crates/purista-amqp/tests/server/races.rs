@@ -104,8 +104,8 @@ async fn instances_change_a_filter_at_once(is_typescript: bool) {
         let ways = bindings.iter().filter(|binding| binding.destination == queue).count();
         assert_eq!(ways, if is_typescript { 2 } else { 4 }, "round {round}: {bindings:?}");
         for number in 0..20 {
-            emitter.emit("old", "nobody wants it").await.unwrap();
-            emitter.emit("new", &number).await.unwrap();
+            emitter.event("old").timeout(PATIENCE).emit("nobody wants it").await.unwrap();
+            emitter.event("new").timeout(PATIENCE).emit(&number).await.unwrap();
         }
         let count = || registered.iter().flatten().map(|(seen, _)| seen.count()).sum::<usize>();
         eventually("all came", async || count() >= 20).await;
@@ -141,7 +141,7 @@ async fn each_event_comes_to_one_of_those_who_begin_at_once() {
         let registered = join_all(registered).await;
         let registered: Vec<_> = registered.into_iter().map(Result::unwrap).collect();
         for number in 0..20 {
-            emitter.emit("new", &number).await.unwrap();
+            emitter.event("new").timeout(PATIENCE).emit(&number).await.unwrap();
         }
         let count = || registered.iter().map(|(seen, _)| seen.count()).sum::<usize>();
         eventually("all came", async || count() >= 20).await;

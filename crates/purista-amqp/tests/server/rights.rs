@@ -8,7 +8,7 @@ use purista_core::{
 };
 use purista_integration_tests::rabbitmq::Management;
 
-use crate::support::{Place, durable, eventually, started, watch};
+use crate::support::{PATIENCE, Place, durable, eventually, started, watch};
 
 struct User {
     place: Place,
@@ -71,7 +71,7 @@ async fn a_registration_that_is_not_allowed_any_more_is_named_and_comes_back() {
         health.is_ready() && health.not_consuming == [forbidden.clone()]
     })
     .await;
-    bridge.emit("happened", "meanwhile").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("meanwhile").await.unwrap();
     seen.sentinel("\"meanwhile\"").await.unwrap();
     assert_eq!(other.count(), 0);
     user.may(".*").await;
@@ -89,7 +89,7 @@ async fn a_user_that_is_deleted_is_told_and_comes_back() {
     eventually("it is told why", async || refused(&bridge).await == ErrorKind::Unauthenticated).await;
     user.exists("password").await;
     eventually("all is well again", async || bridge.health().is_healthy()).await;
-    bridge.emit("happened", "after").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("after").await.unwrap();
     seen.sentinel("\"after\"").await.unwrap();
 
     user.exists("another password").await;
@@ -97,7 +97,7 @@ async fn a_user_that_is_deleted_is_told_and_comes_back() {
     eventually("it is told why", async || refused(&bridge).await == ErrorKind::Unauthenticated).await;
     user.exists("password").await;
     eventually("all is well again", async || bridge.health().is_healthy()).await;
-    bridge.emit("happened", "at last").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("at last").await.unwrap();
     seen.sentinel("\"at last\"").await.unwrap();
 }
 
@@ -112,6 +112,6 @@ async fn permissions_that_are_cleared_are_told_and_come_back() {
     eventually("it is told why", async || refused(&bridge).await == ErrorKind::Forbidden).await;
     user.may(".*").await;
     eventually("all is well again", async || bridge.health().is_healthy()).await;
-    bridge.emit("happened", "after").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("after").await.unwrap();
     seen.sentinel("\"after\"").await.unwrap();
 }

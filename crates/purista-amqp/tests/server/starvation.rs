@@ -6,7 +6,7 @@ use purista_amqp::{AmqpBridge, AmqpBridgeBuilder, QueueType};
 use purista_conformance::{Collector, Latch, on_event};
 use purista_core::{EventBridge as _, EventBridgeExt as _, Filter, HandlerError, RetryPolicy, Subscription};
 
-use crate::support::{Place, durable, eventually, started};
+use crate::support::{PATIENCE, Place, durable, eventually, started};
 
 const POISON: usize = 200;
 const LONG: Duration = Duration::from_secs(600);
@@ -40,12 +40,12 @@ async fn no_more_is_sent_ahead(builder: AmqpBridgeBuilder, place: &Place, max_co
     let (seen, latch) = (Collector::new(), Latch::new());
     subscribe(&bridge, max_concurrency, &seen, &latch).await;
     for number in 0..POISON {
-        bridge.emit("happened", &number).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     eventually("all have failed", async || bridge.stats().failed_attempts == POISON as u64).await;
     let others = 4 * max_concurrency + 1;
     for number in 0..others {
-        bridge.emit("happened", &format!("{number}")).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&format!("{number}")).await.unwrap();
     }
     latch.reached(max_concurrency).await.unwrap();
     let queue = async || {

@@ -177,7 +177,7 @@ async fn transient_things_leave_nothing(is_typescript: bool) {
         let (_, each) = watch(&bridge, "each", filter, broadcast()).await.unwrap();
         first.unregister().await.unwrap();
         // The other instance goes on.
-        bridge.emit("happened", "after").await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit("after").await.unwrap();
         second.sentinel("\"after\"").await.unwrap();
         each.unregister().await.unwrap();
         last.unregister().await.unwrap();

@@ -98,7 +98,7 @@ async fn bad_credentials_are_refused(stage: Stage) -> Outcome {
 }
 
 async fn may_not_publish(stage: &Stage) -> Outcome {
-    const LIMIT: Duration = Duration::from_secs(5);
+    const LIMIT: Duration = PATIENCE;
     let bridge = stage.new_bridge()?;
     stage.serve(&*bridge, "echo", CommandOptions::default(), echo()).await?;
     bridge.start().await.context("start")?;

@@ -18,9 +18,9 @@ use crate::{
     broker::NetworkFault,
     case::{Case, Outcome, case},
     ledger::Ledger,
-    probe::{Collector, Latch, eventually, on_event},
+    probe::{Collector, Latch, eventually, on_event, within},
     profile::DeploymentOptions,
-    stage::{LEASE, Stage},
+    stage::{LEASE, PATIENCE, Stage},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -146,7 +146,10 @@ async fn attempts_are_apart(stage: Stage) -> Outcome {
     let seen = collector.seen();
     for pair in seen.windows(2) {
         let gap = pair[1].at - pair[0].at;
-        ensure!(gap >= delay && gap <= 2 * delay, "attempts {gap:?} apart instead of {delay:?}");
+        ensure!(
+            gap >= delay && gap <= delay + Duration::from_secs(5),
+            "attempts {gap:?} apart instead of {delay:?}"
+        );
     }
     Ok(())
 }
@@ -271,7 +274,9 @@ async fn no_broker_for_a_dead_letter(mut stage: Stage) -> Outcome {
 }
 
 async fn a_long_handler_runs_once(mut stage: Stage) -> Outcome {
-    stage.redeploy(DeploymentOptions { lease: Some(LEASE), ..DeploymentOptions::default() }).await?;
+    // What extends it may come late on a busy machine.
+    const LONG: Duration = LEASE.saturating_mul(2);
+    stage.redeploy(DeploymentOptions { lease: Some(LONG), ..DeploymentOptions::default() }).await?;
     let bridge = stage.bridge().await?;
     let latch = Latch::new();
     let runs = Arc::new(AtomicU32::new(0));
@@ -280,13 +285,14 @@ async fn a_long_handler_runs_once(mut stage: Stage) -> Outcome {
         let held = Arc::clone(&held);
         counted.fetch_add(1, Ordering::SeqCst);
         async move {
-            let _released = tokio::time::timeout(2 * LEASE + Duration::from_secs(1), held.pass()).await;
+            let _released = tokio::time::timeout(2 * LONG + Duration::from_secs(1), held.pass()).await;
             Ok(())
         }
     });
     subscribe(&stage, &*bridge, SubscriptionOptions::default(), handler).await?;
     stage.emit(&*bridge, "event", &"content").await?;
-    eventually("it is handled", || async { Ok(bridge.stats().handled == 1) }).await?;
+    let is_handled = || async { Ok(bridge.stats().handled == 1) };
+    within(2 * LONG + 2 * PATIENCE, "it is handled", is_handled).await?;
     ensure!(runs.load(Ordering::SeqCst) == 1, "{} runs", runs.load(Ordering::SeqCst));
     Ok(())
 }

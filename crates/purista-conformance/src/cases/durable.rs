@@ -105,7 +105,8 @@ async fn emit_waits_for_room(mut stage: Stage) -> Outcome {
     let (refused, took) = loop {
         ensure!(number <= 2 * PLACES, "the broker took {number} events for {PLACES} places");
         let began = Instant::now();
-        match stage.emit_within(&*bridge, "event", &number, LIMIT).await {
+        let limit = if number < PLACES { PATIENCE } else { LIMIT };
+        match stage.emit_within(&*bridge, "event", &number, limit).await {
             Ok(_) => ledger.ok(number),
             refused => break (refused, began.elapsed()),
         }

@@ -33,7 +33,7 @@ async fn is_refused(stage: &Stage, bridge: &dyn EventBridge, wanted: ErrorKind) 
     let invoke = stage.invoke(bridge, "echo", &0).await.err().and_then(|error| error.bridge_kind());
     let took = began.elapsed();
     ensure!((emit, invoke) == (Some(wanted), Some(wanted)), "{emit:?} and {invoke:?} instead of {wanted:?}");
-    ensure!(took < Duration::from_millis(50), "the refusals took {took:?}");
+    ensure!(took < Duration::from_secs(2), "the refusals took {took:?}");
     ensure!(!bridge.health().is_ready(), "{:?}", bridge.health());
     Ok(())
 }
@@ -219,7 +219,10 @@ async fn start_and_shutdown_in_any_order(stage: Stage) -> Outcome {
             })
             .collect();
         let told = || format!("round {round}: {plan:?}");
-        tokio::time::timeout(PATIENCE, play(&stage, &plan)).await.with_context(told)?.with_context(told)?;
+        tokio::time::timeout(4 * PATIENCE, play(&stage, &plan))
+            .await
+            .with_context(told)?
+            .with_context(told)?;
     }
     let is_empty = || async { Ok(stage.deployment().inspect().await? == BrokerReport::default()) };
     eventually("nothing is left at the broker", is_empty).await
@@ -282,9 +285,10 @@ async fn nothing_comes_after_unregistering(stage: Stage) -> Outcome {
     }
     stage.emit_each(&*bridge, "event", 5..15).await?;
     witness.at_least(16).await?;
-    let nobody = stage.invoke_within(&*bridge, "leaving", &0, Duration::from_millis(500)).await;
-    let nobody = nobody.err().and_then(|error| error.bridge_kind());
     let tells = bridge.capabilities().has(Capability::NoResponder);
+    let limit = if tells { PATIENCE } else { Duration::from_millis(500) };
+    let nobody = stage.invoke_within(&*bridge, "leaving", &0, limit).await;
+    let nobody = nobody.err().and_then(|error| error.bridge_kind());
     let wanted = if tells { ErrorKind::NoHandler } else { ErrorKind::Timeout };
     ensure!(nobody == Some(wanted), "a call of the unregistered command ended with {nobody:?}");
     ensure!(

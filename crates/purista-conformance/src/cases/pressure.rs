@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// How much later than its time limit one of many emits may return.
-const TOLERANCE: Duration = Duration::from_secs(1);
+const TOLERANCE: Duration = Duration::from_secs(3);
 
 /// How an emit ended.
 struct Ended {
@@ -129,10 +129,10 @@ async fn a_broker_that_stops_reading(mut stage: Stage) -> Outcome {
 
 async fn emit_into_a_stall(stage: &Stage, ledger: &Ledger) -> Outcome {
     const EVENTS: u64 = 100;
-    const LIMIT: Duration = Duration::from_secs(1);
+    const LIMIT: Duration = Duration::from_secs(6);
     // The catalogue's 20 ms are for a machine that does nothing else. Who blocks on the broker is late by as long as it
-    // reads nothing, which is more than a second.
-    const LATE: Duration = Duration::from_millis(500);
+    // reads nothing, which is more than six seconds.
+    const LATE: Duration = Duration::from_secs(3);
     let (bridge, broker) = (stage.bridge().await?, stage.broker()?);
     stage.begin().await?;
     let size = (64 * 1_024).min(bridge.capabilities().max_payload() / 2);

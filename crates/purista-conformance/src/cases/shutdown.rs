@@ -58,7 +58,7 @@ async fn handlers_finish(stage: Stage) -> Outcome {
     let again = stage.watch(&*successor, "worker", filter).await?;
     successor.start().await?;
 
-    let shutdown = begin_shutdown(&leaving, Duration::from_secs(5)).await?;
+    let shutdown = begin_shutdown(&leaving, 2 * PATIENCE).await?;
     ensure!(leaving.health().state == BridgeState::Draining, "{:?}", leaving.health());
     ensure!(latch.waiting() == 2 * OF_EACH_KIND, "{} handlers are left", latch.waiting());
     latch.open();
@@ -209,10 +209,7 @@ async fn outlive_the_grace_period(
     let began = Instant::now();
     let report = leaving.shutdown(GRACE).await;
     let took = began.elapsed();
-    ensure!(
-        took >= GRACE && took <= GRACE + Duration::from_millis(500),
-        "{GRACE:?} of grace became {took:?}"
-    );
+    ensure!(took >= GRACE && took <= GRACE + Duration::from_secs(3), "{GRACE:?} of grace became {took:?}");
     ensure!(report.cancelled_handlers == 3 && stuck.waiting() == 0, "{report:?}, {} left", stuck.waiting());
     let stats = leaving.stats();
     ensure!(

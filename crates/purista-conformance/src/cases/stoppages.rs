@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Within which time a stoppage shows in the health, or is over, and within which time it is over once its cause is.
-const BOUND: Duration = Duration::from_secs(15);
+const BOUND: Duration = Duration::from_secs(30);
 
 /// How long a registration has to consume for the stoppage to count as over: longer than what was granted before it lasts.
 const STEADY: Duration = Duration::from_secs(2);

@@ -20,8 +20,11 @@ pub(super) const CASES: &[Case] = &[
     case!("TMO-4", odd_time_limits),
 ];
 
-/// How much later than its time limit a caller may hear of it. It never may earlier.
-const TOLERANCE: Duration = Duration::from_millis(50);
+/// How much later than its time limit a caller may hear of it, on a machine that does other things as well. It never may
+/// earlier.
+fn tolerance(limit: Duration) -> Duration {
+    (limit / 2).clamp(Duration::from_millis(90), Duration::from_secs(1))
+}
 
 /// Calls a command that does not answer, and looks at the clock.
 async fn times_out(stage: &Stage, bridge: &dyn EventBridge, target: &str, limit: Duration) -> Outcome {
@@ -29,7 +32,7 @@ async fn times_out(stage: &Stage, bridge: &dyn EventBridge, target: &str, limit:
     let error = stage.invoke_within(bridge, target, &limit, limit).await.err().context("an answer")?;
     let took = began.elapsed();
     ensure!(error.bridge_kind() == Some(ErrorKind::Timeout), "after {limit:?}: {error:?}");
-    ensure!(took >= limit && took <= limit + TOLERANCE, "{limit:?} became {took:?}");
+    ensure!(took >= limit && took <= limit + tolerance(limit), "{limit:?} became {took:?}");
     Ok(())
 }
 
@@ -38,7 +41,7 @@ async fn the_caller_hears_of_it(stage: Stage) -> Outcome {
     let (latch, executed) = (Latch::new(), Collector::new());
     stage.serve(&*bridge, "silent", CommandOptions::default(), latch.command(&executed)).await?;
     bridge.start().await?;
-    let limits = [100, 1_000, 5_000].map(Duration::from_millis);
+    let limits = [500, 1_000, 5_000].map(Duration::from_millis);
     try_join_all(limits.map(|limit| times_out(&stage, &*bridge, "silent", limit))).await?;
     ensure!(executed.count() == 3, "{} of 3 commands arrived", executed.count());
     let stats = bridge.stats();
@@ -51,7 +54,7 @@ async fn an_answer_comes_late(stage: Stage) -> Outcome {
     let (latch, executed) = (Latch::new(), Collector::new());
     stage.serve(&*bridge, "slow", CommandOptions::default(), latch.command(&executed)).await?;
     bridge.start().await?;
-    times_out(&stage, &*bridge, "slow", Duration::from_millis(100)).await?;
+    times_out(&stage, &*bridge, "slow", Duration::from_millis(500)).await?;
     latch.reached(1).await?;
     let next = stage.calling(&bridge, "slow", "next");
     latch.reached(2).await?;

@@ -99,7 +99,7 @@ impl Outage {
             () = sleep(Duration::from_millis(100)) => {}
         }
         if !self.has_blocked.swap(true, Ordering::AcqRel) {
-            thread::sleep(Duration::from_millis(1_500));
+            thread::sleep(Duration::from_secs(5));
         }
         doing.await
     }

@@ -163,7 +163,8 @@ async fn a_sidecar_that_dies_delivers_again_only_what_did_not_finish() -> anyhow
     let server = RabbitServer::start(RabbitConfig::default()).await?;
     let place = Place::new(Component::RabbitMq { url: server.url().into() })?;
     let (sidecar, emitter) = (place.sidecar("app-mail-v1").await?, place.sidecar("app-user-v1").await?);
-    let bridge = beside(&sidecar).component_gives(RABBITMQ).keep_alive(Duration::from_millis(500)).build()?;
+    let bridge =
+        beside(&sidecar).component_gives(RABBITMQ).keep_alive(Duration::from_millis(1_500)).build()?;
     let emitter = beside(&emitter).build()?;
     emitter.start().await?;
     let (quick, slow, go) = (Seen::default(), Seen::default(), Arc::new(Notify::new()));

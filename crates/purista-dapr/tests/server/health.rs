@@ -23,7 +23,7 @@ use tokio::{
 use crate::support::{PATIENCE, Place, Seen, beside, connected, disconnected};
 
 const APP: &str = "app-mail-v1";
-const KEEP_ALIVE: Duration = Duration::from_millis(500);
+const KEEP_ALIVE: Duration = Duration::from_millis(1_500);
 
 fn service(seen: &Seen) -> Service {
     let seen = seen.clone();
@@ -53,7 +53,7 @@ async fn works(bridge: &DaprBridge, seen: &Seen) -> anyhow::Result<()> {
         let mut tick = interval(KEEP_ALIVE);
         while seen.all().len() == before {
             tick.tick().await;
-            bridge.emit("happened", &before).await?;
+            bridge.event("happened").timeout(PATIENCE).emit(&before).await?;
         }
         anyhow::Ok(())
     };
@@ -191,7 +191,7 @@ async fn who_shuts_down_is_not_cut_off() -> anyhow::Result<()> {
     }
     let (sidecar, started, go) = (Sidecar::start(config).await?, Seen::default(), Arc::new(Notify::new()));
     // It has so long to answer, too.
-    let keep_alive = 4 * KEEP_ALIVE;
+    let keep_alive = Duration::from_secs(4);
     let bridge = Arc::new(beside(&sidecar).keep_alive(keep_alive).build()?);
     let (starts, goes) = (started.clone(), Arc::clone(&go));
     let slow = Service::new("Mail", "1").command("slow", move |_ctx: Context, _: ()| {
@@ -208,7 +208,7 @@ async fn who_shuts_down_is_not_cut_off() -> anyhow::Result<()> {
     let running = tokio::spawn(async move { caller.invoke::<u8>(("Mail", "1", "slow"), &()).await });
     started.at_least(1).await?;
     let ending = Arc::clone(&bridge);
-    let ended = tokio::spawn(async move { ending.shutdown(PATIENCE).await });
+    let ended = tokio::spawn(async move { ending.shutdown(3 * PATIENCE).await });
 
     let http = reqwest::Client::builder().no_proxy().build()?;
     let path = format!("{}/v1.0/invoke/{APP}/method/anything", sidecar.url());

@@ -7,7 +7,7 @@ use purista_core::{
 };
 use purista_integration_tests::dapr::Component;
 
-use crate::support::{Place, Seen, beside, connected, disconnected};
+use crate::support::{PATIENCE, Place, Seen, beside, connected, disconnected};
 
 #[tokio::test]
 async fn a_sidecar_that_comes_back_delivers_again() -> anyhow::Result<()> {
@@ -36,7 +36,7 @@ async fn a_sidecar_that_comes_back_delivers_again() -> anyhow::Result<()> {
     sidecar.process().start_again().await?;
     connected(&mut events).await?;
     ensure!(bridge.health().is_healthy());
-    bridge.emit("greeted", &1).await?;
+    bridge.event("greeted").timeout(PATIENCE).emit(&1).await?;
     ensure!(seen.at_least(1).await? == ["1"]);
     let _: String = bridge.invoke(("Greeter", "1", "greet"), "Ada").await?;
     bridge.shutdown(Duration::from_secs(1)).await;
@@ -49,7 +49,7 @@ async fn an_emit_waits_for_a_component_that_was_there() -> anyhow::Result<()> {
     let bridge = beside(&sidecar).build()?;
     bridge.start().await?;
     let mut events = bridge.events();
-    bridge.emit("userCreated", &1).await?;
+    bridge.event("userCreated").timeout(PATIENCE).emit(&1).await?;
 
     // As when it ends: its API still answers then.
     let component = sidecar.process().folder().join("resources/pubsub.yaml");
@@ -63,7 +63,7 @@ async fn an_emit_waits_for_a_component_that_was_there() -> anyhow::Result<()> {
     };
     let fails = async {
         loop {
-            if let Err(error) = bridge.emit("userCreated", &2).await {
+            if let Err(error) = bridge.event("userCreated").timeout(PATIENCE).emit(&2).await {
                 return error;
             }
         }
@@ -73,7 +73,7 @@ async fn an_emit_waits_for_a_component_that_was_there() -> anyhow::Result<()> {
         error = fails => return Err(error.into()),
     }
     ensure!(bridge.health().is_healthy(), "{:?}", bridge.health());
-    bridge.emit("userCreated", &3).await?;
+    bridge.event("userCreated").timeout(PATIENCE).emit(&3).await?;
     bridge.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }
@@ -83,7 +83,7 @@ async fn an_emit_without_a_component_is_refused() -> anyhow::Result<()> {
     let sidecar = Place::new(Component::InMemory)?.sidecar("app-user-v1").await?;
     let bridge = beside(&sidecar).pubsub_name("other").build()?;
     bridge.start().await?;
-    let error = bridge.emit("userCreated", &1).await.err().context("taken over")?;
+    let error = bridge.event("userCreated").timeout(PATIENCE).emit(&1).await.err().context("taken over")?;
     ensure!(error.kind() == ErrorKind::InvalidConfig, "{error:?}");
     bridge.shutdown(Duration::from_secs(1)).await;
     Ok(())

@@ -73,7 +73,7 @@ async fn without_a_name_resolver_there_are_events_and_no_commands() -> anyhow::R
     let sidecar = Sidecar::start(config()?).await?;
     let (bridge, seen) = (beside(&sidecar).build()?, Seen::default());
     bridge.serve([watcher(&seen)]).await?;
-    bridge.emit("happened", &1).await?;
+    bridge.event("happened").timeout(PATIENCE).emit(&1).await?;
     seen.at_least(1).await?;
     names(&call(&bridge).await?, ErrorKind::InvalidConfig, "spec.nameResolution")?;
     ensure!(bridge.health().is_healthy());
@@ -98,7 +98,7 @@ async fn what_the_sidecar_forbids_is_named_and_the_rest_works() -> anyhow::Resul
         let (_place, sidecar) = start(lists("publish")).await?;
         let bridge = beside(&sidecar).build()?;
         bridge.serve([greeter()]).await?;
-        let error = bridge.emit("happened", &1).await.err().context("taken")?;
+        let error = bridge.event("happened").timeout(PATIENCE).emit(&1).await.err().context("taken")?;
         names(&error, ErrorKind::Forbidden, "API publish")?;
         let _: String = bridge.invoke(("Mail", "1", "greet"), "Ada").await?;
         ensure!(bridge.health().is_healthy());
@@ -109,7 +109,7 @@ async fn what_the_sidecar_forbids_is_named_and_the_rest_works() -> anyhow::Resul
         let (bridge, caller, seen) = (beside(&sidecar).build()?, beside(&other).build()?, Seen::default());
         bridge.serve([watcher(&seen), greeter()]).await?;
         caller.start().await?;
-        bridge.emit("happened", &1).await?;
+        bridge.event("happened").timeout(PATIENCE).emit(&1).await?;
         seen.at_least(1).await?;
         names(&call(&bridge).await?, ErrorKind::Forbidden, "API invoke")?;
         // Others may still call what it serves.

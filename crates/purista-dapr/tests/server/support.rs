@@ -33,7 +33,8 @@ impl Place {
 }
 
 pub(crate) fn beside(sidecar: &Sidecar) -> DaprBridgeBuilder {
-    DaprBridge::builder(sidecar.url())
+    // On a busy machine it can take a sidecar long to reach its app.
+    DaprBridge::builder(sidecar.url()).connect_timeout(PATIENCE).operation_timeout(2 * PATIENCE)
 }
 
 /// What a handler was given.

@@ -57,7 +57,7 @@ async fn a_message_that_is_handed_over_keeps_its_attempts() {
     let (attempts, latch) = (Attempts::default(), Latch::new());
     let (first, second) = (Arc::new(place.bridge().await), place.bridge().await);
     subscribe(&first, fails(&attempts, &latch)).await;
-    first.emit("happened", &1).await.unwrap();
+    first.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     latch.reached(1).await.unwrap();
     subscribe(&second, fails(&attempts, &latch)).await;
     leave_after_two_attempts(&first, &latch).await;
@@ -74,7 +74,7 @@ async fn a_message_that_is_handed_over_says_how_often_it_has_failed() {
     subscribe(&first, fails(&attempts, &latch)).await;
     let mut original = place.client().await;
     original.subscribe("purista/custom_message/#").await;
-    first.emit("happened", &1).await.unwrap();
+    first.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     let original = original.next().await;
     latch.reached(1).await.unwrap();
 

@@ -82,7 +82,7 @@ async fn what_is_too_large_fails_alone(url: &str, proxy: &FaultProxy, builder: i
     let before = proxy.connection_attempts();
 
     let emitter = Arc::clone(&bridge);
-    let event = async move { emitter.emit("happened", &text(2 * LIMIT)).await };
+    let event = async move { emitter.event("happened").timeout(PATIENCE).emit(&text(2 * LIMIT)).await };
     let error = beside(&bridge, event).await.unwrap_err();
     assert!(is_too_large(Some(error.kind())), "{error:?}");
 
@@ -99,7 +99,7 @@ async fn what_is_too_large_fails_alone(url: &str, proxy: &FaultProxy, builder: i
     let answer = beside(&bridge, answer).await;
     assert!(matches!(answer, Err(InvokeError::Unhandled(StatusCode::PAYLOAD_TOO_LARGE))), "{answer:?}");
 
-    bridge.emit("happened", "sentinel").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     assert_eq!(seen.count(), 3 * NEIGHBOURS / 4 * 3 + 1);
     assert_eq!(proxy.connection_attempts(), before, "a connection was lost");
@@ -150,15 +150,15 @@ async fn over_websocket_what_is_too_large_costs_few_connections() {
         emitted.unwrap().unwrap();
     }
     // What is taken shows that the last loss was noticed.
-    bridge.emit("happened", "between").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("between").await.unwrap();
     let attempts = proxy.connection_attempts() - before;
     assert!((2..=5).contains(&attempts), "{attempts} connections");
     // It is remembered.
-    let error = bridge.emit("happened", &text(3 * LIMIT)).await.unwrap_err();
+    let error = bridge.event("happened").timeout(PATIENCE).emit(&text(3 * LIMIT)).await.unwrap_err();
     assert!(is_too_large(Some(error.kind())), "{error:?}");
     assert_eq!(proxy.connection_attempts() - before, attempts);
     eventually("it is healthy", || bridge.health().is_healthy()).await;
-    bridge.emit("happened", "sentinel").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     assert!(seen.count() >= NEIGHBOURS + 2, "{}", seen.count());
 }
@@ -172,7 +172,7 @@ async fn a_reason_that_is_too_long_for_the_broker_is_left_out_of_a_dead_letter()
     let options = SubscriptionOptions::default().with_retry(RetryPolicy::NEVER).with_dead_letter(true);
     let subscription = Subscription::new(("Watcher", "1", "fails"), Filter::event("happened"));
     bridge.register_subscription(subscription.with_options(options), handler).await.unwrap();
-    bridge.emit("happened", &text(1_900)).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&text(1_900)).await.unwrap();
     eventually("a dead letter", || bridge.stats().dead_lettered == 1).await;
     assert!(bridge.health().is_healthy());
 }

@@ -12,7 +12,7 @@ use purista_integration_tests::{
 };
 use purista_mqtt::{MqttBridge, MqttBridgeBuilder};
 
-use crate::support::{Place, echo, eventually, in_order, invoke, serve, started, watch};
+use crate::support::{PATIENCE, Place, echo, eventually, in_order, invoke, serve, started, watch};
 
 const SECRET: &str = "s3cret p@ss/%";
 
@@ -53,7 +53,7 @@ async fn what_the_access_list_denies_is_forbidden() {
     serve(&service, ("Vault", "1", "open"), echo()).await;
     serve(&service, ("Greeter", "1", "greet"), echo()).await;
 
-    let error = bridge.emit("secret", &1).await.unwrap_err();
+    let error = bridge.event("secret").timeout(PATIENCE).emit(&1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden, "{error:?}");
     let draft =
         purista_core::CommandDraft::new(purista_core::ServiceAddress::client(), ("Vault", "1", "open"));
@@ -62,7 +62,7 @@ async fn what_the_access_list_denies_is_forbidden() {
     // The rest goes on, over the same connection.
     let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
     assert_eq!(greeting, "hello");
-    bridge.emit("happened", "sentinel").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     assert!(!seen.payloads().contains(&"1".to_owned()));
     assert!(bridge.health().is_healthy());

@@ -7,7 +7,7 @@ use purista_core::{
     SubscriptionOptions, adapter::DeadLetter,
 };
 
-use crate::support::{Place, eventually};
+use crate::support::{PATIENCE, Place, eventually};
 
 /// A dead letter whose reason is this, read from the broker.
 async fn letter_about(reason: String, name: &str, payload: String) -> DeadLetter {
@@ -29,9 +29,9 @@ async fn letter_about(reason: String, name: &str, payload: String) -> DeadLetter
     let options = SubscriptionOptions::default().with_retry(RetryPolicy::NEVER).with_dead_letter(true);
     let subscription = Subscription::new((name, name, name), Filter::event("happened"));
     bridge.register_subscription(subscription.with_options(options), handler).await.unwrap();
-    bridge.emit("happened", &payload).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&payload).await.unwrap();
     eventually("a dead letter", || bridge.stats().dead_lettered == 1).await;
-    bridge.emit("happened", "sentinel").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     let stats = bridge.stats();
     assert_eq!((stats.dead_letter_failures, seen.count()), (0, 2), "{stats:?}");

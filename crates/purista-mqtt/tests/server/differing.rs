@@ -32,8 +32,8 @@ async fn another_filter_is_refused_while_somebody_has_the_old_one() {
         let error = subscribe(&new, Filter::event("new"), options.clone(), &seen).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TopologyMismatch, "{error:?}");
         assert_eq!(place.subscriptions_of("reader"), before, "it left something");
-        new.emit("new", &1).await.unwrap();
-        new.emit("old", "sentinel").await.unwrap();
+        new.event("new").timeout(PATIENCE).emit(&1).await.unwrap();
+        new.event("old").timeout(PATIENCE).emit("sentinel").await.unwrap();
         seen.sentinel("\"sentinel\"").await.unwrap();
         assert_eq!(seen.count(), 1);
         // The same filter is welcome, and another one once the old one is gone.
@@ -41,7 +41,7 @@ async fn another_filter_is_refused_while_somebody_has_the_old_one() {
         same.unregister().await.unwrap();
         old.shutdown(PATIENCE).await;
         subscribe(&new, Filter::event("new"), options, &seen).await.unwrap();
-        new.emit("new", "another").await.unwrap();
+        new.event("new").timeout(PATIENCE).emit("another").await.unwrap();
         seen.sentinel("\"another\"").await.unwrap();
     }
 }
@@ -59,7 +59,7 @@ async fn who_is_not_durable_takes_nothing_from_who_is() {
     // One that gets each message takes none away.
     let broadcast = transient.with_sharing(Sharing::Broadcast);
     subscribe(&other, Filter::event("happened"), broadcast, &seen).await.unwrap();
-    one.emit("happened", &1).await.unwrap();
+    one.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     seen.at_least(2).await.unwrap();
 }
 
@@ -76,7 +76,7 @@ async fn windows_expiries_and_retries_of_instances_are_their_own() {
         subscribe(bridge, Filter::event("happened"), durable(), &seen).await.unwrap();
     }
     for number in 0..EVENTS {
-        one.emit("happened", &number).await.unwrap();
+        one.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     seen.at_least(EVENTS).await.unwrap();
     let handled = || one.stats().handled + other.stats().handled;

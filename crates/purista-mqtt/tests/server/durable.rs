@@ -21,25 +21,25 @@ async fn a_filter_that_changed_while_the_instance_was_away_replaces_the_old_one(
     let hand_over = "$share/Watcher-1-reader/purista/hand_over/Watcher-1-reader".to_owned();
     let old = started(place.persistent("node")).await;
     let seen = watch(&old, "reader", Filter::event("old"), durable()).await.unwrap();
-    old.emit("old", "before").await.unwrap();
+    old.event("old").timeout(PATIENCE).emit("before").await.unwrap();
     seen.sentinel("\"before\"").await.unwrap();
     old.shutdown(PATIENCE).await;
     assert!(filters(&place).iter().any(|filter| filter.contains("/old/")), "{:?}", filters(&place));
 
     let emitter = place.bridge().await;
-    emitter.emit("old", "waits, but nobody wants it any more").await.unwrap();
+    emitter.event("old").timeout(PATIENCE).emit("waits, but nobody wants it any more").await.unwrap();
     let new = started(place.persistent("node")).await;
     let seen = watch(&new, "reader", Filter::event("new"), durable()).await.unwrap();
     assert_eq!(filters(&place), [of_event("new"), hand_over]);
-    emitter.emit("old", "nobody wants it").await.unwrap();
-    emitter.emit("new", "first").await.unwrap();
+    emitter.event("old").timeout(PATIENCE).emit("nobody wants it").await.unwrap();
+    emitter.event("new").timeout(PATIENCE).emit("first").await.unwrap();
     seen.sentinel("\"first\"").await.unwrap();
     // What had waited is all that came by the old filter.
     assert_eq!((seen.count(), new.stats().filtered), (1, 1));
     new.shutdown(PATIENCE).await;
 
     // It is as durable as before.
-    emitter.emit("new", "second").await.unwrap();
+    emitter.event("new").timeout(PATIENCE).emit("second").await.unwrap();
     let newest = started(place.persistent("node")).await;
     let seen = watch(&newest, "reader", Filter::event("new"), durable()).await.unwrap();
     seen.sentinel("\"second\"").await.unwrap();
@@ -56,8 +56,8 @@ async fn a_subscriber_that_shares_no_more_leaves_nothing_of_the_share() {
     let broadcast = durable().with_sharing(Sharing::Broadcast);
     let seen = watch(&new, "reader", Filter::event("happened"), broadcast.clone()).await.unwrap();
     assert_eq!(filters(&place), ["purista/+/+/+/+/+/+/+/happened/+/+/+/+"]);
-    new.emit("happened", "once").await.unwrap();
-    new.emit("happened", "sentinel").await.unwrap();
+    new.event("happened").timeout(PATIENCE).emit("once").await.unwrap();
+    new.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     assert_eq!(seen.payloads(), ["\"once\"", "\"sentinel\""]);
     new.shutdown(PATIENCE).await;
@@ -76,11 +76,11 @@ async fn a_subscriber_that_is_durable_no_more_leaves_no_session() {
     watch(&old, "reader", Filter::event("happened"), durable()).await.unwrap();
     old.shutdown(PATIENCE).await;
     let emitter = place.bridge().await;
-    emitter.emit("happened", "nobody waits for it").await.unwrap();
+    emitter.event("happened").timeout(PATIENCE).emit("nobody waits for it").await.unwrap();
     let new = started(place.persistent("node")).await;
     let seen =
         watch(&new, "reader", Filter::event("happened"), in_order().with_durable(false)).await.unwrap();
-    emitter.emit("happened", "sentinel").await.unwrap();
+    emitter.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     assert_eq!(seen.count(), 1);
     new.shutdown(PATIENCE).await;
@@ -88,10 +88,10 @@ async fn a_subscriber_that_is_durable_no_more_leaves_no_session() {
     // Nor is there a record of it that would mislead the next one.
     let back = started(place.persistent("node")).await;
     let seen = watch(&back, "reader", Filter::event("other"), durable()).await.unwrap();
-    emitter.emit("other", "sentinel").await.unwrap();
+    emitter.event("other").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     back.shutdown(PATIENCE).await;
-    emitter.emit("other", "waits").await.unwrap();
+    emitter.event("other").timeout(PATIENCE).emit("waits").await.unwrap();
     let back = started(place.persistent("node")).await;
     let seen = watch(&back, "reader", Filter::event("other"), durable()).await.unwrap();
     seen.sentinel("\"waits\"").await.unwrap();

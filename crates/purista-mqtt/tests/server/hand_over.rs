@@ -45,7 +45,7 @@ async fn a_member_leaves(is_durable: bool) {
     let stays = member(builder("stays"), options(), held(&seen, &latch)).await;
     let emitter = place.bridge().await;
     for number in 0..EVENTS {
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     latch.reached(2).await.unwrap();
 
@@ -58,7 +58,7 @@ async fn a_member_leaves(is_durable: bool) {
     assert!(report.is_clean(), "{report:?}");
     seen.at_least(EVENTS).await.unwrap();
     for number in EVENTS..2 * EVENTS {
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     seen.at_least(2 * EVENTS).await.unwrap();
     eventually("nothing is in hand", || stays.stats().in_hand == 0).await;
@@ -88,19 +88,19 @@ async fn the_last_member_that_leaves_keeps_its_session() {
     let first = member(place.persistent("node"), durable(), held(&seen, &latch)).await;
     let emitter = place.bridge().await;
     for number in 0..5 {
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     latch.reached(1).await.unwrap();
     let report = first.shutdown(Duration::from_secs(2)).await;
     assert_eq!(report.cancelled_handlers, 1, "{report:?}");
     for number in 5..10 {
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     assert_eq!(place.server.queued().await.unwrap(), 10);
     latch.open();
     let second = member(place.persistent("node"), durable(), held(&seen, &latch)).await;
     seen.at_least(10).await.unwrap();
-    emitter.emit("happened", &10).await.unwrap();
+    emitter.event("happened").timeout(PATIENCE).emit(&10).await.unwrap();
     seen.sentinel("10").await.unwrap();
     assert_eq!(seen.payloads(), Vec::from_iter((0..11).map(|number| number.to_string())));
     eventually("nothing is in hand", || second.stats().in_hand == 0).await;
@@ -122,13 +122,13 @@ async fn when_all_members_leave_at_once_nothing_is_lost() {
         }
         let first = 2 * EVENTS * round;
         for number in first..first + EVENTS {
-            emitter.emit("happened", &number).await.unwrap();
+            emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
         }
         latch.reached(members.len()).await.unwrap();
         join_all(members.iter().map(|member| member.shutdown(Duration::from_millis(200)))).await;
         assert_eq!(seen.count(), 0, "round {round}");
         for number in first + EVENTS..first + 2 * EVENTS {
-            emitter.emit("happened", &number).await.unwrap();
+            emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
         }
 
         latch.open();
@@ -155,7 +155,7 @@ async fn what_one_member_handles_while_the_last_one_is_away_does_not_come_again(
     assert!(last.shutdown(PATIENCE).await.is_clean());
     let emit = async |numbers: std::ops::Range<usize>| {
         for number in numbers {
-            emitter.emit("happened", &number).await.unwrap();
+            emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
         }
     };
     emit(0..EVENTS).await;
@@ -191,7 +191,7 @@ async fn what_came_after_an_interrupted_adoption_is_adopted() {
             let marked = place.client().await.publish(&end, "earlier", PublishProperties::default()).await;
             assert_eq!(marked, PubAckReason::Success);
         }
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     let comes = member(place.persistent("comes"), durable(), held(&seen, &latch)).await;
     seen.at_least(EVENTS).await.unwrap();

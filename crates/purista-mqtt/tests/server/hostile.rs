@@ -87,7 +87,7 @@ async fn events_reach_who_asks_for_their_names_and_nobody_else() {
         emit(&bridge, draft(text)).await.unwrap_or_else(|error| panic!("{text:?}: {error:?}"));
         assert!(bridge.health().is_healthy(), "{text:?}");
     }
-    subscriber.emit("other", "sentinel").await.unwrap();
+    subscriber.event("other").timeout(PATIENCE).emit("sentinel").await.unwrap();
     other.sentinel("\"sentinel\"").await.unwrap();
     assert_eq!(other.count(), 1);
     for (text, seen) in texts.iter().zip(seen) {
@@ -167,7 +167,7 @@ async fn prefixes_are_single_levels() {
         let seen = watch(&bridge, "reader", Filter::event("happened"), in_order()).await.unwrap();
         serve(&bridge, ("Greeter", "1", "greet"), echo()).await;
         let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
-        bridge.emit("happened", &greeting).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&greeting).await.unwrap();
         seen.sentinel("\"hello\"").await.unwrap();
         let came = everything.all().await;
         let mut topics = came.iter().map(topic);
@@ -192,7 +192,7 @@ async fn empty_and_long_names_are_refused() {
         let error = watch(&bridge, text, Filter::any(), in_order()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidMessage, "{error:?}");
     }
-    bridge.emit("happened", "sentinel").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
 }
 

@@ -8,7 +8,7 @@ use purista_core::{
 };
 use tokio::runtime::{self, Handle};
 
-use crate::support::{Place, durable, echo, eventually, serve, started, watch};
+use crate::support::{PATIENCE, Place, durable, echo, eventually, serve, started, watch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_is_dropped_is_gone() {
@@ -49,19 +49,19 @@ async fn what_a_dead_instance_had_in_hand_comes_when_it_is_back() {
     let dead = dead.await.unwrap();
     let emitter = place.bridge().await;
     for number in 0..5 {
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     latch.reached(1).await.unwrap();
     process.shutdown_background();
     eventually("it is gone", || !is_connected(&place)).await;
     drop(dead);
     for number in 5..10 {
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     let back = started(place.persistent("node")).await;
     let seen = watch(&back, "reader", Filter::event("happened"), durable()).await.unwrap();
     seen.at_least(10).await.unwrap();
-    emitter.emit("happened", &10).await.unwrap();
+    emitter.event("happened").timeout(PATIENCE).emit(&10).await.unwrap();
     seen.sentinel("10").await.unwrap();
     assert_eq!(seen.payloads(), Vec::from_iter((0..11).map(|number| number.to_string())));
 }

@@ -6,7 +6,7 @@ use purista_core::{EventBridgeExt as _, Filter};
 use purista_integration_tests::mosquitto::MosquittoConfig;
 use purista_mqtt::MqttBridge;
 
-use crate::support::{Place, echo, in_order, serve, started, watch};
+use crate::support::{PATIENCE, Place, echo, in_order, serve, started, watch};
 
 const CALLS: usize = 50;
 
@@ -47,7 +47,7 @@ async fn an_event_does_not_wait_for_a_delayed_acknowledgement() {
     let mut times = Vec::new();
     for number in 0..CALLS {
         let began = Instant::now();
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
         seen.at_least(number + 1).await.unwrap();
         times.push(began.elapsed());
     }

@@ -11,7 +11,7 @@ use purista_integration_tests::mosquitto::MosquittoConfig;
 use purista_mqtt::MqttBridge;
 use tokio::task::JoinSet;
 
-use crate::support::{Place, in_order, invoke, serve_with, started, watch};
+use crate::support::{PATIENCE, Place, in_order, invoke, serve_with, started, watch};
 
 /// Returns text that is so long as JSON.
 fn json(bytes: usize) -> String {
@@ -19,7 +19,13 @@ fn json(bytes: usize) -> String {
 }
 
 async fn emit(bridge: &MqttBridge, bytes: usize) -> Result<(), ErrorKind> {
-    bridge.emit("happened", &json(bytes)).await.map(drop).map_err(|error| error.kind())
+    bridge
+        .event("happened")
+        .timeout(PATIENCE)
+        .emit(&json(bytes))
+        .await
+        .map(drop)
+        .map_err(|error| error.kind())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,10 +55,10 @@ async fn what_the_broker_does_not_take_is_refused_before_it_is_sent() {
         let too_large = ErrorKind::payload_too_large(expected + 1, expected);
         assert_eq!(emit(&bridge, expected + 1).await, Err(too_large));
         assert_eq!(emit(&bridge, expected).await, Ok(()));
-        bridge.emit("happened", "sentinel").await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
         seen.sentinel("\"sentinel\"").await.unwrap();
         assert_eq!(seen.count(), 2);
-        bridge.shutdown(crate::support::PATIENCE).await;
+        bridge.shutdown(PATIENCE).await;
         assert_eq!(events.next().await, Some(BridgeEvent::Draining), "the connection was lost");
     }
 }
@@ -72,9 +78,9 @@ async fn an_envelope_that_the_broker_does_not_take_harms_no_other_message() {
         .with_payload(Payload::json(&json(2_000)).unwrap());
     let error = bridge.emit_message(draft, &EmitOptions::default()).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::PayloadTooLarge { .. }), "{error:?}");
-    bridge.emit("happened", "sentinel").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
-    bridge.shutdown(crate::support::PATIENCE).await;
+    bridge.shutdown(PATIENCE).await;
     assert_eq!(events.next().await, Some(BridgeEvent::Draining), "the connection was lost");
 }
 
@@ -86,15 +92,15 @@ async fn a_message_that_is_larger_than_we_take_does_not_come_and_its_neighbours_
     let seen = watch(&small, "small", Filter::event("happened"), in_order()).await.unwrap();
     let by_large = watch(&large, "large", Filter::event("happened"), in_order()).await.unwrap();
     for number in 0..3 {
-        large.emit("happened", &number).await.unwrap();
+        large.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
         assert_eq!(emit(&large, 100_000).await, Ok(()));
     }
-    large.emit("happened", "sentinel").await.unwrap();
+    large.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     by_large.sentinel("\"sentinel\"").await.unwrap();
     assert_eq!(seen.payloads(), ["0", "1", "2", "\"sentinel\""]);
     assert_eq!(by_large.count(), 7);
-    small.shutdown(crate::support::PATIENCE).await;
+    small.shutdown(PATIENCE).await;
     assert_eq!(events.next().await, Some(BridgeEvent::Draining), "the connection was lost");
 }
 

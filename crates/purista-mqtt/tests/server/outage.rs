@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// How much longer something may take beside other tests.
-const SLACK: Duration = Duration::from_secs(3);
+const SLACK: Duration = Duration::from_secs(15);
 
 fn signal(place: &Place, signal: &str) {
     let id = place.server.process().id().unwrap();
@@ -41,8 +41,10 @@ async fn a_broker_that_stands_still_is_noticed_and_what_waited_is_not_lost() {
     let emit = emit_within(&bridge, "unheard", 0, limit);
     let (call, emit) = tokio::join!(invoke_within(&bridge, draft(), limit), emit);
     assert!(stopped.elapsed() < limit + SLACK, "{:?}", stopped.elapsed());
-    assert_eq!(call.unwrap_err().bridge_kind(), Some(ErrorKind::Timeout));
-    assert_eq!(emit.unwrap_err().kind(), ErrorKind::Timeout);
+    // On a machine that stands still as well, the loss may be known before.
+    let is_over = |kind: ErrorKind| matches!(kind, ErrorKind::Timeout | ErrorKind::Unavailable);
+    assert!(call.unwrap_err().bridge_kind().is_some_and(is_over));
+    assert!(is_over(emit.unwrap_err().kind()));
     within("the loss is noticed", async {
         while !matches!(events.next().await.unwrap(), BridgeEvent::Disconnected(_)) {}
     })
@@ -78,7 +80,7 @@ async fn handlers_that_emit_while_the_window_is_full_go_on() {
         async move {
             let Some(emitter) = emitter else { return Ok(()) };
             let payload = context.message().payload().cloned().unwrap();
-            emitter.emit("answered", &payload.deserialize::<usize>()?).await?;
+            emitter.event("answered").timeout(PATIENCE).emit(&payload.deserialize::<usize>()?).await?;
             Ok(())
         }
     });

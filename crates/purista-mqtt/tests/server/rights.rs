@@ -7,7 +7,7 @@ use purista_integration_tests::mosquitto::MosquittoConfig;
 use purista_mqtt::MqttBridge;
 use tokio::time::{Instant, interval};
 
-use crate::support::{Place, echo, in_order, invoke_within, serve, started, watch};
+use crate::support::{PATIENCE, Place, echo, in_order, invoke_within, serve, started, watch};
 
 const ALL: &str = "user ada\ntopic readwrite purista/#\nuser bob\ntopic readwrite purista/#\n";
 
@@ -51,7 +51,7 @@ impl Service {
         let greeting: String = self.caller.invoke(GREET, "hello").await.unwrap();
         assert_eq!(greeting, "hello");
         let before = self.seen.count();
-        self.caller.emit("happened", &before).await.unwrap();
+        self.caller.event("happened").timeout(PATIENCE).emit(&before).await.unwrap();
         self.seen.at_least(before + 1).await.unwrap();
     }
 
@@ -104,7 +104,7 @@ async fn a_user_who_is_removed_and_comes_back_is_told() {
     service.place.server.replace_users(&[("bob", "b")]).await.unwrap();
     until("it is not healthy", || !service.service.health().is_healthy()).await;
     let draft = CommandDraft::new(ServiceAddress::client(), GREET);
-    let error = invoke_within(&service.caller, draft, crate::support::PATIENCE).await.unwrap_err();
+    let error = invoke_within(&service.caller, draft, PATIENCE).await.unwrap_err();
     assert_eq!(error.bridge_kind(), Some(ErrorKind::NoHandler), "{error:?}");
     service.place.server.replace_users(&[("ada", "a"), ("bob", "b")]).await.unwrap();
     until("it is well again", || service.service.health().is_healthy()).await;

@@ -4,7 +4,7 @@ use purista_core::{BridgeEvent, EventBridge as _, EventBridgeExt as _, Filter};
 use purista_integration_tests::{free_port, mosquitto::MosquittoConfig};
 use purista_mqtt::MqttBridge;
 
-use crate::support::{Place, echo, eventually, in_order, serve, started, watch, within};
+use crate::support::{PATIENCE, Place, echo, eventually, in_order, serve, started, watch, within};
 
 fn nobody() -> String {
     format!("mqtt://127.0.0.1:{}", free_port().unwrap())
@@ -41,7 +41,7 @@ async fn when_the_server_dies_the_next_one_is_used() {
     let caller = other.bridge().await;
     let greeting: String = caller.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
     assert_eq!(greeting, "hello");
-    caller.emit("happened", "sentinel").await.unwrap();
+    caller.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
 }
 
@@ -53,8 +53,8 @@ async fn web_sockets_carry_the_same() {
     let seen = watch(&bridge, "reader", Filter::event("happened"), in_order()).await.unwrap();
     // Mosquitto 2.0 sends no more than 4 KB in a tenth of a second over a WebSocket, once a message is larger than that.
     let large = "x".repeat(20_000);
-    place.bridge().await.emit("happened", &large).await.unwrap();
+    place.bridge().await.event("happened").timeout(PATIENCE).emit(&large).await.unwrap();
     seen.sentinel(&format!("\"{large}\"")).await.unwrap();
-    bridge.emit("happened", &format!("{large}y")).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&format!("{large}y")).await.unwrap();
     seen.sentinel(&format!("\"{large}y\"")).await.unwrap();
 }

@@ -17,7 +17,7 @@ use purista_core::{
 use purista_mqtt::MqttBridge;
 use tokio::runtime;
 
-use crate::support::{Place, eventually, started};
+use crate::support::{PATIENCE, Place, eventually, started};
 
 /// Far more than the 20 of a stock Mosquitto.
 const POISON: usize = 200;
@@ -60,10 +60,10 @@ async fn others_are_delivered(bridge: &MqttBridge, is_durable: bool) -> Arc<Atom
     let (seen, is_broken) = (Collector::new(), Arc::new(AtomicBool::new(true)));
     subscribe(bridge, is_durable, &seen, &is_broken).await;
     for number in 0..POISON {
-        bridge.emit("happened", &number).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     eventually("all have failed once", || bridge.stats().failed_attempts >= POISON as u64).await;
-    bridge.emit("happened", "sentinel").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
     assert_eq!((seen.count(), bridge.stats().failed_attempts), (1, POISON as u64));
     is_broken

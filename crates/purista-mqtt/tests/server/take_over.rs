@@ -48,6 +48,6 @@ async fn bridges_with_the_same_id_say_so_and_heal_when_one_goes() {
     let caller = place.bridge().await;
     let greeting: String = caller.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
     assert_eq!(greeting, "hello");
-    caller.emit("happened", "sentinel").await.unwrap();
+    caller.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use purista_core::{BridgeEvent, EventBridge as _, EventBridgeExt as _, Filter};
 
-use crate::support::{Place, durable, eventually, started, watch, within};
+use crate::support::{PATIENCE, Place, durable, eventually, started, watch, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_the_broker_forgot_is_told_and_made_again() {
@@ -10,7 +10,7 @@ async fn a_session_that_the_broker_forgot_is_told_and_made_again() {
     let bridge = started(place.persistent("node")).await;
     let seen = watch(&bridge, "reader", Filter::event("happened"), durable()).await.unwrap();
     for number in 0..10 {
-        bridge.emit("happened", &number).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     seen.at_least(10).await.unwrap();
     let mut events = bridge.events();
@@ -23,7 +23,7 @@ async fn a_session_that_the_broker_forgot_is_told_and_made_again() {
         .await;
     eventually("it is well again", || bridge.health().is_healthy()).await;
     for number in 10..20 {
-        bridge.emit("happened", &number).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     seen.at_least(20).await.unwrap();
     assert_eq!(seen.payloads(), Vec::from_iter((0..20).map(|number| number.to_string())));
@@ -41,9 +41,9 @@ async fn a_session_that_the_broker_kept_is_taken_up() {
     eventually("the loss is noticed", || !bridge.health().connected).await;
     process.start_again().await.unwrap();
     eventually("it is well again", || bridge.health().is_healthy()).await;
-    bridge.emit("happened", "sentinel").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("sentinel").await.unwrap();
     seen.sentinel("\"sentinel\"").await.unwrap();
-    bridge.shutdown(crate::support::PATIENCE).await;
+    bridge.shutdown(PATIENCE).await;
     let mut told = Vec::new();
     while let Some(event) = events.next().await {
         told.push(event.clone());

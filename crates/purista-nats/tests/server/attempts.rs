@@ -38,7 +38,7 @@ async fn subscribe(bridge: &NatsBridge, handler: Arc<dyn SubscriptionHandler>) {
 
 /// Emits an event whose second attempt fails when the shutdown has begun, so that there is no third one here.
 async fn is_given_back_after_two_attempts(bridge: &Arc<NatsBridge>, latch: &Latch) {
-    bridge.emit("happened", &1).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     latch.reached(1).await.unwrap();
     let (mut events, leaving) = (bridge.events(), Arc::clone(bridge));
     let shutdown = tokio::spawn(async move { leaving.shutdown(PATIENCE).await });

@@ -10,7 +10,7 @@ use purista_core::{
 };
 use purista_integration_tests::nats::NatsConfig;
 
-use crate::support::{Place, durable, echo, serve, started, watch};
+use crate::support::{PATIENCE, Place, durable, echo, serve, started, watch};
 
 const OF_JETSTREAM: [Capability; 10] = [
     Capability::DurableSubscriptions,
@@ -48,7 +48,7 @@ async fn capabilities_shrink_to_those_of_the_server_and_the_rest_works() {
 
     let greeting: String = bridge.invoke(("Greeter", "1", "greet"), "hello").await.unwrap();
     assert_eq!(greeting, "hello");
-    bridge.emit("happened", "once").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("once").await.unwrap();
     seen.sentinel("\"once\"").await.unwrap();
     let draft = EventDraft::event(ServiceAddress::client(), "nobodyCares");
     let must_route = EmitOptions::default().with_must_route(true);

@@ -16,22 +16,22 @@ async fn a_consumer_that_nobody_uses_is_changed() {
     let place = Place::shared(true).await;
     let old = place.bridge().await;
     let seen = watch(&old, "reader", Filter::event("old"), in_order()).await.unwrap();
-    old.emit("old", "before").await.unwrap();
+    old.event("old").timeout(PATIENCE).emit("before").await.unwrap();
     seen.sentinel("\"before\"").await.unwrap();
     old.shutdown(PATIENCE).await;
 
     let emitter = place.bridge().await;
-    emitter.emit("old", "nobody wants it any more").await.unwrap();
+    emitter.event("old").timeout(PATIENCE).emit("nobody wants it any more").await.unwrap();
     let new = place.bridge().await;
     let seen = watch(&new, "reader", Filter::event("new"), in_order()).await.unwrap();
-    emitter.emit("old", "nobody wants it").await.unwrap();
-    emitter.emit("new", "first").await.unwrap();
+    emitter.event("old").timeout(PATIENCE).emit("nobody wants it").await.unwrap();
+    emitter.event("new").timeout(PATIENCE).emit("first").await.unwrap();
     seen.sentinel("\"first\"").await.unwrap();
     new.shutdown(PATIENCE).await;
 
     // It is as durable as before.
-    emitter.emit("old", "nobody wants it").await.unwrap();
-    emitter.emit("new", "second").await.unwrap();
+    emitter.event("old").timeout(PATIENCE).emit("nobody wants it").await.unwrap();
+    emitter.event("new").timeout(PATIENCE).emit("second").await.unwrap();
     let newest = place.bridge().await;
     let seen_later = watch(&newest, "reader", Filter::event("new"), in_order()).await.unwrap();
     seen_later.sentinel("\"second\"").await.unwrap();
@@ -59,15 +59,15 @@ async fn a_consumer_that_another_instance_uses_is_not_changed() {
     let refused = registered_before.start().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TopologyMismatch, "{refused:?}");
 
-    old.emit("new", "not for the old one").await.unwrap();
-    old.emit("old", "goes on").await.unwrap();
+    old.event("new").timeout(PATIENCE).emit("not for the old one").await.unwrap();
+    old.event("old").timeout(PATIENCE).emit("goes on").await.unwrap();
     seen.sentinel("\"goes on\"").await.unwrap();
     assert_eq!(seen.count(), 1);
 
     // When it is gone, the new filter is welcome.
     old.shutdown(PATIENCE).await;
     let seen = watch(&registered_late, "reader", Filter::event("new"), in_order()).await.unwrap();
-    registered_late.emit("new", "at last").await.unwrap();
+    registered_late.event("new").timeout(PATIENCE).emit("at last").await.unwrap();
     seen.sentinel("\"at last\"").await.unwrap();
 }
 

@@ -12,7 +12,7 @@ use purista_integration_tests::FaultProxy;
 use purista_nats::NatsBridge;
 use tokio::{runtime::Handle, task::JoinSet};
 
-use crate::support::{Place, echo, eventually, held, invoke, serve, serve_with, started};
+use crate::support::{PATIENCE, Place, echo, eventually, held, invoke, serve, serve_with, started};
 
 /// How many may wait.
 const ROOM: usize = 4;
@@ -91,10 +91,10 @@ async fn events_beyond_the_number_that_may_wait_are_lost_and_counted() {
     let subscription = Subscription::new(("Slow", "1", "reader"), Filter::event("happened"));
     bridge.register_subscription(subscription.with_options(options), handler).await.unwrap();
     let emitter = place.bridge().await;
-    emitter.emit("happened", &0).await.unwrap();
+    emitter.event("happened").timeout(PATIENCE).emit(&0).await.unwrap();
     latch.reached(1).await.unwrap();
     for number in 1..=ROOM + MORE {
-        emitter.emit("happened", &number).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     eventually("all that is too much", || bridge.stats().overflowed == MORE as u64).await;
     latch.open();

@@ -143,7 +143,7 @@ async fn a_subscription_without_jetstream_comes_back() {
         let deadline = Instant::now() + BOUND;
         while !seen.payloads().contains(&text) {
             assert!(Instant::now() < deadline, "nothing comes: {:?}", bridge.health());
-            emitter.emit("happened", &sentinel).await.unwrap();
+            emitter.event("happened").timeout(PATIENCE).emit(&sentinel).await.unwrap();
         }
     }
 }
@@ -157,7 +157,7 @@ async fn a_subscription_comes_back(what: &str, deny: impl Fn(&Changing) -> Strin
     let seen = watch(&bridge, "all", Filter::event("happened"), options).await.unwrap();
     let emit = async |numbers: std::ops::Range<usize>| {
         for number in numbers {
-            emitter.emit("happened", &number).await.unwrap();
+            emitter.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
         }
     };
     emit(0..5).await;
@@ -216,14 +216,14 @@ async fn a_connection_comes_back_without_the_right_to_look_at_streams() {
     let bridge = changing.bridge("bridge").await;
     let emitter = changing.bridge("other").await;
     let seen = watch(&bridge, "all", Filter::event("happened"), durable()).await.unwrap();
-    emitter.emit("happened", &0).await.unwrap();
+    emitter.event("happened").timeout(PATIENCE).emit(&0).await.unwrap();
     reaches(1, || seen.count()).await;
     changing.allow("publish: { deny: [\"$JS.API.STREAM.INFO.>\"] }").await;
     changing.place.server.process().unwrap().kill().await.unwrap();
     health_is("the loss is noticed", &bridge, |health| !health.connected).await;
     changing.place.server.process().unwrap().start_again().await.unwrap();
     is_well(&bridge).await;
-    emitter.emit("happened", &1).await.unwrap();
+    emitter.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     reaches(2, || seen.count()).await;
     // A registration, which has to look, says what is missing.
     let refused = watch(&bridge, "more", Filter::event("happened"), durable()).await.unwrap_err();
@@ -274,7 +274,7 @@ async fn a_user_who_moves_to_another_account_goes_on_there() {
     .await;
     is_well(&bridge).await;
     greets(&there, "Greeter").await;
-    there.emit("happened", "there").await.unwrap();
+    there.event("happened").timeout(PATIENCE).emit("there").await.unwrap();
     timeout(PATIENCE, seen.sentinel("\"there\"")).await.unwrap().unwrap();
 }
 
@@ -292,6 +292,6 @@ async fn what_is_not_allowed_at_the_start_is_refused_at_once() {
         let refused = bridge.start().await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Forbidden, "{permissions}: {refused:?}");
         assert!(refused.to_string().contains(names), "{permissions}: {refused}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{permissions}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(9), "{permissions}: {:?}", began.elapsed());
     }
 }

@@ -44,7 +44,7 @@ async fn the_longest_ack_wait_holds_while_others_run() {
     let seen = subscribe(&short, durable()).await;
     assert_eq!(consumer_of(&place).await.unwrap().ack_wait, Duration::from_secs(20));
     long.shutdown(PATIENCE).await;
-    short.emit("happened", &1).await.unwrap();
+    short.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     reaches(1, || seen.count()).await;
     short.shutdown(PATIENCE).await;
     // Nobody counts on it any more.
@@ -71,7 +71,7 @@ async fn durable_holds_while_others_run() {
         kept.shutdown(PATIENCE).await;
         transient.shutdown(PATIENCE).await;
         let emitter = bridge(&place, base()).await;
-        emitter.emit("happened", &1).await.unwrap();
+        emitter.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
         let back = bridge(&place, base()).await;
         let seen = subscribe(&back, durable()).await;
         reaches(1, || seen.count()).await;

@@ -38,7 +38,8 @@ async fn many_that_wait_in_all_instances_together_do_not_stop_others() {
     let failed = || bridges.iter().map(|bridge| bridge.stats().failed_attempts as usize).sum();
     for begin in (0..POISON).step_by(100) {
         let emitter = &bridges[0];
-        let emits = (begin..begin + 100).map(|number| async move { emitter.emit("happened", &number).await });
+        let emits = (begin..begin + 100)
+            .map(|number| async move { emitter.event("happened").timeout(PATIENCE).emit(&number).await });
         futures_util::future::try_join_all(emits).await.unwrap();
     }
     reaches(POISON, failed).await;

@@ -12,7 +12,7 @@ use purista_integration_tests::nats::NatsConfig;
 use purista_nats::NatsBridge;
 use tokio::time::{Instant, sleep};
 
-use crate::support::{BOUND, Place, durable, eventually, is_well, names, reaches, watch, within};
+use crate::support::{BOUND, PATIENCE, Place, durable, eventually, is_well, names, reaches, watch, within};
 
 const CONSUMER: (&str, &str, &str) = ("Watcher", "1", "all");
 
@@ -33,7 +33,7 @@ impl Stopped {
     }
 
     async fn consumes(&self, number: usize) {
-        self.bridge.emit("happened", &number).await.unwrap();
+        self.bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
         let text = number.to_string();
         eventually("it consumes", || self.seen.payloads().contains(&text)).await;
     }
@@ -175,13 +175,13 @@ async fn an_account_without_jetstream_shows_until_it_is_back() {
     let place = Place::own(with("jetstream: enabled,")).await;
     let bridge = crate::support::started(place.builder().user_and_password("ada", "p")).await;
     let seen = watch(&bridge, "all", Filter::event("happened"), durable()).await.unwrap();
-    bridge.emit("happened", &0).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&0).await.unwrap();
     reaches(1, || seen.count()).await;
     place.server.reload(&with("")).await.unwrap();
     names(&bridge, CONSUMER).await;
     place.server.reload(&with("jetstream: enabled,")).await.unwrap();
     is_well(&bridge).await;
-    bridge.emit("happened", &1).await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit(&1).await.unwrap();
     reaches(2, || seen.count()).await;
 }
 

@@ -8,7 +8,7 @@ use purista_core::{
     MessageType, ServiceAddress, SubscriptionOptions,
 };
 
-use crate::support::{Place, echo, invoke, serve, watch};
+use crate::support::{PATIENCE, Place, echo, invoke, serve, watch};
 
 async fn create(place: &Place, stream: Config) {
     place.jetstream().await.create_stream(stream).await.unwrap();
@@ -123,7 +123,7 @@ async fn works(place: &Place) {
     let bridge = place.bridge().await;
     let seen =
         watch(&bridge, "all", Filter::event("happened"), SubscriptionOptions::default()).await.unwrap();
-    bridge.emit("happened", "once").await.unwrap();
+    bridge.event("happened").timeout(PATIENCE).emit("once").await.unwrap();
     seen.sentinel("\"once\"").await.unwrap();
 }
 

@@ -3,7 +3,7 @@
 use purista_core::{EventBridge as _, EventBridgeExt as _, Filter};
 use purista_integration_tests::nats::NatsConfig;
 
-use crate::support::{Place, durable, eventually, reaches, watch};
+use crate::support::{PATIENCE, Place, durable, eventually, reaches, watch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_new_stream_acknowledges_is_handled() {
@@ -11,7 +11,7 @@ async fn what_a_new_stream_acknowledges_is_handled() {
     let bridge = place.bridge().await;
     let seen = watch(&bridge, "all", Filter::event("happened"), durable()).await.unwrap();
     for number in 0..100 {
-        bridge.emit("happened", &number).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     reaches(100, || seen.count()).await;
 
@@ -23,7 +23,7 @@ async fn what_a_new_stream_acknowledges_is_handled() {
     eventually("it is well again", || bridge.health().is_healthy()).await;
     // Fewer than before: the new stream does not reach the old one's numbers.
     for number in 0..10 {
-        bridge.emit("happened", &number).await.unwrap();
+        bridge.event("happened").timeout(PATIENCE).emit(&number).await.unwrap();
     }
     reaches(110, || seen.count()).await;
 }
