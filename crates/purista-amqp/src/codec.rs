@@ -5,8 +5,9 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use purista_core::{
-    Id, Message, MessageType,
+    DeadLetterId, Id, Message, MessageType,
     adapter::{deadline_after, milliseconds_left},
+    routing::bounded_name,
 };
 use tokio::time::Instant;
 
@@ -23,6 +24,9 @@ const GIVEN_BACK: &str = "purista-given-back";
 
 /// What a dead letter tells beside the original.
 const DEAD_LETTER: &str = "purista-dead-letter";
+
+/// How often a message was a dead letter that was sent again.
+const REDRIVES: &str = "purista-redrives";
 
 /// Further queues a message is routed to, by the same exchange.
 pub(crate) const CC: &str = "CC";
@@ -197,7 +201,48 @@ pub(crate) fn times_given_back(properties: &BasicProperties) -> u32 {
     header(properties, GIVEN_BACK).and_then(number).unwrap_or(0)
 }
 
-/// Returns the properties of a dead letter.
+/// Returns the properties of a message that is sent to its subscriber's queue again, and to no other one.
+pub(crate) fn redriven(properties: &BasicProperties, redrives: u32) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default().inner().clone();
+    headers.retain(|name, _| name.as_str() != CC);
+    headers.insert(REDRIVES.into(), AMQPValue::LongLongInt(redrives.into()));
+    properties.clone().with_headers(headers.into())
+}
+
+/// Returns how often a message was a dead letter that was sent again.
+pub(crate) fn redrives(properties: &BasicProperties) -> u32 {
+    header(properties, REDRIVES).and_then(number).unwrap_or(0)
+}
+
+/// Returns what a dead letter tells beside the original.
+pub(crate) fn metadata(properties: &BasicProperties) -> Option<String> {
+    match header(properties, DEAD_LETTER)? {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// Returns the id of a dead letter. Those of earlier versions have none but what they tell.
+pub(crate) fn dead_letter_id(properties: &BasicProperties, metadata: &str) -> DeadLetterId {
+    match properties.message_id() {
+        Some(id) => DeadLetterId::new(id.as_str()),
+        None => DeadLetterId::new(bounded_name(&[metadata], 64)),
+    }
+}
+
+/// Returns how often the broker has delivered a message before, where it counts.
+pub(crate) fn deliveries(properties: &BasicProperties) -> u32 {
+    header(properties, "x-delivery-count").and_then(number).unwrap_or(0)
+}
+
+/// Returns the properties of a dead letter that is put into its queue again, where its count begins anew.
+pub(crate) fn put_back(properties: &BasicProperties) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default().inner().clone();
+    headers.retain(|name, _| name.as_str() == DEAD_LETTER);
+    properties.clone().with_headers(headers.into())
+}
+
+/// Returns the properties of a dead letter, which has no id yet.
 pub(crate) fn dead_letter(metadata: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert(DEAD_LETTER.into(), AMQPValue::LongString(metadata.into()));
@@ -246,6 +291,29 @@ mod tests {
         assert_eq!(names, ["mine", FAILED_ATTEMPTS]);
         assert_eq!(failed_attempts(&again, false), FailedAttempts { given_back: 2, by_broker: 0 });
         assert_eq!(failed_attempts(&again, true).total(), 3);
+    }
+
+    #[test]
+    fn what_is_sent_again_goes_nowhere_else_and_keeps_its_count() {
+        let mut headers = FieldTable::default();
+        headers.insert(CC.into(), AMQPValue::FieldArray(Vec::new().into()));
+        headers.insert("mine".into(), AMQPValue::Boolean(true));
+        let again = redriven(&BasicProperties::default().with_headers(headers), 3);
+        assert!(header(&again, CC).is_none() && header(&again, "mine").is_some());
+        assert_eq!(failed_attempts(&again, false).total(), 0);
+        assert_eq!((redrives(&again), redrives(&given_back(&again, 2))), (3, 3));
+        assert_eq!(redrives(&BasicProperties::default()), 0);
+    }
+
+    #[test]
+    fn a_letter_that_is_put_back_stays_what_it_is() {
+        let mut letter = dead_letter("{}").with_message_id("id".into());
+        letter = given_back(&letter, 1);
+        let again = put_back(&letter);
+        assert_eq!(again.headers().as_ref().unwrap().inner().len(), 1);
+        assert_eq!(metadata(&again).as_deref(), Some("{}"));
+        assert_eq!(dead_letter_id(&again, "{}").as_str(), "id");
+        assert_eq!(dead_letter_id(&dead_letter("{}"), "{}"), dead_letter_id(&dead_letter("{}"), "{}"));
     }
 
     #[test]

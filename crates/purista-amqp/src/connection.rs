@@ -265,6 +265,27 @@ impl Connection {
         }
     }
 
+    /// Returns whether dead letters can be delivered as often as anybody likes: where the queue is as we declare
+    /// it, or is not there.
+    pub(crate) async fn dead_letters_have_our_limit(&self, session: &Session) -> Result<bool> {
+        if count(session, &self.dead_letters.name).await?.is_none() {
+            return Ok(true);
+        }
+        let channel = session.channel().await?;
+        match declare_queue(&channel, &self.dead_letters).await {
+            Ok(()) => Ok(true),
+            Err(cause)
+                if matches!(
+                    soft_error(&cause),
+                    Some(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::ACCESSREFUSED)
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(cause) => Err(from_lapin(cause, "dead letters")),
+        }
+    }
+
     /// Sends what is under way and disconnects.
     pub(crate) async fn close(&self) {
         self.closing().cancel();

@@ -17,6 +17,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod letters;
 mod native;
 mod options;
 mod outlet;

@@ -16,7 +16,7 @@ use crate::{
     acks::Acks,
     attach::{Attached, attach, consume, remove_if_unused},
     audit::Audited,
-    codec::{Reply, beside, deadline, failed_attempts, given_back_to_share, times_given_back},
+    codec::{Reply, beside, deadline, failed_attempts, given_back_to_share, redrives, times_given_back},
     connection::Connection,
     delivery::Unacknowledged,
     error::error,
@@ -351,11 +351,12 @@ impl Task {
     fn deliver(&mut self, slot: Slot) {
         let Some(Item { message, reply, acknowledgement }) = self.waiting.pop_front() else { return };
         let (original, attempt) = (acknowledgement.body.clone(), acknowledgement.failed.attempt());
-        let deadline = reply.deadline;
+        let (deadline, redrives) = (reply.deadline, redrives(&acknowledgement.properties));
         let delivery = Delivery::new(message)
             .with_original(original)
             .with_acknowledgement(Box::new(acknowledgement))
             .with_attempt(attempt)
+            .with_redrives(redrives)
             .with_reply_to(reply, deadline);
         self.shared.intake.deliver(slot, delivery);
     }

@@ -5,7 +5,7 @@ use lapin::{
     options::QueueDeclareOptions,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use purista_core::{Command, Granted, Id, Message, Subscription};
+use purista_core::{Command, Granted, Id, Message, ServiceAddress, Subscription};
 
 use crate::{
     codec::Reply,
@@ -132,11 +132,24 @@ impl Topology {
         names.turn(queue).into()
     }
 
+    /// Returns the queue of a subscriber, or of one instance of it, as long as that is one that lives on.
+    pub(crate) fn queue_of(&self, subscriber: &ServiceAddress, instance_id: Option<&Id>) -> ShortString {
+        match self {
+            Self::TypeScript(inner) if instance_id.is_none() => inner.queue_of(subscriber),
+            Self::Native(Native { names, .. }) | Self::TypeScript(TypeScript { names, .. }) => {
+                names.subscription(subscriber, instance_id).into()
+            }
+        }
+    }
+
     /// Returns the queue of dead letters.
     pub(crate) fn dead_letters(&self, config: &Config) -> QueueSpec {
         let names = forward!(self, inner => &inner.names);
         let mut queue = QueueSpec::kept(names.dead_letters().into(), config.queue_type);
         queue.limit(config.max_dead_letters);
+        if config.queue_type == QueueType::Quorum {
+            queue.set("x-delivery-limit", AMQPValue::LongInt(NO_DELIVERY_LIMIT));
+        }
         queue
     }
 }
@@ -197,3 +210,7 @@ impl QueueSpec {
 const EXPIRES_MS: i32 = 60_000;
 
 const DELIVERY_LIMIT: i32 = 1_000;
+
+/// RabbitMQ 4 has a limit where none is set, and RabbitMQ 3 takes no word for none. To list dead letters is to have them
+/// delivered.
+const NO_DELIVERY_LIMIT: i32 = i32::MAX;

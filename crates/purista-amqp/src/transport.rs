@@ -4,19 +4,20 @@ use lapin::types::ShortString;
 use purista_core::{
     Capabilities, Capability, Command, Error, ErrorKind, Id, Message, Result, Subscription,
     adapter::{
-        ACKNOWLEDGING, Backoff, CONNECTION, DeadLetter, EngineConfig, Intake, Link, Live, Publish, ROUTING,
-        Transport,
+        ACKNOWLEDGING, Backoff, CONNECTION, DeadLetter, DeadLetterReader, EngineConfig, Intake, Link, Live,
+        Publish, ROUTING, ReadFrom, Transport,
     },
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
     address::MAX_SHORT_STRING,
-    codec::{Reply, dead_letter, size_of},
+    codec::{Reply, dead_letter, redriven, size_of},
     config::{Config, QueueType},
     connection::Connection,
     consumer::AmqpConsumer,
     error::error,
+    letters::Reader,
     outlet::Way,
     publisher::{Confirm, Post, Returned},
     queue_consumer::QueueConsumer,
@@ -34,6 +35,7 @@ const GIVEN: Capabilities = ROUTING
     .with(Capability::SurvivesBrokerKill)
     .with(Capability::GroupHandover)
     .with(Capability::DeadLetter)
+    .with(Capability::DeadLetterInspection)
     .with(Capability::MustRoute)
     .with(Capability::AtLeastOnceCommands);
 
@@ -165,13 +167,16 @@ impl Transport for AmqpTransport {
     async fn keep_dead_letter(&self, mut letter: DeadLetter) -> Result<()> {
         let connection = self.live.connection()?;
         let max = connection.session().outlet.channels().max_properties();
-        while size_of(&dead_letter(&letter.metadata())) > max && !letter.reason.is_empty() {
+        let id = Id::random();
+        let properties =
+            |letter: &DeadLetter| dead_letter(&letter.metadata()).with_message_id(id.as_str().into());
+        while size_of(&properties(&letter)) > max && !letter.reason.is_empty() {
             letter.reason.truncate(letter.reason.floor_char_boundary(letter.reason.len() / 2));
         }
         let route = Route {
             exchange: ShortString::default(),
             routing_key: connection.dead_letters.name.clone(),
-            properties: dead_letter(&letter.metadata()),
+            properties: properties(&letter),
         };
         if connection.publish_to_queue(route.clone(), letter.original.clone()).await? {
             return Ok(());
@@ -181,6 +186,29 @@ impl Transport for AmqpTransport {
         match connection.publish_to_queue(route, letter.original).await? {
             true => Ok(()),
             false => Err(error(ErrorKind::Unroutable, "dead letter")),
+        }
+    }
+
+    async fn read_dead_letters(&self, from: ReadFrom) -> Result<Box<dyn DeadLetterReader>> {
+        Ok(Box::new(Reader::open(self.live.connection()?, from).await?))
+    }
+
+    async fn redeliver(&self, letter: DeadLetter) -> Result<()> {
+        let connection = self.live.connection()?;
+        let message = Message::decode(letter.original.clone())?;
+        let Route { properties, .. } = connection.topology.route(&message, &Reply::default());
+        let queue = connection.topology.queue_of(&letter.subscriber, letter.instance_id.as_ref());
+        let route = Route {
+            exchange: ShortString::default(),
+            routing_key: queue.clone(),
+            properties: redriven(&properties, letter.redrives),
+        };
+        match connection.publish_to_queue(route, letter.original).await? {
+            true => Ok(()),
+            false => {
+                Err(error(ErrorKind::Unroutable, "redrive")
+                    .with_context(format!("there is no queue {queue}")))
+            }
         }
     }
 

@@ -119,7 +119,7 @@ impl TypeScript {
             (Sharing::Broadcast, true) => {
                 self.names.subscription(&subscription.subscriber, Some(instance_id)).into()
             }
-            _ => self.queue_name("sub", &subscription.subscriber),
+            _ => self.queue_of(&subscription.subscriber),
         };
         let is_exclusive = granted.sharing == Sharing::Broadcast && !granted.durable;
         let mut queue = match is_exclusive {
@@ -143,6 +143,11 @@ impl TypeScript {
             removed_when_unused: !granted.durable && !is_exclusive,
             prefetch: prefetch(granted),
         }
+    }
+
+    /// Returns the queue that the instances of a subscriber share.
+    pub(crate) fn queue_of(&self, subscriber: &ServiceAddress) -> ShortString {
+        self.queue_name("sub", subscriber)
     }
 
     /// Returns the original's name of a queue; one of our own where it could not have one: no name is longer than 255

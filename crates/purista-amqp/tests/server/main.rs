@@ -18,6 +18,8 @@ mod cluster;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod dead_letters;
+#[cfg(test)]
 mod differing;
 #[cfg(test)]
 mod interop;

@@ -94,8 +94,13 @@ async fn queues_of_the_default_topology_are_kept_as_long_as_they_are_needed() {
     assert_eq!(flags(answers), (false, true, true));
     let letters = queue("purista.dead-letters");
     assert_eq!((flags(letters), letters.kind.as_str()), ((true, false, false), "quorum"));
-    let limited =
-        json!({ "x-queue-type": "quorum", "x-max-length": 100_000, "x-overflow": "reject-publish" });
+    let limited = json!({
+        "x-queue-type": "quorum",
+        "x-max-length": 100_000,
+        "x-overflow": "reject-publish",
+        // Who lists dead letters has them delivered.
+        "x-delivery-limit": i32::MAX,
+    });
     assert_eq!(arguments(letters), limited);
 
     // RabbitMQ 4.3 has no transient queues that connections share.
