@@ -21,6 +21,7 @@ pub(crate) enum Verb {
     Call(CallArguments),
     Emit(EmitArguments),
     Tail(Box<TailArguments>),
+    Doctor(DoctorArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
 }
@@ -31,6 +32,7 @@ impl Verb {
             Self::Call(call) => call.connection.json,
             Self::Emit(emit) => emit.connection.json,
             Self::Tail(tail) => tail.connection.json,
+            Self::Doctor(doctor) => doctor.json,
             Self::Completions(_) | Self::Man(_) => false,
         }
     }
@@ -142,6 +144,22 @@ pub(crate) struct TailArguments {
 
     #[command(flatten)]
     pub(crate) connection: Connection,
+}
+
+/// Checks a broker, and says ok, WARN or FAIL for each check, with the page that explains it.
+///
+/// It connects, calls itself, and emits the event puristaDoctor, which it awaits; subscribers of every event get it too. What
+/// it cannot see is listed as not checked. It ends with 12 if a check failed.
+#[derive(Args, Debug)]
+#[command(after_long_help = Outcome::table())]
+pub(crate) struct DoctorArguments {
+    /// Where the broker is; without it, PURISTA_URL says it
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// Writes JSON, a line for each check
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Prints the completions of a shell.

@@ -18,7 +18,7 @@ pub(crate) async fn call(arguments: CallArguments, output: Output) -> Result<(),
     }
     let payload = payload.map(|text| text.read("payload")).transpose()?;
     let parameter = parameter.map(|text| text.read("parameter")).transpose()?;
-    let bridge = bridge(&connection)?;
+    let bridge = bridge(connection.url.as_deref())?;
 
     let mut receiver = Receiver::new(command);
     if let Some(instance) = instance {

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use purista::EventBridge;
 
-use crate::{arguments::Connection, outcome::Failure, output::note};
+use crate::{outcome::Failure, output::note};
 
 /// How long the end of a bridge may take: what was asked for is done then.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Creates the bridge, which is not connected yet.
-pub(crate) fn bridge(connection: &Connection) -> Result<Arc<dyn EventBridge>, Failure> {
-    let bridge = match &connection.url {
+pub(crate) fn bridge(url: Option<&str>) -> Result<Arc<dyn EventBridge>, Failure> {
+    let bridge = match url {
         Some(url) => purista::connect(url),
         None if std::env::var_os("PURISTA_URL").is_none() => {
             return Err(Failure::usage("which broker? --url or the variable PURISTA_URL says it"));

@@ -13,7 +13,7 @@ use crate::{
 pub(crate) async fn emit(arguments: EmitArguments, output: Output) -> Result<(), Failure> {
     let EmitArguments { event, payload, timeout, must_route, identity, connection } = arguments;
     let payload = payload.map(|text| text.read("payload")).transpose()?;
-    let bridge = bridge(&connection)?;
+    let bridge = bridge(connection.url.as_deref())?;
     let mut draft = identity.on_event(EventDraft::event(ServiceAddress::client(), event.as_str()));
     if let Some(payload) = payload {
         draft = draft.with_payload(payload);

@@ -4,6 +4,7 @@ mod arguments;
 mod call;
 mod closed;
 mod connection;
+mod doctor;
 mod emit;
 mod filter;
 mod input;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Call(call) => with_runtime(call::call(call, output)),
         Verb::Emit(emit) => with_runtime(emit::emit(emit, output)),
         Verb::Tail(tail) => with_runtime(tail::tail(*tail)),
+        Verb::Doctor(doctor) => with_runtime(doctor::doctor(doctor, output)),
         Verb::Completions(shell) => pages::completions(&shell),
         Verb::Man(page) => pages::man(&page),
     };

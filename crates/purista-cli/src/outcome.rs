@@ -39,6 +39,7 @@ outcomes! {
     Unsupported = 9 "unsupported" "the broker cannot do what an option asks for, or holds something else";
     Refused = 10 "refused" "the message is too large or has too long a name, or the answer cannot be read";
     Busy = 11 "busy" "a limit was reached: try again later";
+    Unhealthy = 12 "unhealthy" "a check of the doctor failed";
 }
 
 impl Outcome {

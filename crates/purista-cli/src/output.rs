@@ -72,6 +72,11 @@ impl Output {
         printed(told).map(drop)
     }
 
+    /// Tells a script that it is done; people have seen it.
+    pub(crate) fn done(self) -> Result<(), Failure> {
+        if self.json { report(&Report::new(Outcome::Ok)) } else { Ok(()) }
+    }
+
     /// Tells a failure, and returns its exit code.
     pub(crate) fn failed(self, failure: &Failure) -> ExitCode {
         let Failure { outcome, message, status, data } = failure;

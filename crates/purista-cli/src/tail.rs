@@ -37,7 +37,7 @@ type Item = Option<Arc<Message>>;
 /// Prints messages as they come.
 pub(crate) async fn tail(arguments: TailArguments) -> Result<(), Failure> {
     let TailArguments { filter, count, connection } = arguments;
-    let bridge = bridge(&connection)?;
+    let bridge = bridge(connection.url.as_deref())?;
     let end = purista::end_signal()?;
     let (sender, receiver) = channel(WAITING);
     // Gone with this process, and apart from whoever else watches.
@@ -48,13 +48,15 @@ pub(crate) async fn tail(arguments: TailArguments) -> Result<(), Failure> {
         .with_retry(RetryPolicy::NEVER)
         .with_dead_letter(false);
     let subscription = Subscription::new(("purista-cli", "1", "tail"), filter.filter()).with_options(options);
-    let hides_nobody = bridge.name() == "nats" && filter.may_be_command();
+    let hides_nobody = filter.may_be_command();
     bridge.register_subscription(subscription, Arc::new(Print(sender.clone()))).await?;
     over(&*bridge, async {
         let events = bridge.events();
         note(&format!("watching on {}: {filter}; Ctrl-C ends", bridge.name()));
         if hides_nobody {
-            note("while commands are watched on NATS, a call that nobody serves ends at its time limit; --type leaves them out");
+            note(
+                "while commands are watched, nobody hears at once that a command is not served; --type leaves commands out",
+            );
         }
         // It may wait for its reader without end, which nothing else here may.
         let mut printer = spawn_blocking(move || print_all(receiver, connection.json, count));

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
+    doctor::{is_well_but_for, sees_an_alarm},
     program::{PATIENCE, Running, run, run_with},
     services::serve,
 };
@@ -83,15 +84,26 @@ async fn watches(url: &str) -> Result<()> {
     ensure!(line["payload"]["status"] == 404, "{line}");
     ensure!(errors.ended().await? == (0, vec![]));
     bridge.shutdown(Duration::from_secs(5)).await;
+
+    // Who watches commands hides from callers that nobody serves them, and is told.
+    let mut wide = Running::tail(url, &["--json", "--count", "1"]).await?;
+    wide.until_told("nobody hears at once that a command is not served").await?;
+    run(url, &["call", "Math/2/double", "1", "--timeout", "3s"]).await?.must(6, "timeout: ")?;
+    let line: serde_json::Value = serde_json::from_str(&wide.line().await?)?;
+    ensure!(line["messageType"] == "command" && line["receiver"]["serviceVersion"] == "2", "{line}");
+    ensure!(wide.ended().await? == (0, vec![]));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_nats() -> Result<()> {
-    for config in [NatsConfig::jetstream(), NatsConfig::core()] {
+    for (config, less) in
+        [(NatsConfig::jetstream(), &[][..]), (NatsConfig::core(), &[("capabilities", "WARN")])]
+    {
         let server = NatsServer::start(config).await?;
         all_verbs(server.url(), server.url()).await?;
         watches(server.url()).await?;
+        is_well_but_for(server.url(), less).await?;
     }
     Ok(())
 }
@@ -100,7 +112,8 @@ async fn over_nats() -> Result<()> {
 async fn over_mqtt() -> Result<()> {
     let server = MosquittoServer::start(MosquittoConfig::tuned()).await?;
     all_verbs(server.url(), server.url()).await?;
-    watches(server.url()).await
+    watches(server.url()).await?;
+    is_well_but_for(server.url(), &[]).await
 }
 
 /// And over Dapr, whose component is this RabbitMQ.
@@ -109,6 +122,7 @@ async fn over_rabbitmq_and_dapr() -> Result<()> {
     let server = RabbitServer::start(RabbitConfig::default()).await?;
     all_verbs(server.url(), server.url()).await?;
     watches(server.url()).await?;
+    sees_an_alarm(&server).await?;
     let nobody = ["emit", "unheardOf", "1", "--must-route"];
     run(server.url(), &nobody).await?.must(5, "nobody: ")?;
 
@@ -124,5 +138,8 @@ async fn over_rabbitmq_and_dapr() -> Result<()> {
     run(&caller, &nobody).await?.must(9, "unsupported: ")?;
     // A sidecar delivers each message to one instance of its application.
     run(&caller, &["tail"]).await?.must(9, "does not support")?;
+    // And calls go to the application that serves the command, which is not the one of this sidecar.
+    let others = [("capabilities", "WARN"), ("call", "not checked"), ("delivery", "not checked")];
+    is_well_but_for(&caller, &others).await?;
     Ok(())
 }

@@ -52,7 +52,7 @@ async fn it_sees_every_kind_of_message_and_filters_by_every_field() -> Result<()
     let url = server.url();
     let (bridge, _happened) = serve(url).await?;
     let mut tail = Running::tail(url, &["--json", "--count", "4"]).await?;
-    tail.until_told("--type leaves them out").await?;
+    tail.until_told("--type leaves commands out").await?;
     let instance = bridge.instance_id().to_string();
     let sender = ["--sender-service", "Math", "--sender-version", "1", "--sender-target", "refuse"];
     let answers = [&sender[..], &["--sender-instance", &instance, "--receiver-service", "Client"]].concat();
