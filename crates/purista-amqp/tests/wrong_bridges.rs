@@ -6,5 +6,6 @@ mod profile;
 use purista_conformance::faults::{self, Fault};
 
 fn main() -> std::process::ExitCode {
-    faults::main(profile::AmqpProfile::NATIVE, &[Fault::AcknowledgesCommandsTooEarly, Fault::FailsNeighbours])
+    let faults = [Fault::AcknowledgesCommandsTooEarly, Fault::FailsNeighbours, Fault::LosesRedriven];
+    faults::main(profile::AmqpProfile::NATIVE, &faults)
 }

@@ -1,12 +1,14 @@
 //! Dead letters of a wrong bridge.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use purista_core::{
-    DeadLetterFilter, DeadLetterId, DeadLetterPage, DeadLetters, EmitOptions, EventBridge, EventDraft,
-    KeptDeadLetter, Message, RedriveOptions, RedriveReport, Result,
+    DeadLetterFilter, DeadLetterId, DeadLetterPage, DeadLetters, EmitOptions, ErrorKind, EventBridge,
+    EventDraft, KeptDeadLetter, Message, RedriveOptions, RedriveReport, Result,
 };
+
+use tokio::time::interval;
 
 use super::Fault;
 
@@ -76,7 +78,19 @@ impl DeadLetters for WrongLetters {
         filter: &DeadLetterFilter,
         options: &RedriveOptions,
     ) -> Result<RedriveReport> {
-        self.inner.redrive_all(filter, &self.options(options)).await
+        let sent = self.inner.redrive_all(filter, &self.options(options)).await;
+        if self.fault != Fault::LosesRedriven || sent.is_ok() {
+            return sent;
+        }
+        // As if each had been removed before it was sent.
+        let mut again = interval(Duration::from_millis(100));
+        loop {
+            again.tick().await;
+            match self.inner.purge_all(filter).await {
+                Err(error) if error.kind() != ErrorKind::ShutDown => {}
+                purged => return purged.map(|_| RedriveReport::default()),
+            }
+        }
     }
 
     async fn purge(&self, id: &DeadLetterId) -> Result<bool> {

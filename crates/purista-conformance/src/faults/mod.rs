@@ -123,6 +123,7 @@ faults! {
         IgnoresEmitLimits, "waits longer for its broker than it may", caught by "NET-10";
         BlocksThreads, "blocks a thread while its broker reads nothing", caught by "LIM-3";
         AcknowledgesCommandsTooEarly, "acknowledges commands that may not get lost before their handler is done", caught by "CMD-1";
+        LosesRedriven, "gives up dead letters whose messages the broker did not take", caught by "DLQ-5";
         HidesDeadConsumers, "does not tell which consumers are gone", caught by "HLT-2";
         FailsNeighbours, "fails what it sends beside something that the broker refuses", caught by "ISO-1";
         HidesStoppages, "is healthy while its registrations consume nothing", caught by "HLT-3";
