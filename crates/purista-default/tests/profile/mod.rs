@@ -27,6 +27,10 @@ impl Profile for DefaultProfile {
     async fn reach(&self, _location: &str) -> Result<Arc<dyn Deployment>> {
         Err(Error::new(ErrorKind::Unavailable, "reach").with_context("a hub lives within one process"))
     }
+
+    fn not_applicable(&self) -> &'static [(&'static str, &'static str)] {
+        &[("DLQ-5", "no kill of the broker is survived")]
+    }
 }
 
 struct InProcess {
